@@ -1,0 +1,141 @@
+//! Unix sockets: who may use a folder, who listens, who is at the other end.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use interprocess::local_socket::tokio::prelude::*;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+
+use super::Endpoint;
+
+/// One connection; asynchronous bytes both ways.
+pub type Stream = LocalSocketStream;
+
+/// Returns the user id of this process.
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A folder that others could read or replace. The message says what to run.
+#[derive(Debug)]
+pub enum UnsafeFolder {
+    /// It could not be made or looked at.
+    Io(PathBuf, io::Error),
+    /// It belongs to another user.
+    Owner(PathBuf),
+    /// It is not a folder, or a symbolic link to one.
+    NotAFolder(PathBuf),
+    /// Others may enter it.
+    Mode(PathBuf),
+}
+
+impl std::fmt::Display for UnsafeFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{} cannot be used: {error}", path.display()),
+            Self::Owner(path) => write!(
+                f,
+                "{} belongs to another user: move it away",
+                path.display()
+            ),
+            Self::NotAFolder(path) => write!(f, "{} is not a folder: move it away", path.display()),
+            Self::Mode(path) => write!(
+                f,
+                "{0} is open to other users: run chmod 700 '{0}'",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for UnsafeFolder {}
+
+/// Makes `path` a folder that only this user can enter, or refuses it.
+///
+/// # Errors
+/// [`UnsafeFolder`] if it exists and is not exactly that: permissions are never
+/// tightened silently, since somebody may already have been inside.
+pub fn private_folder(path: &Path) -> Result<(), UnsafeFolder> {
+    let failed = |error| UnsafeFolder::Io(path.to_owned(), error);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let metadata = std::fs::symlink_metadata(path).map_err(failed)?;
+    if !metadata.is_dir() {
+        Err(UnsafeFolder::NotAFolder(path.to_owned()))
+    } else if metadata.uid() != user_id() {
+        Err(UnsafeFolder::Owner(path.to_owned()))
+    } else if metadata.mode() & 0o077 != 0 {
+        Err(UnsafeFolder::Mode(path.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Connects to a daemon of this user.
+///
+/// # Errors
+/// What the socket says; `PermissionDenied` if another user's process answers.
+pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
+    let stream = Stream::connect(name(endpoint)?).await?;
+    require_same_user(&stream)?;
+    Ok(stream)
+}
+
+/// Accepts connections of this user.
+#[derive(Debug)]
+pub struct Listener(LocalSocketListener);
+
+impl Listener {
+    /// Listens on `endpoint`, mode 0600. The caller holds the lock that makes
+    /// it safe to replace a socket left behind; the folder is private.
+    ///
+    /// # Errors
+    /// What unlinking, binding or listening gives.
+    pub fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        match std::fs::remove_file(endpoint.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // Named by hand on exit, under the lock: a superseded daemon must not
+        // remove its successor's socket.
+        let options = ListenerOptions::new()
+            .name(name(endpoint)?)
+            .mode(0o600)
+            .reclaim_name(false);
+        options.create_tokio().map(Self)
+    }
+
+    /// Accepts the next connection. Cancel safe.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the peer is another user (the connection is closed
+    /// unread; go on); anything else comes from `accept`: wait before going on.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        let stream = self.0.accept().await?;
+        require_same_user(&stream)?;
+        Ok(stream)
+    }
+}
+
+fn name(endpoint: &Endpoint) -> io::Result<Name<'_>> {
+    endpoint.path().to_fs_name::<GenericFilePath>()
+}
+
+fn require_same_user(stream: &Stream) -> io::Result<()> {
+    match stream.peer_creds()?.euid() {
+        Some(uid) if uid == user_id() => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the peer is another user",
+        )),
+    }
+}
