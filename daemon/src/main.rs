@@ -1,1 +1,5 @@
-fn main() {}
+//! The daemon's executable.
+
+fn main() -> std::process::ExitCode {
+    mcp_remoted::main()
+}

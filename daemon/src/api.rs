@@ -1,0 +1,95 @@
+//! The gRPC edge: accepts this user's shims and serves the three services.
+//! Only `api/*` names tonic or the generated types.
+
+mod convert;
+mod management;
+mod peer;
+mod relay;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mcp_remote_proto::endpoint::Listener;
+use mcp_remote_proto::v1::management_service_server::ManagementServiceServer;
+use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
+use mcp_remote_proto::{MAX_FRAME_LEN, channel};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::http::HttpClients;
+use crate::session::{Servers, SessionPoolHandle};
+
+/// How long connections may take to end after the relays have.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the services serve from.
+#[derive(Debug, Clone)]
+pub(crate) struct Api {
+    /// What the daemon runs with.
+    pub(crate) config: Arc<Config>,
+    /// Where it listens.
+    pub(crate) socket: String,
+    /// When it began.
+    pub(crate) started: Instant,
+    /// The pool.
+    pub(crate) pool: SessionPoolHandle,
+    /// The servers.
+    pub(crate) servers: Arc<Servers>,
+    /// The HTTP clients, for reloading.
+    pub(crate) clients: Arc<HttpClients>,
+    /// Shims attached now.
+    pub(crate) shims: watch::Sender<u32>,
+    /// Relays run in here.
+    pub(crate) relays: TaskTracker,
+    /// Cancelled when the daemon stops.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Api {
+    /// Reads again what was read from files, and forgets what was concluded.
+    pub(crate) fn reload(&self) {
+        self.clients.forget();
+        self.servers.forget_transports();
+        tracing::info!("reloaded");
+    }
+}
+
+/// Serves until `api.stop`, then until the relays have ended, bounded.
+///
+/// # Errors
+/// What ends the server unasked.
+pub(crate) async fn serve(api: Api, listener: Listener) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<RelayServiceServer<relay::Relays>>()
+        .await;
+    health
+        .set_serving::<ManagementServiceServer<management::Management>>()
+        .await;
+    let relays = RelayServiceServer::new(relay::Relays::new(api.clone()))
+        .max_decoding_message_size(MAX_FRAME_LEN)
+        .max_encoding_message_size(MAX_FRAME_LEN);
+    let management = ManagementServiceServer::new(management::Management::new(api.clone()));
+    let stop = api.stop.clone();
+    let serving = tonic::transport::Server::builder()
+        .initial_stream_window_size(channel::STREAM_WINDOW)
+        .initial_connection_window_size(channel::CONNECTION_WINDOW)
+        .add_service(relays)
+        .add_service(management)
+        .add_service(health_service)
+        .serve_with_incoming_shutdown(peer::incoming(listener), stop.clone().cancelled_owned());
+    let bounded = async {
+        stop.cancelled().await;
+        api.relays.close();
+        api.relays.wait().await;
+        // tonic waits for every connection; one that never ends is dropped.
+        tokio::time::sleep(GOODBYE_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = bounded => Ok(()),
+    }
+}

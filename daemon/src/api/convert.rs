@@ -1,0 +1,145 @@
+//! Generated types to domain types: the opening frame is checked here, once.
+
+use std::path::PathBuf;
+
+use mcp_remote_proto::v1;
+
+use crate::config::Config;
+use crate::http::{NetworkOptions, ProxySettings};
+use crate::jsonrpc::Envelope;
+use crate::relay::{NoticeLevel, Resumed, ToShim};
+use crate::server_url::ServerUrl;
+use crate::session::{Handshake, InitializeResult, ServerSpec, TransportChoice};
+use crate::upstream::UserHeaders;
+
+/// A checked opening frame.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// How to reach the server.
+    pub(super) spec: ServerSpec,
+    /// The handshake of a shim that comes back.
+    pub(super) resumed: Option<Resumed>,
+    /// Only connect and say who answers.
+    pub(super) check: bool,
+    /// Debug notices are wanted.
+    pub(super) debug: bool,
+    /// The shim's process id, for logs.
+    pub(super) shim_pid: u32,
+    /// Sentences for the user about what was left out.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Checks an opening frame.
+///
+/// # Errors
+/// A sentence about the field that is wrong; never a secret.
+pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String> {
+    let (purpose, transport) = (
+        open.purpose(),
+        open.options.clone().unwrap_or_default().transport(),
+    );
+    let options = open.options.unwrap_or_default();
+    let url = ServerUrl::parse(&open.server_url, options.allow_http)
+        .map_err(|error| error.to_string())?;
+    let given = open
+        .headers
+        .iter()
+        .map(|header| (header.name.as_str(), header.value.as_str()));
+    let (headers, warnings) = UserHeaders::parse(given)?;
+    let proxy = match open.proxy {
+        Some(proxy) => ProxySettings {
+            http: proxy.http_proxy,
+            https: proxy.https_proxy,
+            all: proxy.all_proxy,
+            no: proxy.no_proxy,
+        },
+        None => config.proxy.clone(),
+    };
+    let network = NetworkOptions {
+        ca_file: file("--ca-file", options.ca_file)?,
+        ssl_cert_file: file("SSL_CERT_FILE", options.ssl_cert_file)?
+            .or_else(|| config.ssl_cert_file.clone()),
+        proxy: proxy.proxy_for(url.url()),
+    };
+    let transport = match transport {
+        v1::Transport::Unspecified | v1::Transport::HttpFirst => TransportChoice::HttpFirst,
+        v1::Transport::SseFirst => TransportChoice::SseFirst,
+        v1::Transport::HttpOnly => TransportChoice::HttpOnly,
+        v1::Transport::SseOnly => TransportChoice::SseOnly,
+    };
+    Ok(Opening {
+        spec: ServerSpec {
+            url,
+            transport,
+            headers,
+            network,
+        },
+        resumed: open.resumed.map(resumed).transpose()?,
+        check: purpose == v1::Purpose::Check,
+        debug: options.debug,
+        shim_pid: open.shim_pid,
+        warnings,
+    })
+}
+
+fn file(source: &str, path: String) -> Result<Option<PathBuf>, String> {
+    let path = PathBuf::from(path);
+    match path.as_os_str().is_empty() {
+        true => Ok(None),
+        false if path.is_absolute() => Ok(Some(path)),
+        false => Err(format!(
+            "the path of {source} is not absolute: {}",
+            path.display()
+        )),
+    }
+}
+
+fn resumed(resumed: v1::ResumedHandshake) -> Result<Resumed, String> {
+    let initialize = Envelope::parse(resumed.initialize)
+        .ok()
+        .and_then(Handshake::of_client);
+    let initialize = initialize.ok_or("the handshake to resume is no initialize request")?;
+    let initialized = Some(resumed.initialized).filter(|message| !message.is_empty());
+    Ok(Resumed {
+        initialize,
+        initialized,
+    })
+}
+
+/// Turns what a relay says into a frame.
+pub(super) fn frame(to_shim: ToShim) -> v1::RelayResponse {
+    use v1::relay_response::Frame;
+    let frame = match to_shim {
+        ToShim::Message(message) => Frame::Message(message),
+        ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
+        ToShim::Server(result, warm) => Frame::Server(summary(&result, warm)),
+        ToShim::Goodbye => Frame::Goodbye(v1::Goodbye {
+            reason: v1::GoodbyeReason::Stopping.into(),
+            text: "the daemon is stopping".into(),
+        }),
+    };
+    v1::RelayResponse { frame: Some(frame) }
+}
+
+fn notice(level: NoticeLevel, text: String) -> v1::Notice {
+    let level = match level {
+        NoticeLevel::Debug => v1::NoticeLevel::Debug,
+        NoticeLevel::Info => v1::NoticeLevel::Info,
+        NoticeLevel::Error => v1::NoticeLevel::Error,
+    };
+    v1::Notice {
+        level: level.into(),
+        text,
+    }
+}
+
+/// Says who answers.
+fn summary(result: &InitializeResult, warm: bool) -> v1::ServerSummary {
+    v1::ServerSummary {
+        name: result.server_name.clone(),
+        version: result.server_version.clone(),
+        protocol_version: result.version.as_str().into(),
+        transport: result.transport.as_str().into(),
+        warm,
+    }
+}

@@ -1,0 +1,137 @@
+//! `ManagementService`: one thin method a call.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use mcp_remote_proto::API_VERSION;
+use mcp_remote_proto::v1::management_service_server::ManagementService;
+use mcp_remote_proto::v1::{
+    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, ReloadRequest, ReloadResponse,
+    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Api, status};
+
+/// How often watched values are compared: four times a second at most.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Management {
+    api: Api,
+}
+
+impl Management {
+    /// Serves from this daemon.
+    pub(super) fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+#[tonic::async_trait]
+impl ManagementService for Management {
+    type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<StatusResponse, Status>> + Send>>;
+
+    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        let executable = std::env::current_exe().map(|path| path.display().to_string());
+        Ok(Response::new(HelloResponse {
+            api_version: API_VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            state_folder: self.api.config.places.state().display().to_string(),
+            executable: executable.unwrap_or_default(),
+            started_by: self.api.config.started_by.as_str().into(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(status::now(
+            &self.api,
+            &request.get_ref().server,
+        )))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let server = request.into_inner().server;
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let start = (self.api.clone(), ticks, None::<StatusResponse>);
+        let changes = stream::unfold(start, move |(api, mut ticks, last)| {
+            let server = server.clone();
+            async move {
+                loop {
+                    ticks.tick().await;
+                    let now = status::now(&api, &server);
+                    if last.as_ref().is_none_or(|last| status::differs(last, &now)) {
+                        return Some((Ok(now.clone()), (api, ticks, Some(now))));
+                    }
+                }
+            }
+        });
+        Ok(Response::new(
+            changes
+                .take_until(self.api.stop.clone().cancelled_owned())
+                .boxed(),
+        ))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
+        tracing::info!("asked to stop");
+        self.api.stop.cancel();
+        Ok(Response::new(StopResponse {
+            pid: std::process::id(),
+        }))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        self.api.reload();
+        Ok(Response::new(ReloadResponse {}))
+    }
+
+    async fn handover(
+        &self,
+        request: Request<HandoverRequest>,
+    ) -> Result<Response<HandoverResponse>, Status> {
+        let ours = env!("CARGO_PKG_VERSION");
+        let theirs = request.into_inner().version;
+        if release(&theirs) <= release(ours) {
+            let reason = format!("mcp-remoted {ours} is not older than {theirs}: it stays");
+            return Ok(Response::new(HandoverResponse {
+                accepted: false,
+                reason,
+            }));
+        }
+        tracing::info!(successor = %theirs, "making place for a newer release");
+        self.api.stop.cancel();
+        Ok(Response::new(HandoverResponse {
+            accepted: true,
+            reason: String::new(),
+        }))
+    }
+}
+
+/// Reads a release for comparing: numbers only, build suffixes do not count.
+fn release(text: &str) -> [u64; 3] {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let mut numbers = core.split('.').map(|number| number.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::release;
+
+    #[test]
+    fn releases_compare_by_number() {
+        assert!(release("0.10.0") > release("0.9.9"));
+        assert_eq!(release("1.2.3-dirty"), release("1.2.3+build"));
+        assert!(release("1.0") > release("nonsense"));
+    }
+}

@@ -1,0 +1,138 @@
+//! `RelayService`: one stream a shim, handed to a [`Relay`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use mcp_remote_proto::API_VERSION;
+use mcp_remote_proto::v1::relay_request::Frame;
+use mcp_remote_proto::v1::relay_service_server::RelayService;
+use mcp_remote_proto::v1::{self, RelayRequest, RelayResponse};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use super::{Api, convert};
+use crate::relay::{self, NoticeLevel, Relay, RelayDeps, ShimGone, ToShim};
+
+/// Frames waiting for a shim's connection. A shim that does not read holds up
+/// its own relay.
+const FRAMES: usize = 16;
+
+/// The service.
+#[derive(Debug)]
+pub(super) struct Relays {
+    api: Api,
+}
+
+impl Relays {
+    /// Serves from this daemon.
+    pub(super) fn new(api: Api) -> Self {
+        Self { api }
+    }
+}
+
+type Frames = std::pin::Pin<Box<dyn Stream<Item = Result<RelayResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl RelayService for Relays {
+    type RelayStream = Frames;
+
+    async fn relay(
+        &self,
+        request: Request<Streaming<RelayRequest>>,
+    ) -> Result<Response<Frames>, Status> {
+        if self.api.stop.is_cancelled() {
+            return Err(Status::unavailable("the daemon is stopping"));
+        }
+        let mut requests = request.into_inner();
+        let Some(RelayRequest {
+            frame: Some(Frame::Open(open)),
+        }) = requests.message().await?
+        else {
+            return Err(Status::invalid_argument(
+                "the first frame of a relay stream is not `open`",
+            ));
+        };
+        if open.api_version != API_VERSION {
+            let (theirs, ours) = (open.api_version, API_VERSION);
+            return Err(Status::failed_precondition(format!(
+                "mcp-remote {} speaks API {theirs} and mcp-remoted {} speaks API {ours}: run mcp-remote stop, or update mcp-remote",
+                open.shim_version,
+                env!("CARGO_PKG_VERSION"),
+            )));
+        }
+        let opening =
+            convert::opening(*open, &self.api.config).map_err(Status::invalid_argument)?;
+        let server = self.api.servers.get(&opening.spec.url);
+        let shown = server.shown.clone();
+        let span = tracing::info_span!("relay", server = %server.shown, pid = opening.shim_pid);
+        let attached = Attached::new(&self.api.shims);
+        let deps = RelayDeps {
+            pool: self.api.pool.clone(),
+            server,
+            spec: Arc::new(opening.spec),
+            debug: opening.debug,
+            stop: self.api.stop.clone(),
+        };
+        let (out, frames) = mpsc::channel(FRAMES);
+        for warning in opening.warnings {
+            // There is room: the channel is new and headers are few, or they are cut.
+            let _full = out.try_send(ToShim::Notice(NoticeLevel::Info, warning));
+        }
+        if opening.check {
+            let checked = async move {
+                let _attached = attached;
+                relay::check(deps).await
+            };
+            let (result, warm) = checked
+                .await
+                .map_err(|error| Status::unavailable(relay::fault::sentence(&shown, &error)))?;
+            let frame = convert::frame(ToShim::Server(result, warm));
+            return Ok(Response::new(stream::iter([Ok(frame)]).boxed()));
+        }
+        let running = async move {
+            let _attached = attached;
+            tracing::debug!("shim attached");
+            Relay::run(deps, opening.resumed, messages(requests), out).await;
+            tracing::debug!("shim left");
+        };
+        self.api.relays.spawn(running.instrument(span));
+        let frames = ReceiverStream::new(frames).map(|frame| Ok(convert::frame(frame)));
+        Ok(Response::new(frames.boxed()))
+    }
+}
+
+/// The shim's messages; an error is the shim's end.
+fn messages(
+    requests: Streaming<RelayRequest>,
+) -> impl Stream<Item = Result<Bytes, ShimGone>> + Unpin {
+    requests.filter_map(|request| {
+        std::future::ready(match request {
+            Ok(v1::RelayRequest {
+                frame: Some(Frame::Message(message)),
+            }) => Some(Ok(message)),
+            // A frame of a later release, which an `open` would have announced.
+            Ok(_) => None,
+            Err(_) => Some(Err(ShimGone)),
+        })
+    })
+}
+
+/// Counts a shim while it is attached, for the idle exit.
+#[derive(Debug)]
+struct Attached(watch::Sender<u32>);
+
+impl Attached {
+    fn new(shims: &watch::Sender<u32>) -> Self {
+        shims.send_modify(|shims| *shims += 1);
+        Self(shims.clone())
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.send_modify(|shims| *shims -= 1);
+    }
+}

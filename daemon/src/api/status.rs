@@ -1,0 +1,80 @@
+//! What the daemon holds, as `status` shows it: the very values that the code
+//! uses, so that status cannot disagree with behaviour.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
+
+use super::Api;
+use crate::relay::fault;
+use crate::session::Server;
+use crate::session::server::Facts;
+use crate::upstream::{TransportKind, UpstreamError};
+
+/// Returns the state of everything, or of one server.
+pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
+    let servers = api.servers.all();
+    let wanted = servers
+        .iter()
+        .filter(|known| server.is_empty() || known.shown == server);
+    StatusResponse {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        started_by: api.config.started_by.as_str().into(),
+        socket: api.socket.clone(),
+        servers: wanted.map(|server| one(server)).collect(),
+        shims: *api.shims.borrow(),
+        health: Vec::new(),
+    }
+}
+
+/// Compares but for what changes with time alone.
+pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
+    a.servers != b.servers || a.shims != b.shims || a.health != b.health
+}
+
+fn one(server: &Server) -> ServerStatus {
+    let facts = server.facts();
+    let percentiles = server.percentiles();
+    let state = state(server, &facts);
+    ServerStatus {
+        url: server.shown.clone(),
+        state: state.into(),
+        transport: facts
+            .transport
+            .map(TransportKind::as_str)
+            .unwrap_or_default()
+            .into(),
+        last_error: facts
+            .last_error
+            .as_ref()
+            .map(|error| fault::sentence(&server.shown, error))
+            .unwrap_or_default(),
+        protocol_version: facts.protocol_version,
+        server_name: facts.name,
+        server_version: facts.version,
+        sessions_idle: server.idle.load(Relaxed),
+        sessions_leased: server.leased.load(Relaxed),
+        shims: server.shims.load(Relaxed),
+        calls: server.calls.load(Relaxed),
+        errors: server.errors.load(Relaxed),
+        p50_us: percentiles.map(|(p50, _)| p50),
+        p99_us: percentiles.map(|(_, p99)| p99),
+        last_used_unix_ms: facts.last_used_unix_ms,
+    }
+}
+
+fn state(server: &Server, facts: &Facts) -> ServerState {
+    match &facts.last_error {
+        _ if server.connecting.load(Relaxed) > 0 => ServerState::Connecting,
+        Some(UpstreamError::Unauthorized(_)) => ServerState::NeedsLogin,
+        Some(UpstreamError::SessionGone) => ServerState::SessionLost,
+        Some(UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_)) => ServerState::BackingOff,
+        Some(_) if server.idle.load(Relaxed) + server.leased.load(Relaxed) == 0 => {
+            ServerState::BackingOff
+        }
+        _ if server.idle.load(Relaxed) + server.leased.load(Relaxed) > 0 => ServerState::Ready,
+        _ => ServerState::Idle,
+    }
+}

@@ -1,0 +1,140 @@
+//! The daemon's command line.
+
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+use crate::telemetry::LogFormat;
+
+/// What the daemon is asked to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Invocation {
+    /// Serve.
+    Serve(Flags),
+    /// Print a text and exit.
+    Print(String),
+}
+
+/// The flags, as given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// `--log-format`.
+    pub(crate) log_format: Option<LogFormat>,
+    /// `--spawned`: a shim started us and reads our report.
+    pub(crate) spawned: bool,
+    /// `--idle-exit`.
+    pub(crate) idle_exit: Option<Duration>,
+    /// `--session-idle`.
+    pub(crate) session_idle: Option<Duration>,
+    /// `--max-message`.
+    pub(crate) max_message: Option<usize>,
+}
+
+const HELP: &str = "\
+mcp-remoted keeps sessions to remote MCP servers warm for mcp-remote.
+It runs in the foreground; mcp-remote starts it when it is needed.
+
+Usage: mcp-remoted [flags]
+
+  --log-format text|json   how to log to standard error (default: text)
+  --idle-exit SECONDS      exit after this long without a shim (default: never)
+  --session-idle SECONDS   keep an unused session this long (default: 600)
+  --max-message BYTES      largest MCP message (default: 33554432)
+  --spawned                started by mcp-remote: detach, log to the state
+                           folder, report on standard output, exit when idle
+  --help, --version
+
+Environment: MCP_REMOTE_LOG (error, warn, info, debug, trace),
+MCP_REMOTE_STATE_DIR, MCP_REMOTE_SOCKET.
+";
+
+/// Reads the command line.
+///
+/// # Errors
+/// One line that says what is wrong with it.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Result<Invocation, String> {
+    let mut flags = Flags::default();
+    let mut parser = lexopt::Parser::from_iter(arguments);
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Long("help") | Short('h') => return Ok(Invocation::Print(HELP.into())),
+            Long("version") => {
+                return Ok(Invocation::Print(format!(
+                    "mcp-remoted {}\n",
+                    env!("CARGO_PKG_VERSION")
+                )));
+            }
+            Long("spawned") => flags.spawned = true,
+            Long("log-format") => {
+                flags.log_format = Some(value(&mut parser, "text or json", LogFormat::parse)?)
+            }
+            Long("idle-exit") => {
+                flags.idle_exit = Some(value(&mut parser, "a number of seconds", seconds)?)
+            }
+            Long("session-idle") => {
+                flags.session_idle = Some(value(&mut parser, "a number of seconds", seconds)?)
+            }
+            Long("max-message") => {
+                flags.max_message = Some(value(&mut parser, "a number of bytes", |text| {
+                    text.parse().ok()
+                })?)
+            }
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    Ok(Invocation::Serve(flags))
+}
+
+fn value<T>(
+    parser: &mut lexopt::Parser,
+    expected: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, String> {
+    let value = parser.value().map_err(|error| error.to_string())?;
+    let text = value.to_string_lossy();
+    read(&text).ok_or_else(|| format!("{text:?} is not {expected}"))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &[&str]) -> Result<Invocation, String> {
+        parse(["mcp-remoted"].iter().chain(arguments).map(Into::into))
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let expected = Flags {
+            spawned: true,
+            idle_exit: Some(Duration::from_millis(1500)),
+            log_format: Some(LogFormat::Json),
+            ..Flags::default()
+        };
+        assert_eq!(
+            check(&["--spawned", "--idle-exit=1.5", "--log-format", "json"]),
+            Ok(Invocation::Serve(expected))
+        );
+        assert!(matches!(check(&["--version"]), Ok(Invocation::Print(_))));
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for (arguments, named) in [
+            (vec!["--nonsense"], "nonsense"),
+            (vec!["--idle-exit", "soon"], "soon"),
+            (vec!["--idle-exit", "-1"], "-1"),
+            (vec!["extra"], "extra"),
+        ] {
+            let error = check(&arguments).expect_err("is wrong");
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The composition root: starts the parts in order, stops them in reverse. The
+//! only module that names all.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mcp_remote_proto::endpoint;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, Api};
+use crate::cli::{self, Flags, Invocation};
+use crate::config::{Config, StartedBy};
+use crate::http::HttpClients;
+use crate::instance::{InstanceLock, LockError};
+use crate::listening::Listening;
+use crate::session::{Servers, pool};
+use crate::shutdown::{self, Shutdown};
+use crate::startup_report::{self, Report};
+use crate::storage::Storage;
+use crate::{service_manager, telemetry};
+
+/// How often counters are handed to the storage.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long ending the sessions may take in all: each sends DELETE within 2 s.
+const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the storage may take to flush at the end.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the daemon did not start or did not go on.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    sentence: String,
+}
+
+impl Failure {
+    fn new(code: u8, sentence: impl std::fmt::Display) -> Self {
+        Self {
+            code,
+            sentence: sentence.to_string(),
+        }
+    }
+}
+
+/// Runs the daemon's program.
+pub fn main() -> ExitCode {
+    let flags = match cli::parse(std::env::args_os()) {
+        Ok(Invocation::Serve(flags)) => flags,
+        Ok(Invocation::Print(text)) => return print(&text),
+        Err(error) => {
+            complain(&format!("{error} (see mcp-remoted --help)"));
+            return ExitCode::from(2);
+        }
+    };
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{}", failure.sentence);
+            if flags.spawned {
+                startup_report::send(&Report::Failed(failure.code, &failure.sentence));
+            } else {
+                complain(&failure.sentence);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(sentence: &str) {
+    // Without a standard error there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "mcp-remoted: {sentence}"));
+}
+
+fn run(flags: &Flags) -> Result<(), Failure> {
+    let config = Config::new(flags).map_err(|error| Failure::new(1, error))?;
+    detach(&config);
+    endpoint::private_folder(config.places.state()).map_err(|error| Failure::new(5, error))?;
+    start_logging(&config)?;
+    let lock = match InstanceLock::take(&config.places.state().join("lock")) {
+        Ok(lock) => lock,
+        Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
+            startup_report::send(&Report::Running(pid));
+            return Ok(());
+        }
+        Err(LockError::Held(pid)) => {
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            return Err(Failure::new(
+                1,
+                format!(
+                    "another mcp-remoted{pid} serves {}",
+                    config.places.state().display()
+                ),
+            ));
+        }
+        Err(LockError::Io(error)) => {
+            return Err(Failure::new(
+                1,
+                format!(
+                    "the lock in {} failed: {error}",
+                    config.places.state().display()
+                ),
+            ));
+        }
+    };
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| Failure::new(1, format!("no threads: {error}")))?;
+    let served = runtime.block_on(serve(config));
+    // Blocking tasks (certificate files, name look-ups) cannot be aborted.
+    runtime.shutdown_background();
+    drop(lock);
+    served
+}
+
+/// Leaves the session of the terminal or host whose shim started us.
+fn detach(config: &Config) {
+    #[cfg(unix)]
+    if config.started_by == StartedBy::Shim {
+        // It fails only for a process that leads its own group already.
+        let _leads_already = rustix::process::setsid();
+    }
+    #[cfg(not(unix))]
+    let _ = config;
+}
+
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let file = match config.started_by {
+        StartedBy::Shim => {
+            let path = config.places.state().join("mcp-remoted.log");
+            let unwritable =
+                |error| Failure::new(1, format!("{} cannot be written: {error}", path.display()));
+            Some(telemetry::log_file(&path).map_err(unwritable)?)
+        }
+        _ => None,
+    };
+    telemetry::start(config.log_format, config.log_filter.as_deref(), file);
+    Ok(())
+}
+
+/// Each session needs a few descriptors; the usual soft limit is 1024.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        if let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                ..limit
+            },
+        ) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let started = Instant::now();
+    let config = Arc::new(config);
+    let shutdown = Shutdown::default();
+    let background = TaskTracker::new();
+    let sessions = TaskTracker::new();
+
+    let (storage, records) = Storage::open(config.places.state()).await;
+    let servers = Arc::new(Servers::new(storage.clone(), records));
+    let clients = Arc::new(HttpClients::default());
+    let pool = pool::spawn(
+        config.pool.clone(),
+        clients.clone(),
+        &sessions,
+        shutdown.end_sessions.clone(),
+    );
+
+    let mut listening = Listening::begin(&config.places).map_err(|error| Failure::new(1, error))?;
+    let listener = listening.take_listener().expect("it has just begun");
+    let named = config.places.write_endpoint_file(&listening.endpoint);
+    named.map_err(|error| {
+        Failure::new(
+            1,
+            format!(
+                "the endpoint could not be named in {}: {error}",
+                config.places.state().display()
+            ),
+        )
+    })?;
+
+    let api = Api {
+        config: config.clone(),
+        socket: listening.endpoint.to_string(),
+        started,
+        pool,
+        servers: servers.clone(),
+        clients,
+        shims: watch::Sender::new(0),
+        relays: TaskTracker::new(),
+        stop: shutdown.stop.clone(),
+    };
+    let reloading = api.clone();
+    shutdown::listen(
+        shutdown.stop.clone(),
+        move || reloading.reload(),
+        &background,
+    )
+    .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
+    background.spawn(save_now_and_then(servers.clone(), shutdown.stop.clone()));
+    if let Some(after) = config.idle_exit {
+        background.spawn(exit_when_idle(
+            api.shims.subscribe(),
+            after,
+            shutdown.stop.clone(),
+        ));
+    }
+
+    tracing::info!(endpoint = %listening.endpoint, version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
+    service_manager::ready(&listening.endpoint.to_string());
+    if config.started_by == StartedBy::Shim {
+        startup_report::send(&Report::Ready(&listening.endpoint));
+    }
+    let served = api::serve(api, listener).await;
+
+    let asked = shutdown.stop.is_cancelled();
+    shutdown.stop.cancel();
+    service_manager::stopping();
+    shutdown.end_sessions.cancel();
+    sessions.close();
+    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some sessions did not end in time");
+    }
+    let saved = tokio::time::timeout(STORAGE_TIMEOUT, async {
+        servers.save().await;
+        storage.close().await;
+    });
+    if saved.await.is_err() {
+        tracing::warn!("the storage did not close in time");
+    }
+    drop(listening);
+    tracing::info!("stopped");
+    match served {
+        Ok(()) if asked => Ok(()),
+        Ok(()) => Err(Failure::new(1, "the server ended unasked")),
+        Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
+    }
+}
+
+async fn save_now_and_then(servers: Arc<Servers>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SAVE_INTERVAL) => servers.save().await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Stops the daemon once no shim has been attached for a while.
+async fn exit_when_idle(mut shims: watch::Receiver<u32>, after: Duration, stop: CancellationToken) {
+    loop {
+        let idle = *shims.borrow_and_update() == 0;
+        tokio::select! {
+            () = tokio::time::sleep(after), if idle => {
+                tracing::info!("no shim for {} s, stopping", after.as_secs());
+                return stop.cancel();
+            }
+            changed = shims.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}

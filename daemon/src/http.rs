@@ -1,0 +1,450 @@
+//! Builds the HTTP clients and sends requests: TLS, proxy, timeouts, redirects,
+//! and what went wrong in words. Knows no MCP.
+//!
+//! Redirects are followed by hand: only within the origin, so that no header
+//! ever reaches another one, and with the method and body unchanged.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use url::Url;
+
+use crate::secret::Secret;
+
+/// How long connecting may take, TLS included, in one attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Unused connections are kept a little longer than idle sessions are, so that
+/// a warm session does not pay for a handshake.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Unused connections kept for one host; each costs some 20 KiB.
+const POOL_IDLE_PER_HOST: usize = 16;
+
+/// Finds connections that died silently (sleep, NAT) before a request does.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Redirects followed within one origin before giving up.
+const MAX_REDIRECTS: usize = 5;
+
+/// Clients kept, one for each set of network options. Past it all are built
+/// anew; sessions keep the one they have.
+const MAX_CLIENTS: usize = 64;
+
+/// Everything that decides over which network a server is reached. Part of what
+/// decides who may share a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct NetworkOptions {
+    /// PEM file trusted besides the system's certificates.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// PEM file trusted instead of the system's certificates.
+    pub(crate) ssl_cert_file: Option<PathBuf>,
+    /// The proxy for this server's URL, credentials included.
+    pub(crate) proxy: Option<Secret<String>>,
+}
+
+/// Values of the proxy variables; empty: not set.
+#[derive(Clone, Default)]
+pub(crate) struct ProxySettings {
+    /// For http URLs.
+    pub(crate) http: String,
+    /// For https URLs.
+    pub(crate) https: String,
+    /// For both, where there is no other.
+    pub(crate) all: String,
+    /// Hosts that are reached directly.
+    pub(crate) no: String,
+}
+
+impl std::fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProxySettings")
+            .field("no", &self.no)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ProxySettings {
+    /// Returns the proxy that applies to a URL, credentials included.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<Secret<String>> {
+        let matcher = hyper_util::client::proxy::matcher::Matcher::builder()
+            .http(self.http.clone())
+            .https(self.https.clone())
+            .all(self.all.clone())
+            .no(self.no.clone())
+            .build();
+        let intercept = matcher.intercept(&url.as_str().parse().ok()?)?;
+        let mut proxy = Url::parse(&intercept.uri().to_string()).ok()?;
+        if let Some(credentials) = intercept.basic_auth().and_then(basic_credentials) {
+            let (user, password) = credentials.split_once(':').unwrap_or((&credentials, ""));
+            let _no_host = proxy.set_username(user);
+            let _no_host = proxy.set_password(Some(password));
+        } else if let Some((user, password)) = intercept.raw_auth() {
+            let _no_host = proxy.set_username(user);
+            let _no_host = proxy.set_password(Some(password));
+        }
+        Some(Secret::new(proxy.into()))
+    }
+}
+
+fn basic_credentials(header: &http::HeaderValue) -> Option<String> {
+    use base64::Engine as _;
+    let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;
+    String::from_utf8(base64::prelude::BASE64_STANDARD.decode(encoded).ok()?).ok()
+}
+
+/// Why no client could be built, or a request got no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HttpError {
+    /// A certificate file or the proxy URL cannot be used; nothing was sent.
+    #[error("{0}")]
+    Setup(String),
+    /// No connection; nothing was sent.
+    #[error("{0}")]
+    Connect(String),
+    /// The connection broke after the request may have been sent.
+    #[error("{0}")]
+    Broken(String),
+    /// A redirect that is not followed; the request was not handled.
+    #[error("it redirects to {0}")]
+    Redirect(String),
+    /// The body is longer than the limit, in bytes.
+    #[error("its answer is longer than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The clients in use, by network options.
+#[derive(Debug, Default)]
+pub(crate) struct HttpClients(Mutex<HashMap<NetworkOptions, HttpClient>>);
+
+impl HttpClients {
+    /// Returns the client for these options, building it if needed (reads
+    /// certificate files on a blocking thread).
+    pub(crate) async fn client(&self, options: &NetworkOptions) -> Result<HttpClient, HttpError> {
+        if let Some(client) = self.lock().get(options) {
+            return Ok(client.clone());
+        }
+        let wanted = options.clone();
+        let built = tokio::task::spawn_blocking(move || build(&wanted)).await;
+        let client = built.map_err(|_| HttpError::Setup("the daemon is stopping".into()))??;
+        let mut clients = self.lock();
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        Ok(clients.entry(options.clone()).or_insert(client).clone())
+    }
+
+    /// Forgets all clients, so that certificate files are read again.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, HttpClient>> {
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
+    let mut builder = reqwest::Client::builder()
+        .use_preconfigured_tls(tls(options)?)
+        .user_agent(concat!("mcp-remoted/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
+        .tcp_keepalive(KEEP_ALIVE)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_while_idle(true)
+        .no_proxy();
+    if let Some(proxy) = &options.proxy {
+        let unusable = |_| HttpError::Setup("the proxy setting is not a valid proxy URL".into());
+        builder = builder.proxy(reqwest::Proxy::all(proxy.reveal()).map_err(unusable)?);
+    }
+    let client = builder
+        .build()
+        .map_err(|error| HttpError::Setup(cause(&error)))?;
+    Ok(HttpClient(client))
+}
+
+fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, HttpError> {
+    let mut roots = rustls::RootCertStore::empty();
+    // Certificates that rustls cannot use are left out, as other clients do.
+    let _counts = match &options.ssl_cert_file {
+        Some(file) => roots.add_parsable_certificates(certificates("SSL_CERT_FILE", file)?),
+        None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+    };
+    if let Some(file) = &options.ca_file {
+        let _counts = roots.add_parsable_certificates(certificates("--ca-file", file)?);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| HttpError::Setup(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn certificates(source: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    let unreadable = |why: String| {
+        HttpError::Setup(format!(
+            "the certificates of {source} cannot be read from {}: {why}",
+            file.display()
+        ))
+    };
+    let pem = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(unreadable("it holds no PEM certificate".into()))
+        }
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+/// Sends requests over one set of network options. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient(reqwest::Client);
+
+impl HttpClient {
+    /// Sends a request and returns the head of its response. Follows redirects
+    /// within the origin. Dropping the future abandons the request.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Response, HttpError> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self
+                .0
+                .request(method.clone(), url.clone())
+                .headers(headers.clone());
+            if let Some(body) = &body {
+                request = request.body(body.clone());
+            }
+            let response = request.send().await.map_err(|error| no_response(&error))?;
+            if !is_redirect(response.status()) {
+                return Ok(Response(response));
+            }
+            let target = response
+                .headers()
+                .get(http::header::LOCATION)
+                .and_then(|location| location.to_str().ok());
+            let target = target.and_then(|location| url.join(location).ok());
+            match target {
+                Some(target) if target.origin() == url.origin() => url = target,
+                Some(target) => {
+                    return Err(HttpError::Redirect(target.origin().ascii_serialization()));
+                }
+                None => return Err(HttpError::Redirect("an unreadable address".into())),
+            }
+        }
+        Err(HttpError::Redirect("itself, again and again".into()))
+    }
+}
+
+/// 303 would turn a POST into a GET, which answers nothing here.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 307 | 308)
+}
+
+/// A response whose body has not been read.
+#[derive(Debug)]
+pub(crate) struct Response(reqwest::Response);
+
+impl Response {
+    /// Returns the status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status()
+    }
+
+    /// Returns a header's text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.0.headers().get(name)?.to_str().ok()
+    }
+
+    /// Returns the media type without parameters, in lower case.
+    pub(crate) fn media_type(&self) -> String {
+        let value = self.header("content-type").unwrap_or_default();
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+    }
+
+    /// Reads the body, at most `limit` bytes of it.
+    pub(crate) async fn body(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        if self
+            .0
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(HttpError::TooLarge(limit));
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() + chunk.len() > limit {
+                return Err(HttpError::TooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    /// Reads the next piece of the body. Cancel safe.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        self.0
+            .chunk()
+            .await
+            .map_err(|error| HttpError::Broken(cause(&error)))
+    }
+}
+
+fn no_response(error: &reqwest::Error) -> HttpError {
+    if error.is_connect() {
+        HttpError::Connect(cause(error))
+    } else if error.is_builder() {
+        HttpError::Setup(cause(error))
+    } else {
+        HttpError::Broken(cause(error))
+    }
+}
+
+/// Says in words what is at the bottom of an error; never the URL.
+fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() && error.is_connect() {
+        return format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+    }
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+        if let Some(io) = source.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => return "connection refused".into(),
+                std::io::ErrorKind::ConnectionReset => return "connection reset".into(),
+                std::io::ErrorKind::TimedOut => return "connection timed out".into(),
+                _ => {}
+            }
+        }
+        if let Some(tls) = source.downcast_ref::<rustls::Error>() {
+            return tls_cause(tls);
+        }
+    }
+    let text = deepest.to_string();
+    if text.contains("failed to lookup address") || text.contains("dns error") {
+        return "its host name could not be resolved".into();
+    }
+    if std::ptr::addr_eq(deepest, error) {
+        "the request failed".into()
+    } else {
+        text
+    }
+}
+
+fn tls_cause(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "its TLS certificate is not signed by an authority that this system trusts (see --ca-file)".into()
+        }
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS on this port".into(),
+        other => format!("TLS failed: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(http: &str, https: &str, all: &str, no: &str) -> ProxySettings {
+        ProxySettings {
+            http: http.into(),
+            https: https.into(),
+            all: all.into(),
+            no: no.into(),
+        }
+    }
+
+    #[test]
+    fn the_proxy_of_a_url_follows_the_variables() {
+        let check = |settings: ProxySettings, url: &str, expected: Option<&str>| {
+            let proxy = settings.proxy_for(&Url::parse(url).expect("valid"));
+            assert_eq!(
+                proxy.as_ref().map(|proxy| proxy.reveal().as_str()),
+                expected,
+                "{url}"
+            );
+        };
+        check(settings("", "", "", ""), "https://h/", None);
+        check(
+            settings("http://p:1", "http://q:2", "", ""),
+            "https://h/",
+            Some("http://q:2/"),
+        );
+        check(
+            settings("http://p:1", "http://q:2", "", ""),
+            "http://h/",
+            Some("http://p:1/"),
+        );
+        check(
+            settings("", "", "http://a:3", ""),
+            "http://h/",
+            Some("http://a:3/"),
+        );
+        check(
+            settings("http://p:1", "http://q:2", "", "h,.example.com"),
+            "https://h/",
+            None,
+        );
+        check(
+            settings("http://p:1", "http://q:2", "", "h,.example.com"),
+            "https://a.example.com/",
+            None,
+        );
+        check(
+            settings("", "http://user:pass@q:2", "", ""),
+            "https://h/",
+            Some("http://user:pass@q:2/"),
+        );
+    }
+
+    #[test]
+    fn certificate_files_are_checked() {
+        let missing = NetworkOptions {
+            ca_file: Some("/nonexistent/ca.pem".into()),
+            ..NetworkOptions::default()
+        };
+        let error = build(&missing)
+            .expect_err("there is no such file")
+            .to_string();
+        assert!(
+            error.contains("--ca-file") && error.contains("/nonexistent/ca.pem"),
+            "{error}"
+        );
+        let empty = NetworkOptions {
+            ssl_cert_file: Some("/dev/null".into()),
+            ..NetworkOptions::default()
+        };
+        assert!(
+            build(&empty)
+                .expect_err("it is empty")
+                .to_string()
+                .contains("no PEM certificate")
+        );
+    }
+}

@@ -1,0 +1,536 @@
+//! One shim's connection: from its first message to the end of its stream.
+//!
+//! Knows no gRPC and no HTTP. Invariants: every request gets exactly one answer;
+//! what the shim says reaches only the session that it leases; a session goes
+//! back to the pool only if nothing of this shim is left in it.
+
+pub(crate) mod fault;
+mod in_flight;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId};
+use crate::session::actor::{INITIALIZED, SessionHandle};
+use crate::session::{
+    Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, Server, ServerSpec,
+    SessionPoolHandle,
+};
+use crate::upstream::UpstreamError;
+use in_flight::InFlight;
+
+/// Messages from the session that wait for the relay. A shim that does not read
+/// holds up its own session, nobody else's.
+const INBOX: usize = 16;
+
+/// Requests of the server that a client may leave unanswered before the oldest
+/// are forgotten.
+const MAX_OWED: usize = 1024;
+
+/// How long answers are still waited for once the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What goes to the shim.
+#[derive(Debug)]
+pub(crate) enum ToShim {
+    /// An MCP message.
+    Message(Bytes),
+    /// A sentence for the user.
+    Notice(NoticeLevel, String),
+    /// Who answers, and whether the session was warm.
+    Server(Arc<InitializeResult>, bool),
+    /// The daemon ends the stream.
+    Goodbye,
+}
+
+/// How loud a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoticeLevel {
+    /// Only for `--debug`.
+    Debug,
+    /// The user should know.
+    Info,
+    /// Something went wrong.
+    Error,
+}
+
+/// The shim's connection broke: not an orderly end.
+#[derive(Debug)]
+pub(crate) struct ShimGone;
+
+/// What a relay is made with.
+#[derive(Debug)]
+pub(crate) struct RelayDeps {
+    /// The pool.
+    pub(crate) pool: SessionPoolHandle,
+    /// The server, for statistics.
+    pub(crate) server: Arc<Server>,
+    /// How to reach it.
+    pub(crate) spec: Arc<ServerSpec>,
+    /// Whether the shim wants debug notices.
+    pub(crate) debug: bool,
+    /// Ends the relay, after answers in flight.
+    pub(crate) stop: CancellationToken,
+}
+
+/// A handshake that the shim's client has already seen answered.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// The client's `initialize`.
+    pub(crate) initialize: Handshake,
+    /// Its `notifications/initialized`, if sent.
+    pub(crate) initialized: Option<Bytes>,
+}
+
+/// The shim has gone: nothing more can be said.
+struct Gone;
+
+/// One shim's connection.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    deps: RelayDeps,
+    out: mpsc::Sender<ToShim>,
+    handshake: Option<Arc<Handshake>>,
+    /// The client's `notifications/initialized`, until a session has it.
+    initialized: Option<Bytes>,
+    lease: Option<OpenLease>,
+    inbox: mpsc::Sender<Inbound>,
+    in_flight: InFlight,
+    /// Requests of the server that the client has not answered.
+    owed: HashSet<RequestId>,
+    last_notice: String,
+}
+
+/// Connects without a client, to see who answers (`Purpose::CHECK`).
+pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
+    let handshake = Arc::new(Handshake::of_daemon());
+    let open = acquire(&deps, &handshake).await?;
+    open.session()
+        .initialized(Bytes::from_static(INITIALIZED))
+        .await;
+    Ok((open.result.clone(), open.lease.is_warm()))
+}
+
+async fn acquire(deps: &RelayDeps, handshake: &Arc<Handshake>) -> Result<OpenLease, UpstreamError> {
+    let key = handshake.key(deps.spec.clone());
+    let lease = deps
+        .pool
+        .acquire(key, handshake.clone(), deps.server.clone())
+        .await;
+    let lease = lease.map_err(|error| UpstreamError::Here(error.to_string()))?;
+    let result = lease.session().established().await?;
+    Ok(OpenLease { lease, result })
+}
+
+/// A lease on a session that has been opened.
+#[derive(Debug)]
+struct OpenLease {
+    lease: Lease,
+    result: Arc<InitializeResult>,
+}
+
+impl OpenLease {
+    fn session(&self) -> &SessionHandle {
+        self.lease.session()
+    }
+
+    fn result(&self) -> &Arc<InitializeResult> {
+        &self.result
+    }
+}
+
+impl Relay {
+    /// Relays until the shim has gone or everything owed to it is delivered.
+    pub(crate) async fn run(
+        deps: RelayDeps,
+        resumed: Option<Resumed>,
+        mut downstream: impl Stream<Item = Result<Bytes, ShimGone>> + Unpin,
+        out: mpsc::Sender<ToShim>,
+    ) {
+        let _attached = Attached::new(deps.server.clone());
+        let (inbox, mut inbound) = mpsc::channel(INBOX);
+        let (handshake, initialized) = match resumed {
+            Some(resumed) => (Some(Arc::new(resumed.initialize)), resumed.initialized),
+            None => (None, None),
+        };
+        let mut relay = Self {
+            deps,
+            out,
+            handshake,
+            initialized,
+            lease: None,
+            inbox,
+            in_flight: InFlight::default(),
+            owed: HashSet::new(),
+            last_notice: String::new(),
+        };
+        // The error says that the shim has gone, which ends the relay either way.
+        let _gone = relay.relay(&mut downstream, &mut inbound).await;
+        relay.leave().await;
+    }
+
+    async fn relay(
+        &mut self,
+        downstream: &mut (impl Stream<Item = Result<Bytes, ShimGone>> + Unpin),
+        inbound: &mut mpsc::Receiver<Inbound>,
+    ) -> Result<(), Gone> {
+        let stop = self.deps.stop.clone();
+        let out = self.out.clone();
+        let mut reading = true;
+        loop {
+            if self.in_flight.is_empty() && (!reading || stop.is_cancelled()) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                // Always some: the relay holds a sender.
+                Some(inbound) = inbound.recv() => self.on_inbound(inbound).await?,
+                message = downstream.next(), if reading => match message {
+                    Some(Ok(message)) => self.on_message(message).await?,
+                    Some(Err(ShimGone)) => return Err(Gone),
+                    None => reading = false,
+                },
+                () = out.closed() => return Err(Gone),
+                () = stop.cancelled(), if reading => reading = false,
+                () = drained(&stop) => break,
+            }
+        }
+        if stop.is_cancelled() {
+            self.out.send(ToShim::Goodbye).await.map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    async fn on_message(&mut self, message: Bytes) -> Result<(), Gone> {
+        let envelopes = match Envelope::parse_all(message) {
+            Ok(envelopes) => envelopes,
+            Err(error) => {
+                let code = if matches!(error, ParseError::NotJson(_)) {
+                    -32700
+                } else {
+                    -32600
+                };
+                let answer =
+                    jsonrpc::error_response(None, code, &format!("mcp-remote: {error}"), None);
+                return self.say(answer).await;
+            }
+        };
+        for envelope in envelopes {
+            match envelope.kind() {
+                Kind::Request if envelope.method() == Some("initialize") => {
+                    self.on_initialize(envelope).await?
+                }
+                Kind::Request => self.on_request(envelope).await?,
+                Kind::Notification => self.on_notification(envelope).await,
+                Kind::Response => self.on_response(envelope).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers from the session's stored result; a session that has to be opened
+    /// for it says the same message to the server.
+    async fn on_initialize(&mut self, envelope: Envelope) -> Result<(), Gone> {
+        let id = envelope.id().expect("a request has an id");
+        let Some(handshake) = Handshake::of_client(envelope) else {
+            let answer = jsonrpc::error_response(
+                Some(&id),
+                -32602,
+                "mcp-remote: initialize has no protocolVersion",
+                None,
+            );
+            return self.say(answer).await;
+        };
+        let handshake = Arc::new(handshake);
+        let changed = self.handshake.as_ref().is_none_or(|known| {
+            known.key(self.deps.spec.clone()) != handshake.key(self.deps.spec.clone())
+        });
+        // A request that came before `initialize` was made in the daemon's name.
+        // While it is under way its session stays, whoever the client is.
+        if changed && self.in_flight.is_empty() {
+            self.give_back();
+            self.handshake = Some(handshake);
+        }
+        match self.leased().await? {
+            Ok(result) => self.say(result.answer(&id)).await,
+            Err(error) => self.fault(&id, &error, false).await,
+        }
+    }
+
+    async fn on_request(&mut self, envelope: Envelope) -> Result<(), Gone> {
+        let id = envelope.id().expect("a request has an id");
+        if self.lease.is_none() && envelope.method() == Some("ping") {
+            return self
+                .say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into())
+                .await;
+        }
+        if let Err(error) = self.leased().await? {
+            self.deps.server.unanswered();
+            return self.fault(&id, &error, false).await;
+        }
+        if changes_session(envelope.method()) {
+            self.spoil();
+        }
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
+        let minted = lease.session().next_id();
+        let (message, cancelled) = self.in_flight.begin(minted, &envelope);
+        let outbound = Outbound {
+            message,
+            kind: OutboundKind::Request(minted),
+            replies: self.inbox.clone(),
+            cancelled,
+            resent: false,
+        };
+        if let Err(error) = lease.session().send(outbound).await {
+            self.ended(minted, Some(error)).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_notification(&mut self, envelope: Envelope) {
+        if envelope.method() == Some("notifications/initialized") {
+            let notification = envelope.bytes().clone();
+            match &self.lease {
+                Some(lease) => lease.session().initialized(notification.clone()).await,
+                None => self.initialized = Some(notification),
+            }
+            return;
+        }
+        let message = if envelope.method() == Some("notifications/cancelled") {
+            match self.in_flight.cancel(&envelope) {
+                Some(message) => message,
+                // Answered meanwhile, or never asked.
+                None => return,
+            }
+        } else {
+            envelope.bytes().clone()
+        };
+        self.send(message, OutboundKind::Notification).await;
+    }
+
+    async fn on_response(&mut self, envelope: Envelope) {
+        if let Some(id) = envelope.id()
+            && self.owed.remove(&id)
+        {
+            self.send(envelope.bytes().clone(), OutboundKind::Response)
+                .await;
+        }
+    }
+
+    async fn send(&self, message: Bytes, kind: OutboundKind) {
+        if let Some(lease) = &self.lease {
+            let outbound = Outbound {
+                message,
+                kind,
+                replies: self.inbox.clone(),
+                cancelled: CancellationToken::new(),
+                resent: false,
+            };
+            // A session that is being closed needs no more notifications.
+            drop(lease.session().send(outbound).await);
+        }
+    }
+
+    async fn on_inbound(&mut self, inbound: Inbound) -> Result<(), Gone> {
+        match inbound {
+            Inbound::Message(envelope) => self.on_server_message(envelope).await,
+            Inbound::Ended(id, error) => self.ended(id, error).await,
+            Inbound::Oversized(id, error) => match id.as_json().parse() {
+                Ok(id) => self.ended(id, Some(error)).await,
+                Err(_) => Ok(()),
+            },
+            Inbound::Lost(error) => {
+                for id in self.in_flight.all() {
+                    self.ended(id, Some(error.clone())).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn on_server_message(&mut self, envelope: Envelope) -> Result<(), Gone> {
+        match envelope.kind() {
+            Kind::Response => match self.in_flight.finish(&envelope) {
+                Some((answer, took)) => {
+                    self.deps.server.answered(took);
+                    if self.deps.debug {
+                        let id = envelope
+                            .id()
+                            .map(|id| id.as_json().to_owned())
+                            .unwrap_or_default();
+                        let text = format!(
+                            "request {id} answered after {:.1} ms, {} bytes",
+                            took.as_secs_f64() * 1e3,
+                            answer.len()
+                        );
+                        self.out
+                            .send(ToShim::Notice(NoticeLevel::Debug, text))
+                            .await
+                            .map_err(|_| Gone)?;
+                    }
+                    self.say(answer).await
+                }
+                None => Ok(()),
+            },
+            Kind::Request => {
+                if self.owed.len() < MAX_OWED {
+                    self.owed.extend(envelope.id());
+                }
+                self.say(envelope.bytes().clone()).await
+            }
+            Kind::Notification => match envelope.method() {
+                Some("notifications/progress") => match self.in_flight.progress(&envelope) {
+                    Some(message) => self.say(message).await,
+                    None => Ok(()),
+                },
+                Some("notifications/cancelled") => {
+                    if let Some(id) = envelope.cancelled_request() {
+                        self.owed.remove(&RequestId::from_json(envelope.text(id)));
+                    }
+                    self.say(envelope.bytes().clone()).await
+                }
+                _ => self.say(envelope.bytes().clone()).await,
+            },
+        }
+    }
+
+    /// Answers a request that is over, if nothing has.
+    async fn ended(&mut self, minted: u64, error: Option<UpstreamError>) -> Result<(), Gone> {
+        let Some(id) = self.in_flight.fail(minted) else {
+            return Ok(());
+        };
+        self.deps.server.unanswered();
+        let error = error.unwrap_or_else(|| {
+            UpstreamError::Protocol("it ended its reply without an answer".into())
+        });
+        self.deps.server.failed(&error);
+        self.fault(&id, &error, true).await
+    }
+
+    /// Makes sure of an open session. The outer error: the shim has gone.
+    async fn leased(&mut self) -> Result<Result<Arc<InitializeResult>, UpstreamError>, Gone> {
+        if let Some(lease) = &self.lease {
+            // A lost session is opened again by the next message, in its actor.
+            return Ok(Ok(lease.result().clone()));
+        }
+        let handshake = self
+            .handshake
+            .get_or_insert_with(|| Arc::new(Handshake::of_daemon()))
+            .clone();
+        let acquired = tokio::select! {
+            acquired = acquire(&self.deps, &handshake) => acquired,
+            () = self.out.closed() => return Err(Gone),
+            () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
+        };
+        let lease = match acquired {
+            Ok(lease) => lease,
+            Err(error) => return Ok(Err(error)),
+        };
+        lease.session().attach(self.inbox.clone());
+        if let Some(notification) = self.initialized.take() {
+            lease.session().initialized(notification).await;
+        }
+        let result = lease.result().clone();
+        let server = ToShim::Server(result.clone(), lease.lease.is_warm());
+        self.last_notice.clear();
+        self.lease = Some(lease);
+        self.out.send(server).await.map_err(|_| Gone)?;
+        Ok(Ok(result))
+    }
+
+    async fn fault(
+        &mut self,
+        id: &RequestId,
+        error: &UpstreamError,
+        sent: bool,
+    ) -> Result<(), Gone> {
+        let server = &self.deps.server.shown;
+        let notice = fault::sentence(server, error);
+        let answer = fault::response(id, server, error, sent);
+        if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
+            self.last_notice.clone_from(&notice);
+            tracing::warn!("{notice}");
+            self.out
+                .send(ToShim::Notice(NoticeLevel::Error, notice))
+                .await
+                .map_err(|_| Gone)?;
+        }
+        self.say(answer).await
+    }
+
+    async fn say(&self, message: Bytes) -> Result<(), Gone> {
+        self.out
+            .send(ToShim::Message(jsonrpc::on_one_line(message)))
+            .await
+            .map_err(|_| Gone)
+    }
+
+    fn spoil(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.lease.spoil();
+        }
+    }
+
+    /// Gives the session back; it is clean only if nothing of this client is
+    /// left in it.
+    fn give_back(&mut self) {
+        if !self.in_flight.is_clean() || !self.owed.is_empty() {
+            self.spoil();
+        }
+        self.owed.clear();
+        self.lease = None;
+    }
+
+    /// Cancels what nobody waits for any more (a disconnect is not a cancellation:
+    /// 2025-11-25, Cancellation), then gives the session back.
+    async fn leave(mut self) {
+        for minted in self.in_flight.all() {
+            let reason = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
+            );
+            self.send(reason.into(), OutboundKind::Notification).await;
+            self.in_flight.abandon(minted);
+        }
+        self.give_back();
+    }
+}
+
+/// Requests that change the session for whoever has it next (mcp-requirements,
+/// Multiplexing): the session ends with the lease.
+fn changes_session(method: Option<&str>) -> bool {
+    matches!(
+        method,
+        Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
+    )
+}
+
+async fn drained(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN_TIMEOUT).await;
+}
+
+/// Counts a shim while it is attached.
+#[derive(Debug)]
+struct Attached(Arc<Server>);
+
+impl Attached {
+    fn new(server: Arc<Server>) -> Self {
+        server.shims.fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.shims.fetch_sub(1, Ordering::Relaxed);
+    }
+}

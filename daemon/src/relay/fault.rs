@@ -1,0 +1,122 @@
+//! What goes wrong upstream, as the client and the user hear it. The only table
+//! from domain errors to JSON-RPC errors.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::jsonrpc::{self, RequestId};
+use crate::upstream::UpstreamError;
+
+/// The code of errors made by the bridge, as the npm package's.
+const BRIDGE_ERROR: i64 = -32001;
+
+/// Says in one sentence what happened, to which server, and what to do.
+pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
+    format!("{server} {error}")
+}
+
+/// Builds the answer to a request that the server did not answer. `sent`: the
+/// request had gone out.
+pub(crate) fn response(id: &RequestId, server: &str, error: &UpstreamError, sent: bool) -> Bytes {
+    if let UpstreamError::JsonRpc { body, .. } = error
+        && let Some(own) = with_own_error(id, body)
+    {
+        return own;
+    }
+    let mut data = json!({ "server": server, "cause": error.to_string() });
+    if let Some(status) = error.http_status() {
+        data["httpStatus"] = status.into();
+    }
+    let mut message = format!("mcp-remote: {}", sentence(server, error));
+    if sent && error.maybe_executed() {
+        data["maybeExecuted"] = true.into();
+        message.push_str("; the request may have been executed");
+    }
+    jsonrpc::error_response(Some(id), BRIDGE_ERROR, &message, Some(&data.to_string()))
+}
+
+/// The server's own error, for the client's id.
+fn with_own_error(id: &RequestId, body: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+    let body: Body<'_> = serde_json::from_slice(body).ok()?;
+    Some(
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#,
+            id.as_json(),
+            body.error.get()
+        )
+        .into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(error: &UpstreamError, sent: bool) -> serde_json::Value {
+        let bytes = response(&RequestId::from_json("5"), "https://h/mcp", error, sent);
+        serde_json::from_slice(&bytes).expect("valid")
+    }
+
+    #[test]
+    fn errors_say_what_happened_to_whom() {
+        let refused = answer(
+            &UpstreamError::Unreachable("connection refused".into()),
+            true,
+        );
+        assert_eq!(refused["error"]["code"], -32001);
+        assert_eq!(
+            refused["error"]["message"],
+            "mcp-remote: https://h/mcp could not be reached: connection refused"
+        );
+        assert!(refused["error"]["data"].get("maybeExecuted").is_none());
+        let status = answer(
+            &UpstreamError::Status {
+                status: 502,
+                said: "bad".into(),
+            },
+            true,
+        );
+        assert_eq!(status["error"]["data"]["httpStatus"], 502);
+        assert_eq!(status["error"]["data"]["maybeExecuted"], true);
+        let unsent = answer(
+            &UpstreamError::Status {
+                status: 502,
+                said: String::new(),
+            },
+            false,
+        );
+        assert!(unsent["error"]["data"].get("maybeExecuted").is_none());
+    }
+
+    #[test]
+    fn the_servers_own_error_passes_with_our_id() {
+        let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32099,"message":"m","data":{"n":9007199254740993}}}"#);
+        let bytes = response(
+            &RequestId::from_json("\"x\""),
+            "s",
+            &UpstreamError::JsonRpc { status: 400, body },
+            true,
+        );
+        assert_eq!(
+            bytes,
+            r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32099,"message":"m","data":{"n":9007199254740993}}}"#
+        );
+    }
+
+    #[test]
+    fn a_missing_sign_in_says_401() {
+        let message = answer(&UpstreamError::Unauthorized(401), true);
+        assert!(
+            message["error"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("401"))
+        );
+    }
+}

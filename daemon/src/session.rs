@@ -1,0 +1,102 @@
+//! Sessions with servers: who may share one, how one is opened, kept and ended.
+//!
+//! A session of the revisions to 2025-11-25 belongs to one shim at a time.
+//! [`SessionKey`] is the only answer to the question who may have it next.
+
+pub(crate) mod actor;
+mod connect;
+mod exchange;
+mod handshake;
+mod latency;
+mod listener;
+pub(crate) mod pool;
+pub(crate) mod server;
+
+use std::sync::Arc;
+
+use crate::http::NetworkOptions;
+use crate::protocol::ProtocolVersion;
+use crate::server_url::ServerUrl;
+use crate::upstream::{TransportKind, UserHeaders};
+
+pub(crate) use exchange::{Inbound, Outbound, OutboundKind};
+pub(crate) use handshake::{Handshake, InitializeResult};
+pub(crate) use pool::{Lease, SessionPoolHandle};
+pub(crate) use server::{Server, Servers};
+
+/// Which transports may be used, and which comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum TransportChoice {
+    /// Streamable HTTP, then HTTP+SSE.
+    #[default]
+    HttpFirst,
+    /// HTTP+SSE, then Streamable HTTP.
+    SseFirst,
+    /// Streamable HTTP.
+    HttpOnly,
+    /// HTTP+SSE.
+    SseOnly,
+}
+
+impl TransportChoice {
+    /// Returns the transports to try in order. A verdict from earlier goes first
+    /// (the server may have changed since, so the others stay).
+    pub(crate) fn order(self, verdict: Option<TransportKind>) -> Vec<TransportKind> {
+        use TransportKind::{HttpSse, StreamableHttp};
+        let mut order = match self {
+            Self::HttpFirst => vec![StreamableHttp, HttpSse],
+            Self::SseFirst => vec![HttpSse, StreamableHttp],
+            Self::HttpOnly => vec![StreamableHttp],
+            Self::SseOnly => vec![HttpSse],
+        };
+        if order.last().copied() == verdict {
+            order.reverse();
+        }
+        order
+    }
+}
+
+/// How to reach a server: everything that changes a request or its connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ServerSpec {
+    /// Where it is.
+    pub(crate) url: ServerUrl,
+    /// Over which transport.
+    pub(crate) transport: TransportChoice,
+    /// With which headers.
+    pub(crate) headers: UserHeaders,
+    /// Over which network.
+    pub(crate) network: NetworkOptions,
+}
+
+/// Who may share a session: equal keys, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    /// The server and the way to it.
+    pub(crate) spec: Arc<ServerSpec>,
+    /// The revision that the client asked for.
+    pub(crate) version: ProtocolVersion,
+    /// The client's capabilities, as JSON with sorted keys.
+    pub(crate) capabilities: String,
+    /// `clientInfo.name`: servers may treat clients differently by it.
+    pub(crate) client_name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_goes_first_where_the_choice_leaves_one() {
+        use TransportChoice::{HttpFirst, HttpOnly, SseFirst};
+        use TransportKind::{HttpSse, StreamableHttp};
+        assert_eq!(HttpFirst.order(None), [StreamableHttp, HttpSse]);
+        assert_eq!(HttpFirst.order(Some(HttpSse)), [HttpSse, StreamableHttp]);
+        assert_eq!(
+            SseFirst.order(Some(StreamableHttp)),
+            [StreamableHttp, HttpSse]
+        );
+        assert_eq!(SseFirst.order(Some(HttpSse)), [HttpSse, StreamableHttp]);
+        assert_eq!(HttpOnly.order(Some(HttpSse)), [StreamableHttp]);
+    }
+}

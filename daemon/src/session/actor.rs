@@ -1,0 +1,579 @@
+//! The session actor: one upstream MCP session, opened, kept, re-opened, ended.
+//!
+//! Its loop awaits only its own mailbox and its tasks; exchanges run beside it.
+//! Invariants: nothing overtakes `initialize` and `notifications/initialized`;
+//! notifications stay in order; a message that the server refused because it lost
+//! the session is sent again once, after one re-opening for all.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::connect::{self, Opened};
+use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
+use super::listener::{self, Inbox, ListenEnd};
+use super::{Handshake, InitializeResult, Server, SessionKey};
+use crate::http::HttpClients;
+use crate::upstream::UpstreamError;
+
+/// Messages waiting for the actor: it takes them at once, so few are enough.
+const MAILBOX: usize = 64;
+
+/// Messages kept while the session is being opened; further ones get an error.
+const MAX_PARKED: usize = 256;
+
+/// How long DELETE and what precedes it may take at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the rest of the response to `initialize` is waited for.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a client says once it has the answer to `initialize`.
+pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+/// What a session is doing.
+#[derive(Debug, Clone)]
+pub(crate) enum SessionState {
+    /// It is being opened for the first time.
+    Connecting,
+    /// It is open.
+    Ready(Arc<InitializeResult>),
+    /// It was open; the next message opens it again.
+    Lost(UpstreamError),
+    /// It could not be opened; the session has ended.
+    Failed(UpstreamError),
+}
+
+#[derive(Debug)]
+enum SessionMessage {
+    Send(Outbound),
+    Initialized(Bytes),
+}
+
+/// What a session is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionDeps {
+    /// For building clients.
+    pub(crate) clients: Arc<HttpClients>,
+    /// The server.
+    pub(crate) server: Arc<Server>,
+    /// Largest message from the server, in bytes.
+    pub(crate) max_message: usize,
+}
+
+/// One session, as others see it.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionHandle {
+    mailbox: mpsc::Sender<SessionMessage>,
+    state: watch::Receiver<SessionState>,
+    next_id: Arc<AtomicU64>,
+    inbox: Inbox,
+    closing: CancellationToken,
+}
+
+impl SessionHandle {
+    /// Waits until the session has been opened or could not be.
+    pub(crate) async fn established(&self) -> Result<Arc<InitializeResult>, UpstreamError> {
+        let mut state = self.state.clone();
+        let settled = state
+            .wait_for(|state| !matches!(state, SessionState::Connecting))
+            .await;
+        match settled.map(|state| state.clone()) {
+            Ok(SessionState::Ready(result)) => Ok(result),
+            Ok(SessionState::Lost(error) | SessionState::Failed(error)) => Err(error),
+            Ok(SessionState::Connecting) | Err(_) => Err(stopping()),
+        }
+    }
+
+    /// Returns what the session is doing.
+    pub(crate) fn state(&self) -> SessionState {
+        self.state.borrow().clone()
+    }
+
+    /// Mints a request id that this session has not had.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives what the server says unasked to this relay from now on.
+    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
+        self.inbox.attach(relay);
+    }
+
+    /// Sends a message. A request always ends in [`Inbound::Ended`] or
+    /// [`Inbound::Lost`]; the error means that this one never will.
+    pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
+        self.mailbox
+            .send(SessionMessage::Send(outbound))
+            .await
+            .map_err(|_| stopping())
+    }
+
+    /// Passes on that the client is initialized; the server hears it once.
+    pub(crate) async fn initialized(&self, notification: Bytes) {
+        drop(
+            self.mailbox
+                .send(SessionMessage::Initialized(notification))
+                .await,
+        );
+    }
+
+    /// Ends the session: DELETE, then nothing.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+}
+
+fn stopping() -> UpstreamError {
+    UpstreamError::Here("the session is being closed".into())
+}
+
+/// Starts a session, which opens itself.
+pub(crate) fn spawn(
+    key: &SessionKey,
+    handshake: Arc<Handshake>,
+    deps: SessionDeps,
+    tasks: &TaskTracker,
+) -> SessionHandle {
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let (state_tx, state) = watch::channel(SessionState::Connecting);
+    let handle = SessionHandle {
+        mailbox,
+        state,
+        next_id: Arc::default(),
+        inbox: Inbox::default(),
+        closing: CancellationToken::new(),
+    };
+    let session = Session {
+        key: key.clone(),
+        handshake,
+        next_id: handle.next_id.clone(),
+        inbox: handle.inbox.clone(),
+        state: state_tx,
+        phase: Phase::Opening,
+        generation: 0,
+        opened_once: false,
+        parked: VecDeque::new(),
+        notifications: VecDeque::new(),
+        notifying: false,
+        tasks: JoinSet::new(),
+        exchanges: HashMap::new(),
+        deps,
+    };
+    let closing = handle.closing.clone();
+    tasks.spawn(session.run(messages, closing));
+    handle
+}
+
+enum Phase {
+    Opening,
+    /// Open; the server has not heard `notifications/initialized` yet.
+    Uninitialized(Open),
+    /// It is being told.
+    Initializing(Open),
+    Ready(Open),
+    Lost,
+}
+
+/// An open session; dropping it ends its listening stream.
+struct Open {
+    upstream: Upstream,
+    listening: CancellationToken,
+    _listening_guard: DropGuard,
+}
+
+enum TaskEnd {
+    Opened(Box<Result<Opened, UpstreamError>>),
+    Initialized {
+        generation: u64,
+        error: Option<UpstreamError>,
+    },
+    Exchange {
+        generation: u64,
+        kind: OutboundKind,
+        end: ExchangeEnd,
+    },
+    Listening {
+        generation: u64,
+        end: ListenEnd,
+    },
+    Aside,
+}
+
+struct Session {
+    key: SessionKey,
+    handshake: Arc<Handshake>,
+    deps: SessionDeps,
+    next_id: Arc<AtomicU64>,
+    inbox: Inbox,
+    state: watch::Sender<SessionState>,
+    phase: Phase,
+    /// Counts openings, so that what belongs to an earlier one is recognised.
+    generation: u64,
+    opened_once: bool,
+    parked: VecDeque<Outbound>,
+    notifications: VecDeque<Outbound>,
+    notifying: bool,
+    tasks: JoinSet<TaskEnd>,
+    /// Requests by their task, for the case that it panics.
+    exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
+}
+
+impl Session {
+    async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<SessionMessage>,
+        closing: CancellationToken,
+    ) {
+        self.open();
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => break,
+                message = messages.recv() => match message {
+                    Some(SessionMessage::Send(outbound)) => self.send(outbound),
+                    Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
+                    None => break,
+                },
+                Some(end) = self.tasks.join_next_with_id() => {
+                    if !self.task_ended(end) {
+                        return;
+                    }
+                }
+            }
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.end())
+            .await
+            .is_err()
+        {
+            tracing::debug!(server = %self.key.spec.url, "the server did not confirm the end of a session in time");
+        }
+    }
+
+    fn open(&mut self) {
+        self.phase = Phase::Opening;
+        self.generation += 1;
+        let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.tasks.spawn(async move {
+            deps.server.connecting.fetch_add(1, Ordering::Relaxed);
+            let opened = connect::open(
+                &deps.clients,
+                &key.spec,
+                &deps.server,
+                &handshake,
+                id,
+                deps.max_message,
+            )
+            .await;
+            deps.server.connecting.fetch_sub(1, Ordering::Relaxed);
+            TaskEnd::Opened(Box::new(opened))
+        });
+    }
+
+    fn send(&mut self, outbound: Outbound) {
+        match &self.phase {
+            Phase::Ready(_) => self.dispatch(outbound),
+            Phase::Opening | Phase::Initializing(_) => self.park(outbound),
+            Phase::Lost => {
+                self.park(outbound);
+                self.open();
+            }
+            Phase::Uninitialized(_) => {
+                // A client that skips the notification still means it.
+                self.park(outbound);
+                self.initialize(Bytes::from_static(INITIALIZED));
+            }
+        }
+    }
+
+    fn park(&mut self, outbound: Outbound) {
+        if self.parked.len() < MAX_PARKED {
+            self.parked.push_back(outbound);
+        } else {
+            self.refuse(
+                outbound,
+                UpstreamError::Here("too many messages wait for its session".into()),
+            );
+        }
+    }
+
+    /// Tells the relay that a message was not sent.
+    fn refuse(&mut self, outbound: Outbound, error: UpstreamError) {
+        if let OutboundKind::Request(id) = outbound.kind {
+            self.tasks.spawn(async move {
+                drop(outbound.replies.send(Inbound::Ended(id, Some(error))).await);
+                TaskEnd::Aside
+            });
+        }
+    }
+
+    fn client_initialized(&mut self, notification: Bytes) {
+        if matches!(self.phase, Phase::Uninitialized(_)) {
+            self.initialize(notification);
+        }
+    }
+
+    fn initialize(&mut self, notification: Bytes) {
+        let Phase::Uninitialized(open) = std::mem::replace(&mut self.phase, Phase::Opening) else {
+            return;
+        };
+        let (upstream, generation) = (open.upstream.clone(), self.generation);
+        self.tasks.spawn(async move {
+            let error = upstream.post(notification).await.err();
+            TaskEnd::Initialized { generation, error }
+        });
+        self.phase = Phase::Initializing(open);
+    }
+
+    fn dispatch(&mut self, outbound: Outbound) {
+        let Phase::Ready(open) = &self.phase else {
+            return self.park(outbound);
+        };
+        if outbound.kind == OutboundKind::Notification && self.notifying {
+            if self.notifications.len() < MAX_PARKED {
+                self.notifications.push_back(outbound);
+            }
+            return;
+        }
+        let (generation, kind, upstream) = (self.generation, outbound.kind, open.upstream.clone());
+        let replies = outbound.replies.clone();
+        let task = self.tasks.spawn(async move {
+            let end = exchange::run(upstream, outbound).await;
+            TaskEnd::Exchange {
+                generation,
+                kind,
+                end,
+            }
+        });
+        match kind {
+            OutboundKind::Request(id) => drop(self.exchanges.insert(task.id(), (id, replies))),
+            OutboundKind::Notification => self.notifying = true,
+            OutboundKind::Response => {}
+        }
+    }
+
+    /// Handles the end of a task; false if the session has ended with it.
+    fn task_ended(
+        &mut self,
+        end: Result<(tokio::task::Id, TaskEnd), tokio::task::JoinError>,
+    ) -> bool {
+        let end = match end {
+            Ok((task, end)) => {
+                self.exchanges.remove(&task);
+                end
+            }
+            Err(error) => {
+                tracing::error!(%error, server = %self.key.spec.url, "a part of a session panicked");
+                if let Some((id, replies)) = self.exchanges.remove(&error.id()) {
+                    self.tasks.spawn(async move {
+                        let error = UpstreamError::Interrupted("an internal error".into());
+                        drop(replies.send(Inbound::Ended(id, Some(error))).await);
+                        TaskEnd::Aside
+                    });
+                }
+                self.notifying = false;
+                // Without this an opening that panicked would never end.
+                return !matches!(self.phase, Phase::Opening | Phase::Initializing(_))
+                    || self.opening_failed(stopping());
+            }
+        };
+        match end {
+            TaskEnd::Opened(opened) => match *opened {
+                Ok(opened) => self.opened(opened),
+                Err(error) => return self.opening_failed(error),
+            },
+            TaskEnd::Initialized { generation, error } if generation == self.generation => {
+                self.initialized(error)
+            }
+            TaskEnd::Exchange {
+                generation,
+                kind,
+                end,
+            } => self.exchange_ended(generation, kind, end),
+            TaskEnd::Listening { generation, end } if generation == self.generation => {
+                self.listening_ended(end)
+            }
+            TaskEnd::Initialized { .. } | TaskEnd::Listening { .. } | TaskEnd::Aside => {}
+        }
+        true
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        let result = Arc::new(opened.result);
+        tracing::info!(server = %self.key.spec.url, name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
+        if let Some(mut rest) = opened.rest {
+            self.tasks.spawn(async move {
+                let end = async { while let Some(Ok(_)) = rest.next().await {} };
+                drop(tokio::time::timeout(REST_TIMEOUT, end).await);
+                TaskEnd::Aside
+            });
+        }
+        let listening = CancellationToken::new();
+        if let Some(stream) = opened.stream {
+            let relaying =
+                listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
+            self.listen(listening.clone(), relaying);
+        }
+        let open = Open {
+            upstream: opened.upstream,
+            _listening_guard: listening.clone().drop_guard(),
+            listening,
+        };
+        self.phase = Phase::Uninitialized(open);
+        self.state.send_replace(SessionState::Ready(result));
+        // Its client was initialized before the session was lost.
+        if self.opened_once || !self.parked.is_empty() {
+            self.initialize(Bytes::from_static(INITIALIZED));
+        }
+        self.opened_once = true;
+    }
+
+    fn listen(
+        &mut self,
+        ended: CancellationToken,
+        listening: impl Future<Output = ListenEnd> + Send + 'static,
+    ) {
+        let generation = self.generation;
+        self.tasks.spawn(async move {
+            tokio::select! {
+                end = listening => TaskEnd::Listening { generation, end },
+                () = ended.cancelled() => TaskEnd::Aside,
+            }
+        });
+    }
+
+    /// Returns whether the session lives on.
+    fn opening_failed(&mut self, error: UpstreamError) -> bool {
+        tracing::warn!(server = %self.key.spec.url, %error, "the session could not be opened");
+        while let Some(outbound) = self.parked.pop_front() {
+            self.refuse(outbound, error.clone());
+        }
+        self.phase = Phase::Lost;
+        if self.opened_once {
+            self.state.send_replace(SessionState::Lost(error));
+        } else {
+            self.state.send_replace(SessionState::Failed(error));
+        }
+        self.opened_once
+    }
+
+    fn initialized(&mut self, error: Option<UpstreamError>) {
+        let Phase::Initializing(open) = std::mem::replace(&mut self.phase, Phase::Lost) else {
+            return;
+        };
+        if let Some(error) = error {
+            // Servers exist that refuse it and work; what follows will tell.
+            tracing::debug!(%error, "the server refused notifications/initialized");
+        }
+        if let Upstream::StreamableHttp(endpoint) = &open.upstream {
+            let listening = listener::keep_listening(endpoint.clone(), self.inbox.clone());
+            self.listen(open.listening.clone(), listening);
+        }
+        self.phase = Phase::Ready(open);
+        self.notifying = false;
+        let waiting: Vec<_> = self
+            .notifications
+            .drain(..)
+            .chain(self.parked.drain(..))
+            .collect();
+        for outbound in waiting {
+            self.dispatch(outbound);
+        }
+    }
+
+    fn exchange_ended(&mut self, generation: u64, kind: OutboundKind, end: ExchangeEnd) {
+        if kind == OutboundKind::Notification && generation == self.generation {
+            self.notifying = false;
+            if let Some(next) = self.notifications.pop_front() {
+                self.dispatch(next);
+            }
+        }
+        let ExchangeEnd::SessionGone(outbound) = end else {
+            return;
+        };
+        if outbound.kind == OutboundKind::Response {
+            return;
+        }
+        if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
+            tracing::info!(server = %self.key.spec.url, "the server has ended the session, opening it again");
+            self.open();
+        }
+        // A session that is refused right after it was opened will not get better.
+        if outbound.resent {
+            self.refuse(outbound, UpstreamError::SessionGone);
+        } else {
+            self.send(Outbound {
+                resent: true,
+                ..outbound
+            });
+        }
+    }
+
+    fn listening_ended(&mut self, end: ListenEnd) {
+        let ListenEnd::SessionLost(error) = end else {
+            return;
+        };
+        tracing::info!(server = %self.key.spec.url, %error, "the session is lost");
+        // On HTTP+SSE the stream carried the answers; with Streamable HTTP each
+        // request learns its fate from its own POST.
+        let answers_lost = matches!(&self.phase, Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) if matches!(open.upstream, Upstream::HttpSse(_)));
+        self.phase = Phase::Lost;
+        self.state.send_replace(SessionState::Lost(error.clone()));
+        if answers_lost {
+            let inbox = self.inbox.clone();
+            self.tasks.spawn(async move {
+                drop(inbox.deliver(Inbound::Lost(error)).await);
+                TaskEnd::Aside
+            });
+        }
+        if !self.parked.is_empty() {
+            self.open();
+        }
+    }
+
+    /// Says what is still to be said (cancellations), then ends the session.
+    async fn end(&mut self) {
+        let open = match std::mem::replace(&mut self.phase, Phase::Lost) {
+            Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => open,
+            Phase::Opening | Phase::Lost => return,
+        };
+        while self.notifying {
+            match self.tasks.join_next().await {
+                Some(Ok(TaskEnd::Exchange {
+                    kind: OutboundKind::Notification,
+                    ..
+                })) => match self.notifications.pop_front() {
+                    Some(next) => drop(open.upstream.post(next.message).await),
+                    None => self.notifying = false,
+                },
+                Some(_) => {}
+                None => self.notifying = false,
+            }
+        }
+        for next in std::mem::take(&mut self.notifications) {
+            drop(open.upstream.post(next.message).await);
+        }
+        self.tasks.shutdown().await;
+        if let Upstream::StreamableHttp(endpoint) = &open.upstream
+            && endpoint.has_session()
+            && let Err(error) = endpoint.delete().await
+        {
+            tracing::debug!(%error, "the session could not be ended at the server");
+        }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,173 @@
+//! Opens a session: finds the transport, shakes hands.
+//!
+//! The order is the specification's (2025-11-25, Transports > Backwards
+//! Compatibility): POST `initialize`; where the answer says that this is no
+//! Streamable HTTP endpoint, GET the same URL as HTTP+SSE. The probe for revision
+//! 2026-07-28 will stand before both.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::exchange::{Upstream, read};
+use super::{Handshake, InitializeResult, Server, ServerSpec};
+use crate::http::HttpClients;
+use crate::jsonrpc::{Envelope, Kind};
+use crate::upstream::sse::{EventStream, StreamEvent};
+use crate::upstream::{HttpSse, PostReply, StreamableHttp, Target, TransportKind, UpstreamError};
+
+/// How long a server may take to answer `initialize`. Some start a container
+/// for it; none may hold a client for ever.
+const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An open session.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Where its messages go.
+    pub(crate) upstream: Upstream,
+    /// What the server said.
+    pub(crate) result: InitializeResult,
+    /// The stream of HTTP+SSE, which is the session.
+    pub(crate) stream: Option<EventStream>,
+    /// What remains of the response to `initialize`: to be read to its end, so
+    /// that the connection can be used again.
+    pub(crate) rest: Option<EventStream>,
+}
+
+/// Opens a session; `id` is the request id of `initialize` in it.
+pub(crate) async fn open(
+    clients: &HttpClients,
+    spec: &ServerSpec,
+    server: &Server,
+    handshake: &Handshake,
+    id: u64,
+    max_message: usize,
+) -> Result<Opened, UpstreamError> {
+    let client = clients.client(&spec.network).await?;
+    let target = Target {
+        url: spec.url.clone(),
+        client,
+        headers: spec.headers.clone(),
+        max_message,
+    };
+    let transports = server.transports(spec);
+    let mut first_error = None;
+    for (at, transport) in transports.iter().enumerate() {
+        let opening = open_with(*transport, target.clone(), handshake.message(id), id);
+        let timed_out = |_| UpstreamError::TimedOut(INITIALIZE_TIMEOUT.as_secs());
+        match tokio::time::timeout(INITIALIZE_TIMEOUT, opening)
+            .await
+            .map_err(timed_out)
+            .flatten()
+        {
+            Ok(opened) => {
+                server.connected(&opened.result);
+                return Ok(opened);
+            }
+            Err(error) if at + 1 < transports.len() && says_other_transport(&error) => {
+                tracing::debug!(transport = transport.as_str(), %error, "trying the other transport");
+                server.forget_transport();
+                first_error.get_or_insert(error);
+            }
+            Err(error) => {
+                let error = first_error.unwrap_or(error);
+                server.failed(&error);
+                return Err(error);
+            }
+        }
+    }
+    Err(first_error.unwrap_or(UpstreamError::Here("no transport is allowed".into())))
+}
+
+/// Says whether the server may speak the other transport: any 4xx that is not
+/// about credentials or load, or something that is not MCP.
+fn says_other_transport(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::Status { status, .. } | UpstreamError::JsonRpc { status, .. } => {
+            (400..500).contains(status) && !matches!(status, 408 | 429)
+        }
+        UpstreamError::NotMcp(_) | UpstreamError::Protocol(_) | UpstreamError::SessionGone => true,
+        _ => false,
+    }
+}
+
+async fn open_with(
+    transport: TransportKind,
+    target: Target,
+    initialize: Bytes,
+    id: u64,
+) -> Result<Opened, UpstreamError> {
+    match transport {
+        TransportKind::StreamableHttp => open_streamable_http(target, initialize, id).await,
+        TransportKind::HttpSse => open_http_sse(target, initialize, id).await,
+    }
+}
+
+async fn open_streamable_http(
+    target: Target,
+    initialize: Bytes,
+    id: u64,
+) -> Result<Opened, UpstreamError> {
+    let endpoint = StreamableHttp::new(target);
+    let (reply, session) = endpoint.post(initialize).await?;
+    let (reply, rest) = match reply {
+        PostReply::Json(body) => {
+            let invalid = |error| UpstreamError::Protocol(format!("its answer is {error}"));
+            let mut envelopes = Envelope::parse_all(body).map_err(invalid)?.into_iter();
+            (envelopes.find(|envelope| answers(envelope, id)), None)
+        }
+        PostReply::Events(mut events) => (Some(answer_on(&mut events, id).await?), Some(events)),
+        PostReply::Accepted => (None, None),
+    };
+    let reply =
+        reply.ok_or_else(|| UpstreamError::Protocol("it did not answer initialize".into()))?;
+    let result = InitializeResult::read(reply, TransportKind::StreamableHttp)?;
+    let upstream = Upstream::StreamableHttp(endpoint.within(session, result.version));
+    Ok(Opened {
+        upstream,
+        result,
+        stream: None,
+        rest,
+    })
+}
+
+async fn open_http_sse(
+    target: Target,
+    initialize: Bytes,
+    id: u64,
+) -> Result<Opened, UpstreamError> {
+    let (endpoint, mut events) = HttpSse::connect(target).await?;
+    let ((), reply) = tokio::try_join!(endpoint.post(initialize), answer_on(&mut events, id))?;
+    let result = InitializeResult::read(reply, TransportKind::HttpSse)?;
+    let upstream = Upstream::HttpSse(endpoint.within(result.version));
+    Ok(Opened {
+        upstream,
+        result,
+        stream: Some(events),
+        rest: None,
+    })
+}
+
+/// Waits for the answer to `initialize`. Before it, a server may only log and
+/// ping (Lifecycle > Initialization): that is skipped.
+async fn answer_on(events: &mut EventStream, id: u64) -> Result<Envelope, UpstreamError> {
+    while let Some(event) = events.next().await {
+        let StreamEvent::Event { name, data, .. } = event? else {
+            return Err(UpstreamError::TooLarge(events.limit()));
+        };
+        if let Some(reply) = read(&name, data)
+            .into_iter()
+            .find(|envelope| answers(envelope, id))
+        {
+            return Ok(reply);
+        }
+    }
+    Err(UpstreamError::Interrupted("its stream ended".into()))
+}
+
+fn answers(envelope: &Envelope, id: u64) -> bool {
+    envelope.kind() == Kind::Response
+        && envelope
+            .id()
+            .is_some_and(|answer| answer.as_json() == id.to_string())
+}

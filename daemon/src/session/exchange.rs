@@ -1,0 +1,217 @@
+//! One message to the server and what comes back for it.
+//!
+//! Everything that is read goes to the relay that sent the message; an exchange
+//! of a request always ends with [`Inbound::Ended`], so that no request stays
+//! without an answer. Repeats nothing.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::jsonrpc::{Envelope, Kind, RequestId};
+use crate::upstream::sse::{EventStream, StreamEvent};
+use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
+
+/// How long a stream may stay open after its answer: its end is waited for,
+/// since a connection can only be used again once the response is read.
+const AFTER_ANSWER: Duration = Duration::from_secs(1);
+
+/// How long a cancelled request may still take to end (a disconnect is not a
+/// cancellation: 2025-11-25, Transports > Sending Messages).
+const AFTER_CANCEL: Duration = Duration::from_secs(5);
+
+/// A message for the server.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// The message, ids replaced by ours.
+    pub(crate) message: Bytes,
+    /// What it is; a request has its id.
+    pub(crate) kind: OutboundKind,
+    /// Who hears what comes back.
+    pub(crate) replies: mpsc::Sender<Inbound>,
+    /// Cancelled once nobody waits for the answer.
+    pub(crate) cancelled: CancellationToken,
+    /// Whether it was refused before, because the session was gone.
+    pub(crate) resent: bool,
+}
+
+/// What a message for the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutboundKind {
+    /// A request with this id of ours.
+    Request(u64),
+    /// A notification: sent in order with other notifications.
+    Notification,
+    /// A response to one of the server's requests.
+    Response,
+}
+
+/// What a session tells the relay that uses it.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// The server says something.
+    Message(Envelope),
+    /// The exchange of this request is over. If it is still unanswered, the
+    /// error says why, or the server just did not answer.
+    Ended(u64, Option<UpstreamError>),
+    /// An answer to this id of ours came and was too long to keep.
+    Oversized(RequestId, UpstreamError),
+    /// The session broke: nothing in flight will be answered.
+    Lost(UpstreamError),
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(crate) enum ExchangeEnd {
+    /// Everything has been said to the relay.
+    Done,
+    /// The server does not know the session; it did not handle the message.
+    SessionGone(Outbound),
+}
+
+/// Where an established session sends its messages.
+#[derive(Debug, Clone)]
+pub(crate) enum Upstream {
+    /// Answers come with the POST.
+    StreamableHttp(StreamableHttp),
+    /// Answers come on the session's stream.
+    HttpSse(HttpSse),
+}
+
+impl Upstream {
+    /// Posts a message.
+    pub(crate) async fn post(&self, message: Bytes) -> Result<PostReply, UpstreamError> {
+        match self {
+            Self::StreamableHttp(endpoint) => endpoint.post(message).await.map(|(reply, _)| reply),
+            Self::HttpSse(endpoint) => endpoint.post(message).await.map(|()| PostReply::Accepted),
+        }
+    }
+}
+
+/// Sends one message and relays what comes back.
+pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
+    let posted = tokio::select! {
+        posted = upstream.post(outbound.message.clone()) => posted,
+        () = cancelled_for_long(&outbound.cancelled) => return ExchangeEnd::Done,
+    };
+    let OutboundKind::Request(id) = outbound.kind else {
+        match posted {
+            Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+            Err(error) => {
+                tracing::debug!(%error, "the server refused a message that has no answer")
+            }
+            Ok(_) => {}
+        }
+        return ExchangeEnd::Done;
+    };
+    let error = match posted {
+        Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+        Err(error) => Some(error),
+        Ok(PostReply::Accepted) if matches!(upstream, Upstream::HttpSse(_)) => {
+            return ExchangeEnd::Done;
+        }
+        Ok(PostReply::Accepted) => Some(UpstreamError::Protocol(
+            "it accepted a request without answering it".into(),
+        )),
+        Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
+        Ok(PostReply::Events(events)) => relay_events(id, events, &outbound).await,
+    };
+    // A relay that has gone needs no answer.
+    drop(outbound.replies.send(Inbound::Ended(id, error)).await);
+    ExchangeEnd::Done
+}
+
+async fn relay_body(body: Bytes, replies: &mpsc::Sender<Inbound>) -> Option<UpstreamError> {
+    let envelopes = match Envelope::parse_all(body) {
+        Ok(envelopes) => envelopes,
+        Err(error) => return Some(UpstreamError::Protocol(format!("its answer is {error}"))),
+    };
+    for envelope in envelopes {
+        drop(replies.send(Inbound::Message(envelope)).await);
+    }
+    None
+}
+
+/// Relays a stream until its end, or until a while after the answer.
+async fn relay_events(
+    id: u64,
+    mut events: EventStream,
+    outbound: &Outbound,
+) -> Option<UpstreamError> {
+    let id = id.to_string();
+    let mut answered = false;
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = until(deadline) => return None,
+            () = outbound.cancelled.cancelled(), if deadline.is_none() => {
+                deadline = Some(Instant::now() + AFTER_CANCEL);
+                continue;
+            }
+        };
+        let envelopes = match event {
+            Some(Ok(StreamEvent::Event { name, data, .. })) => read(&name, data),
+            Some(Ok(StreamEvent::Oversized { answers }))
+                if answers
+                    .as_ref()
+                    .is_some_and(|answers| answers.as_json() == id) =>
+            {
+                return Some(UpstreamError::TooLarge(events.limit()));
+            }
+            Some(Ok(StreamEvent::Oversized { .. })) => {
+                tracing::warn!("skipped a message over the limit");
+                continue;
+            }
+            Some(Err(_)) | None if answered => return None,
+            Some(Err(error)) => return Some(error),
+            None => return Some(UpstreamError::Interrupted("its stream ended".into())),
+        };
+        for envelope in envelopes {
+            if envelope.kind() == Kind::Response
+                && envelope.id().is_some_and(|answer| answer.as_json() == id)
+            {
+                answered = true;
+                deadline = Some(Instant::now() + AFTER_ANSWER);
+            }
+            if outbound
+                .replies
+                .send(Inbound::Message(envelope))
+                .await
+                .is_err()
+            {
+                return None;
+            }
+        }
+    }
+}
+
+/// Reads the messages in an event; none in events that carry none, such as the
+/// first of a stream (2025-11-25, Transports > Sending Messages).
+pub(crate) fn read(name: &str, data: Bytes) -> Vec<Envelope> {
+    if name != "message" || data.iter().all(u8::is_ascii_whitespace) {
+        return Vec::new();
+    }
+    match Envelope::parse_all(data) {
+        Ok(envelopes) => envelopes,
+        Err(error) => {
+            tracing::warn!(%error, "skipped an event that is no message");
+            Vec::new()
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cancelled_for_long(cancelled: &CancellationToken) {
+    cancelled.cancelled().await;
+    tokio::time::sleep(AFTER_CANCEL).await;
+}

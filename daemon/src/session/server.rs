@@ -1,0 +1,274 @@
+//! What the daemon knows of each server: from its answers, from use, and from
+//! earlier days. One value a URL, shared by all its sessions and relays; status
+//! shows these very values.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::latency::Latencies;
+use super::{InitializeResult, ServerSpec};
+use crate::server_url::ServerUrl;
+use crate::storage::{ServerRecord, Storage};
+use crate::upstream::{TransportKind, UpstreamError};
+
+/// Servers remembered. Past it, those unused for longest are forgotten.
+const MAX_SERVERS: usize = 1000;
+
+/// All servers.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    storage: Storage,
+    by_key: Mutex<HashMap<String, Arc<Server>>>,
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Its URL as people may see it.
+    pub(crate) shown: String,
+    facts: Mutex<Facts>,
+    latencies: Mutex<Latencies>,
+    changed: AtomicBool,
+    /// Requests relayed.
+    pub(crate) calls: AtomicU64,
+    /// Requests that the server did not answer.
+    pub(crate) errors: AtomicU64,
+    /// Sessions being opened now.
+    pub(crate) connecting: AtomicU32,
+    /// Sessions in use now.
+    pub(crate) leased: AtomicU32,
+    /// Sessions waiting now.
+    pub(crate) idle: AtomicU32,
+    /// Shims attached now.
+    pub(crate) shims: AtomicU32,
+}
+
+/// What is known of a server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// The transport that worked last.
+    pub(crate) transport: Option<TransportKind>,
+    /// The revision negotiated last; empty: none.
+    pub(crate) protocol_version: String,
+    /// `serverInfo.name`.
+    pub(crate) name: String,
+    /// `serverInfo.version`.
+    pub(crate) version: String,
+    /// The newest answer to `initialize`, as it came.
+    pub(crate) initialize_result: String,
+    /// The newest failure since the last success.
+    pub(crate) last_error: Option<UpstreamError>,
+    /// When a shim last used it, in ms since the epoch.
+    pub(crate) last_used_unix_ms: u64,
+}
+
+impl Servers {
+    /// Starts with what the storage has.
+    pub(crate) fn new(storage: Storage, records: Vec<(String, ServerRecord)>) -> Self {
+        let known = records
+            .into_iter()
+            .map(|(key, record)| (key, Arc::new(Server::from_record(record))));
+        Self {
+            storage,
+            by_key: Mutex::new(known.collect()),
+        }
+    }
+
+    /// Returns the server of a URL, making it known.
+    pub(crate) fn get(&self, url: &ServerUrl) -> Arc<Server> {
+        let mut by_key = self.lock();
+        let server = by_key
+            .entry(key(url))
+            .or_insert_with(|| Arc::new(Server::new(url.shown())))
+            .clone();
+        server.used();
+        while by_key.len() > MAX_SERVERS {
+            let unused = by_key
+                .iter()
+                .filter(|(_, server)| Arc::strong_count(server) == 1);
+            let Some(oldest) = unused
+                .min_by_key(|(_, server)| server.facts().last_used_unix_ms)
+                .map(|(key, _)| key.clone())
+            else {
+                break;
+            };
+            by_key.remove(&oldest);
+        }
+        server
+    }
+
+    /// Returns every server, sorted by URL.
+    pub(crate) fn all(&self) -> Vec<Arc<Server>> {
+        let mut all: Vec<_> = self.lock().values().cloned().collect();
+        all.sort_by(|a, b| a.shown.cmp(&b.shown));
+        all
+    }
+
+    /// Forgets which transport each server speaks, so that it is found anew.
+    pub(crate) fn forget_transports(&self) {
+        for server in self.all() {
+            server.change(|facts| facts.transport = None);
+        }
+    }
+
+    /// Hands what has changed to the storage.
+    pub(crate) async fn save(&self) {
+        let changed: Vec<_> = {
+            let by_key = self.lock();
+            let changed = by_key
+                .iter()
+                .filter(|(_, server)| server.changed.swap(false, Ordering::Relaxed));
+            changed
+                .map(|(key, server)| (key.clone(), server.record()))
+                .collect()
+        };
+        if !changed.is_empty() {
+            self.storage.put(changed).await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Server>>> {
+        self.by_key
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// A digest, since URLs may carry secrets.
+fn key(url: &ServerUrl) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(url.url().as_str());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Server {
+    fn new(shown: &str) -> Self {
+        Self::from_record(ServerRecord {
+            url: shown.to_owned(),
+            ..ServerRecord::default()
+        })
+    }
+
+    fn from_record(record: ServerRecord) -> Self {
+        let facts = Facts {
+            transport: TransportKind::parse(&record.transport),
+            protocol_version: record.protocol_version,
+            name: record.name,
+            version: record.version,
+            initialize_result: record.initialize_result,
+            last_error: None,
+            last_used_unix_ms: record.last_used_unix_ms,
+        };
+        Self {
+            shown: record.url,
+            facts: Mutex::new(facts),
+            latencies: Mutex::default(),
+            changed: AtomicBool::new(false),
+            calls: AtomicU64::new(record.calls),
+            errors: AtomicU64::new(record.errors),
+            connecting: AtomicU32::new(0),
+            leased: AtomicU32::new(0),
+            idle: AtomicU32::new(0),
+            shims: AtomicU32::new(0),
+        }
+    }
+
+    fn record(&self) -> ServerRecord {
+        let facts = self.facts();
+        ServerRecord {
+            url: self.shown.clone(),
+            transport: facts
+                .transport
+                .map(TransportKind::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            protocol_version: facts.protocol_version,
+            name: facts.name,
+            version: facts.version,
+            initialize_result: facts.initialize_result,
+            last_used_unix_ms: facts.last_used_unix_ms,
+            calls: self.calls.load(Ordering::Relaxed),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns a copy of what is known.
+    pub(crate) fn facts(&self) -> Facts {
+        self.lock_facts().clone()
+    }
+
+    /// Returns the transports to try in order.
+    pub(crate) fn transports(&self, spec: &ServerSpec) -> Vec<TransportKind> {
+        spec.transport.order(self.lock_facts().transport)
+    }
+
+    /// Notes a handshake.
+    pub(crate) fn connected(&self, result: &InitializeResult) {
+        self.change(|facts| {
+            facts.transport = Some(result.transport);
+            facts.protocol_version = result.version.as_str().to_owned();
+            facts.name.clone_from(&result.server_name);
+            facts.version.clone_from(&result.server_version);
+            facts.initialize_result = String::from_utf8_lossy(result.reply()).into_owned();
+            facts.last_error = None;
+        });
+    }
+
+    /// Notes that the remembered transport no longer works.
+    pub(crate) fn forget_transport(&self) {
+        self.change(|facts| facts.transport = None);
+    }
+
+    /// Notes a failure.
+    pub(crate) fn failed(&self, error: &UpstreamError) {
+        self.lock_facts().last_error = Some(error.clone());
+    }
+
+    /// Notes a request that the server answered, and how long that took.
+    pub(crate) fn answered(&self, took: Duration) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.latencies
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .add(took);
+        self.used();
+        let mut facts = self.lock_facts();
+        facts.last_error = None;
+    }
+
+    /// Notes a request that the server did not answer.
+    pub(crate) fn unanswered(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        self.used();
+    }
+
+    /// Returns the median and the 99th percentile of answers in microseconds.
+    pub(crate) fn percentiles(&self) -> Option<(u64, u64)> {
+        self.latencies
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .percentiles()
+    }
+
+    fn used(&self) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.change(|facts| facts.last_used_unix_ms = now);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.lock_facts());
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    fn lock_facts(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.facts
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}

@@ -1,0 +1,171 @@
+//! The one thread that owns the database and blocks. Records carry the version
+//! of their layout; what does not read is dropped.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Command, ServerRecord};
+
+/// The database's folder under the state folder; the number is the layout's.
+pub(super) const FOLDER: &str = "store-v1";
+
+/// The tree of servers.
+const SERVERS: &str = "servers";
+
+/// First byte of each record: the version of its layout, JSON by serde.
+const RECORD_VERSION: u8 = 1;
+
+/// Cache of the database in bytes: it holds a few KiB.
+const CACHE: u64 = 512 * 1024;
+
+/// Size of a log segment in bytes; the default of 512 KiB is made for more.
+const SEGMENT: usize = 64 * 1024;
+
+/// Serves commands until it is closed or all handles have gone.
+pub(super) fn run(
+    folder: &Path,
+    opened: oneshot::Sender<Vec<(String, ServerRecord)>>,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let Some((database, servers)) = open_or_replace(folder) else {
+        return;
+    };
+    let records = read(&servers);
+    if opened.send(records).is_err() {
+        return;
+    }
+    while let Some(command) = commands.blocking_recv() {
+        // The database may panic on a damaged page that it had not met before.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(&database, &servers, command)));
+        match served {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => {
+                tracing::warn!("the storage failed: nothing more is kept across restarts");
+                return;
+            }
+        }
+    }
+}
+
+/// Serves one command; false after the last.
+fn serve(database: &sled::Db, servers: &sled::Tree, command: Command) -> bool {
+    match command {
+        Command::Put(records) => {
+            let written = records
+                .iter()
+                .try_for_each(|(key, record)| servers.insert(key, encode(record)).map(drop));
+            if let Err(error) = written.and_then(|()| database.flush().map(drop)) {
+                tracing::warn!(%error, "the storage could not be written");
+            }
+            true
+        }
+        Command::Close(closed) => {
+            if let Err(error) = database.flush() {
+                tracing::warn!(%error, "the storage could not be written");
+            }
+            // Whoever asked may have stopped waiting.
+            let _gone = closed.send(());
+            false
+        }
+    }
+}
+
+fn open_or_replace(folder: &Path) -> Option<(sled::Db, sled::Tree)> {
+    match open(folder) {
+        Ok(opened) => return Some(opened),
+        Err(error) => {
+            let aside = aside(folder);
+            match std::fs::rename(folder, &aside) {
+                Ok(()) => {
+                    tracing::warn!(%error, moved_to = %aside.display(), "the storage was damaged and has been moved aside; sessions start cold")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the storage is damaged and cannot be moved aside")
+                }
+            }
+        }
+    }
+    match open(folder) {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            tracing::warn!(%error, "no storage: nothing is kept across restarts");
+            None
+        }
+    }
+}
+
+/// Opens and reads everything once, since damage shows only then, by an error or
+/// by a panic.
+fn open(folder: &Path) -> Result<(sled::Db, sled::Tree), String> {
+    let attempt = || {
+        let config = sled::Config::new()
+            .path(folder)
+            .cache_capacity(CACHE)
+            .segment_size(SEGMENT)
+            .flush_every_ms(None);
+        let database = config.open().map_err(|error| error.to_string())?;
+        let servers = database
+            .open_tree(SERVERS)
+            .map_err(|error| error.to_string())?;
+        for entry in servers.iter() {
+            entry.map_err(|error| error.to_string())?;
+        }
+        Ok((database, servers))
+    };
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| Err("the database panicked".into()))
+}
+
+fn aside(folder: &Path) -> PathBuf {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let name = (0..).map(|attempt| folder.with_extension(format!("damaged-{}", now + attempt)));
+    name.into_iter()
+        .find(|path| !path.exists())
+        .expect("there are endless names")
+}
+
+fn read(servers: &sled::Tree) -> Vec<(String, ServerRecord)> {
+    let entries = servers.iter().filter_map(Result::ok);
+    entries
+        .filter_map(|(key, value)| Some((String::from_utf8(key.to_vec()).ok()?, decode(&value)?)))
+        .collect()
+}
+
+fn encode(record: &ServerRecord) -> Vec<u8> {
+    let mut bytes = vec![RECORD_VERSION];
+    bytes.extend(serde_json::to_vec(record).expect("a record of texts and numbers is JSON"));
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<ServerRecord> {
+    match bytes.split_first()? {
+        (&RECORD_VERSION, json) => serde_json::from_slice(json).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back_and_foreign_ones_do_not() {
+        let record = ServerRecord {
+            url: "https://h/".into(),
+            calls: 7,
+            ..ServerRecord::default()
+        };
+        let mut bytes = encode(&record);
+        assert_eq!(decode(&bytes), Some(record));
+        bytes[0] = 99;
+        assert_eq!(decode(&bytes), None);
+        assert_eq!(decode(b""), None);
+        assert_eq!(decode(b"\x01nonsense"), None);
+    }
+}

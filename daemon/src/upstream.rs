@@ -1,0 +1,226 @@
+//! The transports to a server, and what can go wrong on them. Knows headers and
+//! bodies; no tokens, no sessions' lives, no policy about repeating.
+
+pub(crate) mod headers;
+pub(crate) mod http_sse;
+pub(crate) mod sse;
+pub(crate) mod streamable_http;
+
+use bytes::Bytes;
+
+use crate::http::HttpError;
+use crate::server_url::ServerUrl;
+
+pub(crate) use headers::{SessionId, UserHeaders};
+pub(crate) use http_sse::HttpSse;
+pub(crate) use streamable_http::{PostReply, StreamableHttp};
+
+/// The two transports of the revisions to 2025-11-25.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransportKind {
+    /// Streamable HTTP (2025-03-26 and later).
+    StreamableHttp,
+    /// HTTP+SSE (2024-11-05).
+    HttpSse,
+}
+
+impl TransportKind {
+    /// Returns its name for people and records.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "streamable-http",
+            Self::HttpSse => "http+sse",
+        }
+    }
+
+    /// Reads its name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::StreamableHttp, Self::HttpSse]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Where requests go: a server's URL, the client for it, the user's headers.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The server.
+    pub(crate) url: ServerUrl,
+    /// The client with the right network options.
+    pub(crate) client: crate::http::HttpClient,
+    /// The user's headers.
+    pub(crate) headers: UserHeaders,
+    /// Largest message from the server, in bytes.
+    pub(crate) max_message: usize,
+}
+
+/// Why the server gave no usable answer. Completes "the server …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UpstreamError {
+    /// Nothing was sent.
+    #[error("could not be reached: {0}")]
+    Unreachable(String),
+    /// Something may have been sent, and no answer came.
+    #[error("broke the connection before it answered: {0}")]
+    Interrupted(String),
+    /// It wants credentials (401), or better ones (403).
+    #[error(
+        "answered {0}: it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'"
+    )]
+    Unauthorized(u16),
+    /// It does not know our session: the message was not handled.
+    #[error("has ended the session")]
+    SessionGone,
+    /// Another HTTP error; the text is what it said, shortened.
+    #[error("answered {status}{}", detail(.said))]
+    Status { status: u16, said: String },
+    /// An HTTP error with a JSON-RPC error inside, kept as it came.
+    #[error("answered {status} with a JSON-RPC error")]
+    JsonRpc { status: u16, body: Bytes },
+    /// Something that is not MCP, such as a web page.
+    #[error("answered with {0}, which is not MCP: check the URL")]
+    NotMcp(String),
+    /// A message over the limit, in bytes.
+    #[error("sent a message of more than {0} bytes, which is the limit")]
+    TooLarge(usize),
+    /// A redirect that is not followed.
+    #[error("redirects to {0}, which is not followed: use the new address if you trust it")]
+    Redirected(String),
+    /// No answer in time, in seconds.
+    #[error("did not answer within {0} s")]
+    TimedOut(u64),
+    /// It breaks the protocol in a way that cannot be mended.
+    #[error("broke the protocol: {0}")]
+    Protocol(String),
+    /// Our side cannot: unreadable certificates, too many sessions, stopping.
+    #[error("was not asked: {0}")]
+    Here(String),
+}
+
+fn detail(said: &str) -> String {
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {said}")
+    }
+}
+
+impl UpstreamError {
+    /// Says whether the server may have handled the message all the same.
+    pub(crate) fn maybe_executed(&self) -> bool {
+        match self {
+            Self::Interrupted(_)
+            | Self::TimedOut(_)
+            | Self::TooLarge(_)
+            | Self::NotMcp(_)
+            | Self::Protocol(_) => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// Returns the HTTP status behind it.
+    pub(crate) fn http_status(&self) -> Option<u16> {
+        match self {
+            Self::Unauthorized(status)
+            | Self::Status { status, .. }
+            | Self::JsonRpc { status, .. } => Some(*status),
+            Self::SessionGone => Some(404),
+            _ => None,
+        }
+    }
+}
+
+impl From<HttpError> for UpstreamError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Setup(cause) => Self::Here(cause),
+            HttpError::Connect(cause) => Self::Unreachable(cause),
+            HttpError::Broken(cause) => Self::Interrupted(cause),
+            HttpError::Redirect(origin) => Self::Redirected(origin),
+            HttpError::TooLarge(limit) => Self::TooLarge(limit),
+        }
+    }
+}
+
+/// Longest piece of an error page that is shown, in characters.
+const MAX_SAID: usize = 200;
+
+/// Most bytes of an error body that are read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// Turns an unsuccessful response into an error. `with_session`: the request
+/// carried a session id.
+async fn refusal(response: crate::http::Response, with_session: bool) -> UpstreamError {
+    let status = response.status().as_u16();
+    if status == 404 && with_session {
+        return UpstreamError::SessionGone;
+    }
+    if status == 401 || status == 403 {
+        return UpstreamError::Unauthorized(status);
+    }
+    let media_type = response.media_type();
+    let body = response.body(MAX_ERROR_BODY).await.unwrap_or_default();
+    // The reference server answers 400 to a session id from before its restart.
+    if status == 400 && with_session && says_no_session(&body) {
+        return UpstreamError::SessionGone;
+    }
+    match crate::jsonrpc::Envelope::parse(body.clone()) {
+        Ok(envelope) if envelope.is_error() => UpstreamError::JsonRpc { status, body },
+        _ if media_type == "text/plain" || media_type == "application/json" => {
+            UpstreamError::Status {
+                status,
+                said: printable(&String::from_utf8_lossy(&body), MAX_SAID),
+            }
+        }
+        _ => UpstreamError::Status {
+            status,
+            said: String::new(),
+        },
+    }
+}
+
+fn says_no_session(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    [
+        "no valid session",
+        "session not found",
+        "invalid session",
+        "unknown session",
+        "session expired",
+    ]
+    .iter()
+    .any(|said| text.contains(said))
+}
+
+/// Returns foreign text as one harmless line of at most `limit` characters.
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    let clean = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    let line: String = text.trim().chars().take(limit).map(clean).collect();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_becomes_one_line() {
+        assert_eq!(printable(" a\x1b[31m\r\nb\u{7} ", 10), "a [31m b");
+        assert_eq!(printable(&"x".repeat(1000), 10).len(), 10);
+    }
+
+    #[test]
+    fn wording_of_lost_sessions_is_known() {
+        assert!(says_no_session(
+            br#"{"error":{"message":"Bad Request: No valid session ID provided"}}"#
+        ));
+        assert!(!says_no_session(b"Bad Request: missing field"));
+    }
+}

@@ -1,0 +1,108 @@
+//! HTTP+SSE (2024-11-05, Transports > HTTP with SSE): a GET stream that brings
+//! everything the server says, and a POST endpoint that it names first. The
+//! stream is the session: when it ends, both do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use url::Url;
+
+use super::sse::{EventStream, StreamEvent};
+use super::streamable_http::described;
+use super::{Target, UpstreamError, refusal};
+use crate::protocol::ProtocolVersion;
+
+/// How long a server may take to name its endpoint. Servers do so at once; one
+/// that does not is something else.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where to post within one HTTP+SSE session.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpSse {
+    target: Target,
+    endpoint: Url,
+    version: Option<ProtocolVersion>,
+}
+
+impl HttpSse {
+    /// Opens the stream and waits for its `endpoint` event.
+    pub(crate) async fn connect(target: Target) -> Result<(Self, EventStream), UpstreamError> {
+        let opening = async {
+            let headers = target.headers.listen(None, None, None);
+            let response = target
+                .client
+                .send(Method::GET, target.url.url(), &headers, None)
+                .await?;
+            if !response.status().is_success() {
+                return Err(refusal(response, false).await);
+            }
+            if response.media_type() != "text/event-stream" {
+                return Err(UpstreamError::NotMcp(described(&response.media_type())));
+            }
+            let mut events = EventStream::new(response, target.max_message);
+            let endpoint = endpoint(target.url.url(), &mut events).await?;
+            Ok((endpoint, events))
+        };
+        let timed_out = |_| UpstreamError::TimedOut(ENDPOINT_TIMEOUT.as_secs());
+        let (endpoint, events) = tokio::time::timeout(ENDPOINT_TIMEOUT, opening)
+            .await
+            .map_err(timed_out)??;
+        Ok((
+            Self {
+                target,
+                endpoint,
+                version: None,
+            },
+            events,
+        ))
+    }
+
+    /// Returns the same endpoint after the handshake.
+    pub(crate) fn within(&self, version: ProtocolVersion) -> Self {
+        Self {
+            version: Some(version),
+            ..self.clone()
+        }
+    }
+
+    /// Posts one message; what answers it comes on the stream.
+    pub(crate) async fn post(&self, message: Bytes) -> Result<(), UpstreamError> {
+        let headers = self.target.headers.post(None, self.version);
+        let response = self
+            .target
+            .client
+            .send(Method::POST, &self.endpoint, &headers, Some(message))
+            .await?;
+        if response.status().is_success() {
+            // Read to the end, so that the connection can be used again.
+            drop(response.body(1024).await);
+            return Ok(());
+        }
+        // The endpoint's URI names the session.
+        Err(refusal(response, true).await)
+    }
+}
+
+async fn endpoint(base: &Url, events: &mut EventStream) -> Result<Url, UpstreamError> {
+    let no_endpoint =
+        || UpstreamError::Protocol("its event stream does not begin with an endpoint".into());
+    while let Some(event) = events.next().await {
+        let StreamEvent::Event { name, data, .. } = event? else {
+            return Err(no_endpoint());
+        };
+        if name != "endpoint" {
+            continue;
+        }
+        let text = std::str::from_utf8(&data).map_err(|_| no_endpoint())?;
+        let endpoint = base.join(text.trim()).map_err(|_| no_endpoint())?;
+        // A foreign endpoint would receive the user's headers.
+        if endpoint.origin() != base.origin() {
+            return Err(UpstreamError::Redirected(
+                endpoint.origin().ascii_serialization(),
+            ));
+        }
+        return Ok(endpoint);
+    }
+    Err(no_endpoint())
+}

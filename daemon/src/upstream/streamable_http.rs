@@ -1,0 +1,149 @@
+//! Streamable HTTP (2025-03-26 to 2025-11-25, Transports > Streamable HTTP): one
+//! POST a message, one GET stream for what the server says unasked, DELETE at
+//! the end.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::sse::EventStream;
+use super::{SessionId, Target, UpstreamError, refusal};
+use crate::protocol::ProtocolVersion;
+
+/// What came back for a POST.
+#[derive(Debug)]
+pub(crate) enum PostReply {
+    /// Accepted, nothing to read.
+    Accepted,
+    /// One JSON body.
+    Json(Bytes),
+    /// A stream that carries the answer.
+    Events(EventStream),
+}
+
+/// One MCP endpoint, with or without a session.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamableHttp {
+    target: Target,
+    session: Option<SessionId>,
+    version: Option<ProtocolVersion>,
+}
+
+impl StreamableHttp {
+    /// Makes an endpoint without a session, for `initialize`.
+    pub(crate) fn new(target: Target) -> Self {
+        Self {
+            target,
+            session: None,
+            version: None,
+        }
+    }
+
+    /// Returns the same endpoint within a session.
+    pub(crate) fn within(&self, session: Option<SessionId>, version: ProtocolVersion) -> Self {
+        Self {
+            target: self.target.clone(),
+            session,
+            version: Some(version),
+        }
+    }
+
+    /// Says whether the server gave a session id.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Posts one message. Returns the session id of the response too, which only
+    /// counts for `initialize`. Dropping the future abandons the request.
+    pub(crate) async fn post(
+        &self,
+        message: Bytes,
+    ) -> Result<(PostReply, Option<SessionId>), UpstreamError> {
+        let headers = self
+            .target
+            .headers
+            .post(self.session.as_ref(), self.version);
+        let response = self
+            .target
+            .client
+            .send(Method::POST, self.target.url.url(), &headers, Some(message))
+            .await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refusal(response, self.session.is_some()).await);
+        }
+        let session = response.header("mcp-session-id").and_then(SessionId::parse);
+        let reply = match response.media_type().as_str() {
+            "text/event-stream" => {
+                PostReply::Events(EventStream::new(response, self.target.max_message))
+            }
+            "application/json" => {
+                let body = response.body(self.target.max_message).await?;
+                if body.is_empty() {
+                    PostReply::Accepted
+                } else {
+                    PostReply::Json(body)
+                }
+            }
+            _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT => {
+                PostReply::Accepted
+            }
+            "" if response.header("content-length") == Some("0") => PostReply::Accepted,
+            other => return Err(UpstreamError::NotMcp(described(other))),
+        };
+        Ok((reply, session))
+    }
+
+    /// Opens the stream for what the server says unasked; `None` if it has none
+    /// (405, Listening for Messages from the Server).
+    pub(crate) async fn listen(
+        &self,
+        last_event: Option<&str>,
+    ) -> Result<Option<EventStream>, UpstreamError> {
+        let headers = self
+            .target
+            .headers
+            .listen(self.session.as_ref(), self.version, last_event);
+        let response = self
+            .target
+            .client
+            .send(Method::GET, self.target.url.url(), &headers, None)
+            .await?;
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            return Err(refusal(response, self.session.is_some()).await);
+        }
+        match response.media_type().as_str() {
+            "text/event-stream" => Ok(Some(EventStream::new(response, self.target.max_message))),
+            other => Err(UpstreamError::NotMcp(described(other))),
+        }
+    }
+
+    /// Ends the session at the server, if there is one. 405 is a fine answer.
+    pub(crate) async fn delete(&self) -> Result<(), UpstreamError> {
+        if self.session.is_none() {
+            return Ok(());
+        }
+        let headers = self
+            .target
+            .headers
+            .with_session(self.session.as_ref(), self.version);
+        drop(
+            self.target
+                .client
+                .send(Method::DELETE, self.target.url.url(), &headers, None)
+                .await?,
+        );
+        Ok(())
+    }
+}
+
+/// Describes a body by its media type.
+pub(crate) fn described(media_type: &str) -> String {
+    match media_type {
+        "text/html" | "application/xhtml+xml" => "a web page".into(),
+        "" => "a body of no stated type".into(),
+        other => super::printable(other, 60),
+    }
+}
