@@ -46,6 +46,8 @@ pub(crate) struct Api {
     pub(crate) relays: TaskTracker,
     /// Cancelled when the daemon stops.
     pub(crate) stop: CancellationToken,
+    /// Cancelled before that if it makes place for a newer one.
+    pub(crate) handover: CancellationToken,
 }
 
 impl Api {

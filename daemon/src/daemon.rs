@@ -211,6 +211,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         shims: watch::Sender::new(0),
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),
+        handover: shutdown.handover.clone(),
     };
     let reloading = api.clone();
     shutdown::listen(

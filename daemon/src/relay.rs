@@ -6,11 +6,12 @@
 
 pub(crate) mod fault;
 mod in_flight;
+mod open_lease;
+mod shim;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
@@ -18,13 +19,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId};
-use crate::session::actor::{INITIALIZED, SessionHandle};
-use crate::session::{
-    Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, Server, ServerSpec,
-    SessionPoolHandle,
-};
+use crate::session::{Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
+pub(crate) use open_lease::check;
+pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
+
 use in_flight::InFlight;
+use open_lease::{OpenLease, acquire};
+use shim::Attached;
 
 /// Messages from the session that wait for the relay. A shim that does not read
 /// holds up its own session, nobody else's.
@@ -37,57 +39,10 @@ const MAX_OWED: usize = 1024;
 /// How long answers are still waited for once the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What goes to the shim.
-#[derive(Debug)]
-pub(crate) enum ToShim {
-    /// An MCP message.
-    Message(Bytes),
-    /// A sentence for the user.
-    Notice(NoticeLevel, String),
-    /// Who answers, and whether the session was warm.
-    Server(Arc<InitializeResult>, bool),
-    /// The daemon ends the stream.
-    Goodbye,
-}
-
-/// How loud a notice is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoticeLevel {
-    /// Only for `--debug`.
-    Debug,
-    /// The user should know.
-    Info,
-    /// Something went wrong.
-    Error,
-}
-
-/// The shim's connection broke: not an orderly end.
-#[derive(Debug)]
-pub(crate) struct ShimGone;
-
-/// What a relay is made with.
-#[derive(Debug)]
-pub(crate) struct RelayDeps {
-    /// The pool.
-    pub(crate) pool: SessionPoolHandle,
-    /// The server, for statistics.
-    pub(crate) server: Arc<Server>,
-    /// How to reach it.
-    pub(crate) spec: Arc<ServerSpec>,
-    /// Whether the shim wants debug notices.
-    pub(crate) debug: bool,
-    /// Ends the relay, after answers in flight.
-    pub(crate) stop: CancellationToken,
-}
-
-/// A handshake that the shim's client has already seen answered.
-#[derive(Debug)]
-pub(crate) struct Resumed {
-    /// The client's `initialize`.
-    pub(crate) initialize: Handshake,
-    /// Its `notifications/initialized`, if sent.
-    pub(crate) initialized: Option<Bytes>,
-}
+/// How long at most a failure to connect answers further requests: half of what
+/// it took, so that requests behind one another do not wait one by one for a
+/// server that does not answer, and one that refuses is tried again at once.
+const MAX_FAILING: Duration = Duration::from_secs(5);
 
 /// The shim has gone: nothing more can be said.
 struct Gone;
@@ -106,44 +61,8 @@ pub(crate) struct Relay {
     /// Requests of the server that the client has not answered.
     owed: HashSet<RequestId>,
     last_notice: String,
-}
-
-/// Connects without a client, to see who answers (`Purpose::CHECK`).
-pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
-    let handshake = Arc::new(Handshake::of_daemon());
-    let open = acquire(&deps, &handshake).await?;
-    open.session()
-        .initialized(Bytes::from_static(INITIALIZED))
-        .await;
-    Ok((open.result.clone(), open.lease.is_warm()))
-}
-
-async fn acquire(deps: &RelayDeps, handshake: &Arc<Handshake>) -> Result<OpenLease, UpstreamError> {
-    let key = handshake.key(deps.spec.clone());
-    let lease = deps
-        .pool
-        .acquire(key, handshake.clone(), deps.server.clone())
-        .await;
-    let lease = lease.map_err(|error| UpstreamError::Here(error.to_string()))?;
-    let result = lease.session().established().await?;
-    Ok(OpenLease { lease, result })
-}
-
-/// A lease on a session that has been opened.
-#[derive(Debug)]
-struct OpenLease {
-    lease: Lease,
-    result: Arc<InitializeResult>,
-}
-
-impl OpenLease {
-    fn session(&self) -> &SessionHandle {
-        self.lease.session()
-    }
-
-    fn result(&self) -> &Arc<InitializeResult> {
-        &self.result
-    }
+    /// Until when a slow failure to connect stands for what was asked meanwhile.
+    failing: Option<(Instant, UpstreamError)>,
 }
 
 impl Relay {
@@ -170,6 +89,7 @@ impl Relay {
             in_flight: InFlight::default(),
             owed: HashSet::new(),
             last_notice: String::new(),
+            failing: None,
         };
         // The error says that the shim has gone, which ends the relay either way.
         let _gone = relay.relay(&mut downstream, &mut inbound).await;
@@ -426,6 +346,12 @@ impl Relay {
             .handshake
             .get_or_insert_with(|| Arc::new(Handshake::of_daemon()))
             .clone();
+        if let Some((until, error)) = &self.failing
+            && Instant::now() < *until
+        {
+            return Ok(Err(error.clone()));
+        }
+        let began = Instant::now();
         let acquired = tokio::select! {
             acquired = acquire(&self.deps, &handshake) => acquired,
             () = self.out.closed() => return Err(Gone),
@@ -433,14 +359,18 @@ impl Relay {
         };
         let lease = match acquired {
             Ok(lease) => lease,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => {
+                let stands = (began.elapsed() / 2).min(MAX_FAILING);
+                self.failing = Some((Instant::now() + stands, error.clone()));
+                return Ok(Err(error));
+            }
         };
         lease.session().attach(self.inbox.clone());
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
         let result = lease.result().clone();
-        let server = ToShim::Server(result.clone(), lease.lease.is_warm());
+        let server = ToShim::Server(result.clone(), lease.is_warm());
         self.last_notice.clear();
         self.lease = Some(lease);
         self.out.send(server).await.map_err(|_| Gone)?;
@@ -476,7 +406,7 @@ impl Relay {
 
     fn spoil(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.lease.spoil();
+            lease.spoil();
         }
     }
 
@@ -516,21 +446,4 @@ fn changes_session(method: Option<&str>) -> bool {
 async fn drained(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;
-}
-
-/// Counts a shim while it is attached.
-#[derive(Debug)]
-struct Attached(Arc<Server>);
-
-impl Attached {
-    fn new(server: Arc<Server>) -> Self {
-        server.shims.fetch_add(1, Ordering::Relaxed);
-        Self(server)
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.0.shims.fetch_sub(1, Ordering::Relaxed);
-    }
 }

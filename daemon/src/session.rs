@@ -6,6 +6,7 @@
 pub(crate) mod actor;
 mod connect;
 mod exchange;
+mod handle;
 mod handshake;
 mod latency;
 mod listener;
@@ -20,6 +21,7 @@ use crate::server_url::ServerUrl;
 use crate::upstream::{TransportKind, UserHeaders};
 
 pub(crate) use exchange::{Inbound, Outbound, OutboundKind};
+pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
 pub(crate) use pool::{Lease, SessionPoolHandle};
 pub(crate) use server::{Server, Servers};

@@ -63,9 +63,11 @@ pub(crate) fn listen(
     Ok(())
 }
 
-/// The two levels of the end, in order.
+/// The levels of the end, in order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shutdown {
+    /// A newer daemon takes over: said to the shims when they are told to go.
+    pub(crate) handover: CancellationToken,
     /// No new shims; relays finish.
     pub(crate) stop: CancellationToken,
     /// Sessions end.

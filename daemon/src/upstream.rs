@@ -72,7 +72,7 @@ pub(crate) enum UpstreamError {
     #[error("has ended the session")]
     SessionGone,
     /// Another HTTP error; the text is what it said, shortened.
-    #[error("answered {status}{}", detail(.said))]
+    #[error("answered {status}{}", detail(*.status, .said))]
     Status { status: u16, said: String },
     /// An HTTP error with a JSON-RPC error inside, kept as it came.
     #[error("answered {status} with a JSON-RPC error")]
@@ -97,11 +97,15 @@ pub(crate) enum UpstreamError {
     Here(String),
 }
 
-fn detail(said: &str) -> String {
-    if said.is_empty() {
-        String::new()
-    } else {
-        format!(": {said}")
+fn detail(status: u16, said: &str) -> String {
+    let advice = match status {
+        404 | 405 => " (there is no MCP endpoint at this URL: check it)",
+        500.. => " (the server has a problem: try again later)",
+        _ => "",
+    };
+    match said {
+        "" => advice.into(),
+        said => format!(": {said}{advice}"),
     }
 }
 

@@ -107,18 +107,29 @@ fn resumed(resumed: v1::ResumedHandshake) -> Result<Resumed, String> {
 }
 
 /// Turns what a relay says into a frame.
-pub(super) fn frame(to_shim: ToShim) -> v1::RelayResponse {
+pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
     use v1::relay_response::Frame;
     let frame = match to_shim {
         ToShim::Message(message) => Frame::Message(message),
         ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
         ToShim::Server(result, warm) => Frame::Server(summary(&result, warm)),
-        ToShim::Goodbye => Frame::Goodbye(v1::Goodbye {
-            reason: v1::GoodbyeReason::Stopping.into(),
-            text: "the daemon is stopping".into(),
-        }),
+        ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
     };
     v1::RelayResponse { frame: Some(frame) }
+}
+
+fn goodbye(handover: bool) -> v1::Goodbye {
+    let (reason, text) = match handover {
+        true => (
+            v1::GoodbyeReason::Handover,
+            "the daemon makes place for a newer one",
+        ),
+        false => (v1::GoodbyeReason::Stopping, "the daemon is stopping"),
+    };
+    v1::Goodbye {
+        reason: reason.into(),
+        text: text.into(),
+    }
 }
 
 fn notice(level: NoticeLevel, text: String) -> v1::Notice {

@@ -109,6 +109,7 @@ impl ManagementService for Management {
             }));
         }
         tracing::info!(successor = %theirs, "making place for a newer release");
+        self.api.handover.cancel();
         self.api.stop.cancel();
         Ok(Response::new(HandoverResponse {
             accepted: true,

@@ -89,7 +89,7 @@ impl RelayService for Relays {
             let (result, warm) = checked
                 .await
                 .map_err(|error| Status::unavailable(relay::fault::sentence(&shown, &error)))?;
-            let frame = convert::frame(ToShim::Server(result, warm));
+            let frame = convert::frame(ToShim::Server(result, warm), false);
             return Ok(Response::new(stream::iter([Ok(frame)]).boxed()));
         }
         let running = async move {
@@ -99,7 +99,9 @@ impl RelayService for Relays {
             tracing::debug!("shim left");
         };
         self.api.relays.spawn(running.instrument(span));
-        let frames = ReceiverStream::new(frames).map(|frame| Ok(convert::frame(frame)));
+        let handover = self.api.handover.clone();
+        let frames = ReceiverStream::new(frames)
+            .map(move |frame| Ok(convert::frame(frame, handover.is_cancelled())));
         Ok(Response::new(frames.boxed()))
     }
 }

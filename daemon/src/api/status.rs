@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
-use crate::relay::fault;
 use crate::session::Server;
 use crate::session::server::Facts;
 use crate::upstream::{TransportKind, UpstreamError};
@@ -49,7 +48,7 @@ fn one(server: &Server) -> ServerStatus {
         last_error: facts
             .last_error
             .as_ref()
-            .map(|error| fault::sentence(&server.shown, error))
+            .map(UpstreamError::to_string)
             .unwrap_or_default(),
         protocol_version: facts.protocol_version,
         server_name: facts.name,

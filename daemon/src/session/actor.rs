@@ -15,16 +15,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::connect::{self, Opened};
 use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
+use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
 use super::listener::{self, Inbox, ListenEnd};
-use super::{Handshake, InitializeResult, Server, SessionKey};
+use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
-
-/// Messages waiting for the actor: it takes them at once, so few are enough.
-const MAILBOX: usize = 64;
 
 /// Messages kept while the session is being opened; further ones get an error.
 const MAX_PARKED: usize = 256;
@@ -38,25 +37,6 @@ const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a client says once it has the answer to `initialize`.
 pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-/// What a session is doing.
-#[derive(Debug, Clone)]
-pub(crate) enum SessionState {
-    /// It is being opened for the first time.
-    Connecting,
-    /// It is open.
-    Ready(Arc<InitializeResult>),
-    /// It was open; the next message opens it again.
-    Lost(UpstreamError),
-    /// It could not be opened; the session has ended.
-    Failed(UpstreamError),
-}
-
-#[derive(Debug)]
-enum SessionMessage {
-    Send(Outbound),
-    Initialized(Bytes),
-}
-
 /// What a session is made with.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionDeps {
@@ -68,73 +48,6 @@ pub(crate) struct SessionDeps {
     pub(crate) max_message: usize,
 }
 
-/// One session, as others see it.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionHandle {
-    mailbox: mpsc::Sender<SessionMessage>,
-    state: watch::Receiver<SessionState>,
-    next_id: Arc<AtomicU64>,
-    inbox: Inbox,
-    closing: CancellationToken,
-}
-
-impl SessionHandle {
-    /// Waits until the session has been opened or could not be.
-    pub(crate) async fn established(&self) -> Result<Arc<InitializeResult>, UpstreamError> {
-        let mut state = self.state.clone();
-        let settled = state
-            .wait_for(|state| !matches!(state, SessionState::Connecting))
-            .await;
-        match settled.map(|state| state.clone()) {
-            Ok(SessionState::Ready(result)) => Ok(result),
-            Ok(SessionState::Lost(error) | SessionState::Failed(error)) => Err(error),
-            Ok(SessionState::Connecting) | Err(_) => Err(stopping()),
-        }
-    }
-
-    /// Returns what the session is doing.
-    pub(crate) fn state(&self) -> SessionState {
-        self.state.borrow().clone()
-    }
-
-    /// Mints a request id that this session has not had.
-    pub(crate) fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Gives what the server says unasked to this relay from now on.
-    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
-        self.inbox.attach(relay);
-    }
-
-    /// Sends a message. A request always ends in [`Inbound::Ended`] or
-    /// [`Inbound::Lost`]; the error means that this one never will.
-    pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
-        self.mailbox
-            .send(SessionMessage::Send(outbound))
-            .await
-            .map_err(|_| stopping())
-    }
-
-    /// Passes on that the client is initialized; the server hears it once.
-    pub(crate) async fn initialized(&self, notification: Bytes) {
-        drop(
-            self.mailbox
-                .send(SessionMessage::Initialized(notification))
-                .await,
-        );
-    }
-
-    /// Ends the session: DELETE, then nothing.
-    pub(crate) fn close(&self) {
-        self.closing.cancel();
-    }
-}
-
-fn stopping() -> UpstreamError {
-    UpstreamError::Here("the session is being closed".into())
-}
-
 /// Starts a session, which opens itself.
 pub(crate) fn spawn(
     key: &SessionKey,
@@ -142,21 +55,13 @@ pub(crate) fn spawn(
     deps: SessionDeps,
     tasks: &TaskTracker,
 ) -> SessionHandle {
-    let (mailbox, messages) = mpsc::channel(MAILBOX);
-    let (state_tx, state) = watch::channel(SessionState::Connecting);
-    let handle = SessionHandle {
-        mailbox,
-        state,
-        next_id: Arc::default(),
-        inbox: Inbox::default(),
-        closing: CancellationToken::new(),
-    };
+    let (handle, ends) = SessionHandle::new();
     let session = Session {
         key: key.clone(),
         handshake,
-        next_id: handle.next_id.clone(),
-        inbox: handle.inbox.clone(),
-        state: state_tx,
+        next_id: ends.next_id,
+        inbox: ends.inbox,
+        state: ends.state,
         phase: Phase::Opening,
         generation: 0,
         opened_once: false,
@@ -167,8 +72,8 @@ pub(crate) fn spawn(
         exchanges: HashMap::new(),
         deps,
     };
-    let closing = handle.closing.clone();
-    tasks.spawn(session.run(messages, closing));
+    let span = tracing::info_span!(parent: None, "session", server = %key.spec.url);
+    tasks.spawn(session.run(ends.messages, ends.closing).instrument(span));
     handle
 }
 
@@ -252,7 +157,7 @@ impl Session {
             .await
             .is_err()
         {
-            tracing::debug!(server = %self.key.spec.url, "the server did not confirm the end of a session in time");
+            tracing::debug!("the server did not confirm the end of a session in time");
         }
     }
 
@@ -370,7 +275,7 @@ impl Session {
                 end
             }
             Err(error) => {
-                tracing::error!(%error, server = %self.key.spec.url, "a part of a session panicked");
+                tracing::error!(%error, "a part of a session panicked");
                 if let Some((id, replies)) = self.exchanges.remove(&error.id()) {
                     self.tasks.spawn(async move {
                         let error = UpstreamError::Interrupted("an internal error".into());
@@ -407,7 +312,7 @@ impl Session {
 
     fn opened(&mut self, opened: Opened) {
         let result = Arc::new(opened.result);
-        tracing::info!(server = %self.key.spec.url, name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
+        tracing::info!(name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
         if let Some(mut rest) = opened.rest {
             self.tasks.spawn(async move {
                 let end = async { while let Some(Ok(_)) = rest.next().await {} };
@@ -451,7 +356,7 @@ impl Session {
 
     /// Returns whether the session lives on.
     fn opening_failed(&mut self, error: UpstreamError) -> bool {
-        tracing::warn!(server = %self.key.spec.url, %error, "the session could not be opened");
+        tracing::warn!(%error, "the session could not be opened");
         while let Some(outbound) = self.parked.pop_front() {
             self.refuse(outbound, error.clone());
         }
@@ -502,7 +407,7 @@ impl Session {
             return;
         }
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
-            tracing::info!(server = %self.key.spec.url, "the server has ended the session, opening it again");
+            tracing::info!("the server has ended the session, opening it again");
             self.open();
         }
         // A session that is refused right after it was opened will not get better.
@@ -520,7 +425,7 @@ impl Session {
         let ListenEnd::SessionLost(error) = end else {
             return;
         };
-        tracing::info!(server = %self.key.spec.url, %error, "the session is lost");
+        tracing::info!(%error, "the session is lost");
         // On HTTP+SSE the stream carried the answers; with Streamable HTTP each
         // request learns its fate from its own POST.
         let answers_lost = matches!(&self.phase, Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) if matches!(open.upstream, Upstream::HttpSse(_)));

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::actor::{self, SessionDeps, SessionHandle, SessionState};
+use super::actor::{self, SessionDeps};
+use super::handle::{SessionHandle, SessionState};
 use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 
@@ -23,7 +24,7 @@ use crate::http::HttpClients;
 const MAX_WAITING: usize = 1024;
 
 /// How long a shim waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits of the pool.
 #[derive(Debug, Clone)]

@@ -71,6 +71,7 @@ impl StreamableHttp {
         if !status.is_success() {
             return Err(refusal(response, self.session.is_some()).await);
         }
+        refuse_compressed(&response)?;
         let session = response.header("mcp-session-id").and_then(SessionId::parse);
         let reply = match response.media_type().as_str() {
             "text/event-stream" => {
@@ -114,6 +115,7 @@ impl StreamableHttp {
         if !response.status().is_success() {
             return Err(refusal(response, self.session.is_some()).await);
         }
+        refuse_compressed(&response)?;
         match response.media_type().as_str() {
             "text/event-stream" => Ok(Some(EventStream::new(response, self.target.max_message))),
             other => Err(UpstreamError::NotMcp(described(other))),
@@ -136,6 +138,20 @@ impl StreamableHttp {
                 .await?,
         );
         Ok(())
+    }
+}
+
+/// Refuses a body in an encoding that was not asked for: none is, since a few
+/// compressed bytes can stand for a great many.
+fn refuse_compressed(response: &crate::http::Response) -> Result<(), UpstreamError> {
+    match response.header("content-encoding") {
+        None | Some("" | "identity") => Ok(()),
+        Some(encoding) => {
+            let encoding = super::printable(encoding, 40);
+            Err(UpstreamError::Protocol(format!(
+                "its answer is compressed ({encoding}), which was not asked for"
+            )))
+        }
     }
 }
 

@@ -1,0 +1,79 @@
+//! The shim as its relay sees it: what goes there, how it begins and goes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::{Handshake, InitializeResult, Server, ServerSpec, SessionPoolHandle};
+
+/// What goes to the shim.
+#[derive(Debug)]
+pub(crate) enum ToShim {
+    /// An MCP message.
+    Message(Bytes),
+    /// A sentence for the user.
+    Notice(NoticeLevel, String),
+    /// Who answers, and whether the session was warm.
+    Server(Arc<InitializeResult>, bool),
+    /// The daemon ends the stream.
+    Goodbye,
+}
+
+/// How loud a notice is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoticeLevel {
+    /// Only for `--debug`.
+    Debug,
+    /// The user should know.
+    Info,
+    /// Something went wrong.
+    Error,
+}
+
+/// The shim's connection broke: not an orderly end.
+#[derive(Debug)]
+pub(crate) struct ShimGone;
+
+/// What a relay is made with.
+#[derive(Debug)]
+pub(crate) struct RelayDeps {
+    /// The pool.
+    pub(crate) pool: SessionPoolHandle,
+    /// The server, for statistics.
+    pub(crate) server: Arc<Server>,
+    /// How to reach it.
+    pub(crate) spec: Arc<ServerSpec>,
+    /// Whether the shim wants debug notices.
+    pub(crate) debug: bool,
+    /// Ends the relay, after answers in flight.
+    pub(crate) stop: CancellationToken,
+}
+
+/// A handshake that the shim's client has already seen answered.
+#[derive(Debug)]
+pub(crate) struct Resumed {
+    /// The client's `initialize`.
+    pub(crate) initialize: Handshake,
+    /// Its `notifications/initialized`, if sent.
+    pub(crate) initialized: Option<Bytes>,
+}
+
+/// Counts a shim while it is attached.
+#[derive(Debug)]
+pub(super) struct Attached(Arc<Server>);
+
+impl Attached {
+    /// Counts one.
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        server.shims.fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.0.shims.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,137 @@
+//! A session as others see it: what it is doing, and how it is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::InitializeResult;
+use super::exchange::{Inbound, Outbound};
+use super::listener::Inbox;
+use crate::upstream::UpstreamError;
+
+/// Messages waiting for the actor: it takes them at once, so few are enough.
+const MAILBOX: usize = 64;
+
+/// What a session is doing.
+#[derive(Debug, Clone)]
+pub(crate) enum SessionState {
+    /// It is being opened for the first time.
+    Connecting,
+    /// It is open.
+    Ready(Arc<InitializeResult>),
+    /// It was open; the next message opens it again.
+    Lost(UpstreamError),
+    /// It could not be opened; the session has ended.
+    Failed(UpstreamError),
+}
+
+/// What a session is asked.
+#[derive(Debug)]
+pub(super) enum SessionMessage {
+    /// Send this.
+    Send(Outbound),
+    /// The client is initialized.
+    Initialized(Bytes),
+}
+
+/// One session, as others see it.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionHandle {
+    mailbox: mpsc::Sender<SessionMessage>,
+    state: watch::Receiver<SessionState>,
+    next_id: Arc<AtomicU64>,
+    inbox: Inbox,
+    closing: CancellationToken,
+}
+
+/// What the actor has of it.
+#[derive(Debug)]
+pub(super) struct ActorEnds {
+    pub(super) messages: mpsc::Receiver<SessionMessage>,
+    pub(super) state: watch::Sender<SessionState>,
+    pub(super) next_id: Arc<AtomicU64>,
+    pub(super) inbox: Inbox,
+    pub(super) closing: CancellationToken,
+}
+
+impl SessionHandle {
+    /// Makes a handle and what its actor needs.
+    pub(super) fn new() -> (Self, ActorEnds) {
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
+        let (state_tx, state) = watch::channel(SessionState::Connecting);
+        let handle = Self {
+            mailbox,
+            state,
+            next_id: Arc::default(),
+            inbox: Inbox::default(),
+            closing: CancellationToken::new(),
+        };
+        let ends = ActorEnds {
+            messages,
+            state: state_tx,
+            next_id: handle.next_id.clone(),
+            inbox: handle.inbox.clone(),
+            closing: handle.closing.clone(),
+        };
+        (handle, ends)
+    }
+
+    /// Waits until the session has been opened or could not be.
+    pub(crate) async fn established(&self) -> Result<Arc<InitializeResult>, UpstreamError> {
+        let mut state = self.state.clone();
+        let settled = state
+            .wait_for(|state| !matches!(state, SessionState::Connecting))
+            .await;
+        match settled.map(|state| state.clone()) {
+            Ok(SessionState::Ready(result)) => Ok(result),
+            Ok(SessionState::Lost(error) | SessionState::Failed(error)) => Err(error),
+            Ok(SessionState::Connecting) | Err(_) => Err(stopping()),
+        }
+    }
+
+    /// Returns what the session is doing.
+    pub(crate) fn state(&self) -> SessionState {
+        self.state.borrow().clone()
+    }
+
+    /// Mints a request id that this session has not had.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives what the server says unasked to this relay from now on.
+    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
+        self.inbox.attach(relay);
+    }
+
+    /// Sends a message. A request always ends in [`Inbound::Ended`] or
+    /// [`Inbound::Lost`]; the error means that this one never will.
+    pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
+        self.mailbox
+            .send(SessionMessage::Send(outbound))
+            .await
+            .map_err(|_| stopping())
+    }
+
+    /// Passes on that the client is initialized; the server hears it once.
+    pub(crate) async fn initialized(&self, notification: Bytes) {
+        drop(
+            self.mailbox
+                .send(SessionMessage::Initialized(notification))
+                .await,
+        );
+    }
+
+    /// Ends the session: DELETE, then nothing.
+    pub(crate) fn close(&self) {
+        self.closing.cancel();
+    }
+}
+
+/// The session does not take messages any more.
+pub(super) fn stopping() -> UpstreamError {
+    UpstreamError::Here("the session is being closed".into())
+}
