@@ -103,10 +103,10 @@ impl Relay {
     ) -> Result<(), Gone> {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
-        let mut reading = true;
+        let (mut reading, mut told) = (true, false);
         loop {
-            if self.in_flight.is_empty() && (!reading || stop.is_cancelled()) {
-                break;
+            if self.in_flight.is_empty() && !reading {
+                return Ok(());
             }
             tokio::select! {
                 biased;
@@ -118,14 +118,14 @@ impl Relay {
                     None => reading = false,
                 },
                 () = out.closed() => return Err(Gone),
-                () = stop.cancelled(), if reading => reading = false,
-                () = drained(&stop) => break,
+                // The shim says no more then; what it has said is still served.
+                () = stop.cancelled(), if !told => {
+                    told = true;
+                    self.out.send(ToShim::Goodbye).await.map_err(|_| Gone)?;
+                }
+                () = drained(&stop) => return Ok(()),
             }
         }
-        if stop.is_cancelled() {
-            self.out.send(ToShim::Goodbye).await.map_err(|_| Gone)?;
-        }
-        Ok(())
     }
 
     async fn on_message(&mut self, message: Bytes) -> Result<(), Gone> {

@@ -17,7 +17,7 @@ pub(crate) enum ToShim {
     Notice(NoticeLevel, String),
     /// Who answers, and whether the session was warm.
     Server(Arc<InitializeResult>, bool),
-    /// The daemon ends the stream.
+    /// The daemon stops: it waits for no more messages.
     Goodbye,
 }
 
