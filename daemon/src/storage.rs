@@ -74,6 +74,13 @@ impl Storage {
         }
     }
 
+    /// Says whether anything is kept across restarts.
+    pub(crate) fn is_available(&self) -> bool {
+        self.commands
+            .as_ref()
+            .is_some_and(|commands| !commands.is_closed())
+    }
+
     /// Keeps records, replacing those of the same keys.
     pub(crate) async fn put(&self, records: Vec<(String, ServerRecord)>) {
         self.tell(Command::Put(records)).await;

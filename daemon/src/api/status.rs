@@ -24,8 +24,17 @@ pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
         socket: api.socket.clone(),
         servers: wanted.map(|server| one(server)).collect(),
         shims: *api.shims.borrow(),
-        health: Vec::new(),
+        health: health(api),
     }
+}
+
+fn health(api: &Api) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if !api.servers.are_kept() {
+        sentences
+            .push("nothing is kept across restarts, since the storage failed: see the log".into());
+    }
+    sentences
 }
 
 /// Compares but for what changes with time alone.

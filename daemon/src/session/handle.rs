@@ -92,9 +92,9 @@ impl SessionHandle {
         }
     }
 
-    /// Returns what the session is doing.
-    pub(crate) fn state(&self) -> SessionState {
-        self.state.borrow().clone()
+    /// Says whether the session is open and takes messages.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(*self.state.borrow(), SessionState::Ready(_)) && !self.mailbox.is_closed()
     }
 
     /// Mints a request id that this session has not had.

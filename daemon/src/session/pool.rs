@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
-use super::handle::{SessionHandle, SessionState};
+use super::handle::SessionHandle;
 use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 
@@ -237,7 +237,7 @@ impl SessionPool {
             let healthy = self
                 .entries
                 .get(&number)
-                .is_some_and(|entry| matches!(entry.session.state(), SessionState::Ready(_)));
+                .is_some_and(|entry| entry.session.is_ready());
             if healthy {
                 return self.lease(number, *wanted, true);
             }
@@ -294,7 +294,7 @@ impl SessionPool {
             return;
         };
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
-        if !reusable || !matches!(entry.session.state(), SessionState::Ready(_)) {
+        if !reusable || !entry.session.is_ready() {
             self.remove(number);
         } else {
             let now = Instant::now();

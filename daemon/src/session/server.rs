@@ -16,6 +16,9 @@ use crate::upstream::{TransportKind, UpstreamError};
 /// Servers remembered. Past it, those unused for longest are forgotten.
 const MAX_SERVERS: usize = 1000;
 
+/// Longest answer to `initialize` that is kept across restarts, in bytes.
+const MAX_INITIALIZE_RESULT: usize = 256 * 1024;
+
 /// All servers.
 #[derive(Debug)]
 pub(crate) struct Servers {
@@ -111,6 +114,11 @@ impl Servers {
         for server in self.all() {
             server.change(|facts| facts.transport = None);
         }
+    }
+
+    /// Says whether what is known is kept across restarts.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.storage.is_available()
     }
 
     /// Hands what has changed to the storage.
@@ -211,7 +219,12 @@ impl Server {
             facts.protocol_version = result.version.as_str().to_owned();
             facts.name.clone_from(&result.server_name);
             facts.version.clone_from(&result.server_version);
-            facts.initialize_result = String::from_utf8_lossy(result.reply()).into_owned();
+            facts.initialize_result.clear();
+            if result.reply().len() <= MAX_INITIALIZE_RESULT {
+                facts
+                    .initialize_result
+                    .push_str(&String::from_utf8_lossy(result.reply()));
+            }
             facts.last_error = None;
         });
     }
