@@ -73,6 +73,10 @@ impl std::fmt::Debug for ProxySettings {
 impl ProxySettings {
     /// Returns the proxy that applies to a URL, credentials included.
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<Secret<String>> {
+        // The matcher takes a star for all names, but not for addresses.
+        if self.no.split(',').any(|entry| entry.trim() == "*") {
+            return None;
+        }
         let matcher = hyper_util::client::proxy::matcher::Matcher::builder()
             .http(self.http.clone())
             .https(self.https.clone())
@@ -416,6 +420,13 @@ mod tests {
             "https://a.example.com/",
             None,
         );
+        for no in ["example.com,127.0.0.1", "127.0.0.0/8", "*"] {
+            check(
+                settings("http://p:1", "", "http://a:3", no),
+                "http://127.0.0.1:80/mcp",
+                None,
+            );
+        }
         check(
             settings("", "http://user:pass@q:2", "", ""),
             "https://h/",

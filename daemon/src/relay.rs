@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
+use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -129,6 +130,9 @@ impl Relay {
     }
 
     async fn on_message(&mut self, message: Bytes) -> Result<(), Gone> {
+        if message.len() > self.deps.max_message {
+            return self.refuse_oversized(&message).await;
+        }
         let envelopes = match Envelope::parse_all(message) {
             Ok(envelopes) => envelopes,
             Err(error) => {
@@ -153,6 +157,24 @@ impl Relay {
             }
         }
         Ok(())
+    }
+
+    async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
+        let id = Members::of(message)
+            .request_id()
+            .and_then(|id| Some(RequestId::from_json(std::str::from_utf8(id).ok()?)));
+        let sentence = format!(
+            "mcp-remote: the message has {} bytes and the limit is {}",
+            message.len(),
+            self.deps.max_message
+        );
+        self.say(jsonrpc::error_response(
+            id.as_ref(),
+            -32600,
+            &sentence,
+            None,
+        ))
+        .await
     }
 
     /// Answers from the session's stored result; a session that has to be opened

@@ -155,7 +155,11 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Turns an unsuccessful response into an error. `with_session`: the request
 /// carried a session id.
-async fn refusal(response: crate::http::Response, with_session: bool) -> UpstreamError {
+async fn refusal(
+    response: crate::http::Response,
+    with_session: bool,
+    headers: &UserHeaders,
+) -> UpstreamError {
     let status = response.status().as_u16();
     if status == 404 && with_session {
         return UpstreamError::SessionGone;
@@ -174,7 +178,7 @@ async fn refusal(response: crate::http::Response, with_session: bool) -> Upstrea
         _ if media_type == "text/plain" || media_type == "application/json" => {
             UpstreamError::Status {
                 status,
-                said: printable(&String::from_utf8_lossy(&body), MAX_SAID),
+                said: printable(&headers.redacted(&String::from_utf8_lossy(&body)), MAX_SAID),
             }
         }
         _ => UpstreamError::Status {

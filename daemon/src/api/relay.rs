@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::{Api, convert};
+use crate::http::HttpError;
 use crate::relay::{self, NoticeLevel, Relay, RelayDeps, ShimGone, ToShim};
 
 /// Frames waiting for a shim's connection. A shim that does not read holds up
@@ -65,6 +66,11 @@ impl RelayService for Relays {
         }
         let opening =
             convert::opening(*open, &self.api.config).map_err(Status::invalid_argument)?;
+        if let Err(HttpError::Setup(sentence)) =
+            self.api.clients.client(&opening.spec.network).await
+        {
+            return Err(Status::invalid_argument(sentence));
+        }
         let server = self.api.servers.get(&opening.spec.url);
         let shown = server.shown.clone();
         let span = tracing::info_span!("relay", server = %server.shown, pid = opening.shim_pid);
@@ -73,6 +79,7 @@ impl RelayService for Relays {
             pool: self.api.pool.clone(),
             server,
             spec: Arc::new(opening.spec),
+            max_message: self.api.config.pool.max_message,
             debug: opening.debug,
             stop: self.api.stop.clone(),
         };

@@ -45,6 +45,8 @@ pub(crate) struct RelayDeps {
     pub(crate) server: Arc<Server>,
     /// How to reach it.
     pub(crate) spec: Arc<ServerSpec>,
+    /// Largest message from the shim, in bytes.
+    pub(crate) max_message: usize,
     /// Whether the shim wants debug notices.
     pub(crate) debug: bool,
     /// Ends the relay, after answers in flight.

@@ -166,6 +166,10 @@ async fn relay_events(
                 tracing::warn!("skipped a message over the limit");
                 continue;
             }
+            Some(Ok(StreamEvent::Unreadable)) => {
+                tracing::warn!("skipped an event that is not UTF-8");
+                continue;
+            }
             Some(Err(_)) | None if answered => return None,
             Some(Err(error)) => return Some(error),
             None => return Some(UpstreamError::Interrupted("its stream ended".into())),

@@ -165,6 +165,7 @@ async fn relay_all(
                 let error = UpstreamError::TooLarge(events.limit());
                 drop(inbox.deliver(Inbound::Oversized(id, error)).await);
             }
+            StreamEvent::Unreadable => tracing::warn!("skipped an event that is not UTF-8"),
             StreamEvent::Oversized { answers: None } => {
                 tracing::warn!("skipped a message over the limit")
             }

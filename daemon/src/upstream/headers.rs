@@ -44,6 +44,9 @@ const OWNED: [&str; 13] = [
     "upgrade",
 ];
 
+/// Shorter header values are common words: taking them out would garble texts.
+const SHORTEST_SECRET: usize = 6;
+
 /// The headers that the user gives for every request to a server. Equal sets
 /// are equal whatever the order of different names. Values are never shown.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -83,6 +86,22 @@ impl UserHeaders {
         }
         headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         Ok((Self(headers), left_out))
+    }
+
+    /// Returns foreign text without the values of these headers, which a server
+    /// may have put into it.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        let values = self.0.iter().filter_map(|(_, value)| value.to_str().ok());
+        // Of `Bearer TOKEN` either part counts, short words apart.
+        let words = values.clone().flat_map(str::split_whitespace);
+        let mut redacted = text.to_owned();
+        for secret in values
+            .chain(words)
+            .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        {
+            redacted = redacted.replace(secret, "[redacted]");
+        }
+        redacted
     }
 
     /// Returns the header map of a POST.
@@ -185,6 +204,16 @@ mod tests {
         let session = SessionId::parse("s3cret").expect("visible");
         let map = headers.post(Some(&session), Some(ProtocolVersion::LATEST));
         assert!(!format!("{headers:?}{session:?}{map:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn values_are_taken_out_of_foreign_text() {
+        let (headers, _) =
+            parse(&[("Authorization", "Bearer s3cret-token"), ("X-Team", "a")]).expect("valid");
+        assert_eq!(
+            headers.redacted("no such user: s3cret-token, a"),
+            "no such user: [redacted], a"
+        );
     }
 
     #[test]

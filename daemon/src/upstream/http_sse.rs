@@ -35,7 +35,7 @@ impl HttpSse {
                 .send(Method::GET, target.url.url(), &headers, None)
                 .await?;
             if !response.status().is_success() {
-                return Err(refusal(response, false).await);
+                return Err(refusal(response, false, &target.headers).await);
             }
             if response.media_type() != "text/event-stream" {
                 return Err(UpstreamError::NotMcp(described(&response.media_type())));
@@ -80,7 +80,7 @@ impl HttpSse {
             return Ok(());
         }
         // The endpoint's URI names the session.
-        Err(refusal(response, true).await)
+        Err(refusal(response, true, &self.target.headers).await)
     }
 }
 

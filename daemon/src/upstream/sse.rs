@@ -36,6 +36,8 @@ pub(crate) enum StreamEvent {
     },
     /// An event over the limit was skipped; the message in it answered this id.
     Oversized { answers: Option<RequestId> },
+    /// An event that is not UTF-8 was skipped.
+    Unreadable,
 }
 
 /// The events of one response.
@@ -84,6 +86,9 @@ impl EventStream {
             Err(Error::Transport(FrameError::Oversized(answers))) => {
                 return Some(Ok(StreamEvent::Oversized { answers }));
             }
+            Err(Error::Transport(FrameError::NotUtf8)) => {
+                return Some(Ok(StreamEvent::Unreadable));
+            }
             Err(Error::Transport(FrameError::Endless)) => {
                 return Some(Err(UpstreamError::TooLarge(self.limit)));
             }
@@ -112,6 +117,7 @@ impl EventStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FrameError {
     Oversized(Option<RequestId>),
+    NotUtf8,
     Endless,
     Broken(UpstreamError),
 }
@@ -194,6 +200,10 @@ impl Cutter {
         }
         if std::mem::take(&mut self.at_start) && self.event.starts_with(BYTE_ORDER_MARK) {
             self.event.advance(BYTE_ORDER_MARK.len());
+        }
+        if std::str::from_utf8(&self.event).is_err() {
+            self.event.clear();
+            return Some(Err(FrameError::NotUtf8));
         }
         // The parser waits after a final CR for the LF that may follow.
         if self.event.ends_with(b"\r") {

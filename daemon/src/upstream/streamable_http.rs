@@ -69,7 +69,7 @@ impl StreamableHttp {
             .await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refusal(response, self.session.is_some()).await);
+            return Err(refusal(response, self.session.is_some(), &self.target.headers).await);
         }
         refuse_compressed(&response)?;
         let session = response.header("mcp-session-id").and_then(SessionId::parse);
@@ -113,7 +113,7 @@ impl StreamableHttp {
             return Ok(None);
         }
         if !response.status().is_success() {
-            return Err(refusal(response, self.session.is_some()).await);
+            return Err(refusal(response, self.session.is_some(), &self.target.headers).await);
         }
         refuse_compressed(&response)?;
         match response.media_type().as_str() {
