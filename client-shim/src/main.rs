@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `mcp-remote`.
+
+fn main() -> std::process::ExitCode {
+    mcp_remote::main()
+}

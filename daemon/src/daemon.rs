@@ -124,7 +124,8 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     let served = runtime.block_on(serve(config));
     // Blocking tasks (certificate files, name look-ups) cannot be aborted.
     runtime.shutdown_background();
-    drop(lock);
+    // Held until the process ends, so that a successor finds everything let go.
+    std::mem::forget(lock);
     served
 }
 

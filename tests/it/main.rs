@@ -1,1 +1,29 @@
-//! Tests.
+//! The behaviour of both programs, one file a promise. Everything is driven from
+//! outside, through the real binaries; build them first:
+//! `cargo build --workspace --bins`.
+
+#![cfg(unix)]
+
+mod bad_input;
+mod command_line;
+mod daemon_loss;
+mod dependencies;
+mod event_streams;
+mod headers;
+mod hostile;
+mod leaving;
+mod logs;
+mod management;
+mod pool;
+mod proxy;
+mod recovery;
+mod relay;
+mod secrets;
+mod server_requests;
+mod start;
+mod storage;
+mod support;
+mod tls;
+mod transport;
+mod versions;
+mod warm;

@@ -1,1 +1,16 @@
-//! Fakes.
+//! Fakes and handles for the behaviour tests in `it`.
+//!
+//! Servers are played by [`upstream::FakeUpstream`]; the two programs are always
+//! the real ones, started from the folder of the test executable. Everything
+//! here blocks on events with one deadline, [`monitor::PATIENCE`]; nothing sleeps.
+
+pub mod daemon;
+pub mod fake_daemon;
+pub mod home;
+pub mod monitor;
+pub mod process;
+pub mod proxy;
+pub mod rpc;
+pub mod shim;
+pub mod tls;
+pub mod upstream;

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,6 +24,15 @@ const CACHE: u64 = 512 * 1024;
 /// Size of a log segment in bytes; the default of 512 KiB is made for more.
 const SEGMENT: usize = 64 * 1024;
 
+/// What the database says if another process has it.
+const LOCKED: &str = "could not acquire lock";
+
+/// How long it is waited for: a daemon that ends may let go of it last.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pause between attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Serves commands until it is closed or all handles have gone.
 pub(super) fn run(
     folder: &Path,
@@ -41,8 +50,13 @@ pub(super) fn run(
         // The database may panic on a damaged page that it had not met before.
         let served = catch_unwind(AssertUnwindSafe(|| serve(&database, &servers, command)));
         match served {
-            Ok(true) => {}
-            Ok(false) => return,
+            Ok(None) => {}
+            Ok(Some(closed)) => {
+                drop((servers, database));
+                // Whoever asked may have stopped waiting.
+                let _gone = closed.send(());
+                return;
+            }
             Err(_) => {
                 tracing::warn!("the storage failed: nothing more is kept across restarts");
                 return;
@@ -51,8 +65,12 @@ pub(super) fn run(
     }
 }
 
-/// Serves one command; false after the last.
-fn serve(database: &sled::Db, servers: &sled::Tree, command: Command) -> bool {
+/// Serves one command. After the last, returns whom to tell.
+fn serve(
+    database: &sled::Db,
+    servers: &sled::Tree,
+    command: Command,
+) -> Option<oneshot::Sender<()>> {
     match command {
         Command::Put(records) => {
             let written = records
@@ -61,22 +79,35 @@ fn serve(database: &sled::Db, servers: &sled::Tree, command: Command) -> bool {
             if let Err(error) = written.and_then(|()| database.flush().map(drop)) {
                 tracing::warn!(%error, "the storage could not be written");
             }
-            true
+            None
         }
         Command::Close(closed) => {
             if let Err(error) = database.flush() {
                 tracing::warn!(%error, "the storage could not be written");
             }
-            // Whoever asked may have stopped waiting.
-            let _gone = closed.send(());
-            false
+            Some(closed)
         }
     }
 }
 
 fn open_or_replace(folder: &Path) -> Option<(sled::Db, sled::Tree)> {
-    match open(folder) {
+    let mut waited = Duration::ZERO;
+    let opened = loop {
+        match open(folder) {
+            // The daemon before us has not let go of it yet.
+            Err(error) if error.contains(LOCKED) && waited < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+                waited += LOCK_PAUSE;
+            }
+            opened => break opened,
+        }
+    };
+    match opened {
         Ok(opened) => return Some(opened),
+        Err(error) if error.contains(LOCKED) => {
+            tracing::warn!(%error, "no storage: nothing is kept across restarts");
+            return None;
+        }
         Err(error) => {
             let aside = aside(folder);
             match std::fs::rename(folder, &aside) {
