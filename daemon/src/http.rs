@@ -4,6 +4,8 @@
 //! Redirects are followed by hand: only within the origin, so that no header
 //! ever reaches another one, and with the method and body unchanged.
 
+mod payload;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,6 +18,8 @@ use rustls::pki_types::pem::PemObject;
 use url::Url;
 
 use crate::secret::Secret;
+
+pub(crate) use payload::Payload;
 
 /// How long connecting may take, TLS included, in one attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -229,7 +233,7 @@ impl HttpClient {
         method: Method,
         url: &Url,
         headers: &HeaderMap,
-        body: Option<Bytes>,
+        body: Option<Payload>,
     ) -> Result<Response, HttpError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -238,7 +242,7 @@ impl HttpClient {
                 .request(method.clone(), url.clone())
                 .headers(headers.clone());
             if let Some(body) = &body {
-                request = request.body(body.clone());
+                request = request.body(body.body());
             }
             let response = request.send().await.map_err(|error| no_response(&error))?;
             if !is_redirect(response.status()) {

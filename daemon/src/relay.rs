@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId};
-use crate::session::{Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
+use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
@@ -224,12 +224,13 @@ impl Relay {
             return Ok(());
         };
         let minted = lease.session().next_id();
-        let (message, cancelled) = self.in_flight.begin(minted, &envelope);
+        let (message, fate) = self.in_flight.begin(minted, &envelope);
         let outbound = Outbound {
             message,
             kind: OutboundKind::Request(minted),
             replies: self.inbox.clone(),
-            cancelled,
+            fate,
+            after: None,
             resent: false,
         };
         if let Err(error) = lease.session().send(outbound).await {
@@ -247,34 +248,34 @@ impl Relay {
             }
             return;
         }
-        let message = if envelope.method() == Some("notifications/cancelled") {
-            match self.in_flight.cancel(&envelope) {
-                Some(message) => message,
+        let (message, after) = match envelope.method() {
+            Some("notifications/cancelled") => match self.in_flight.cancel(&envelope) {
+                Some((message, sent)) => (message, Some(sent)),
                 // Answered meanwhile, or never asked.
                 None => return,
-            }
-        } else {
-            envelope.bytes().clone()
+            },
+            _ => (envelope.bytes().clone(), None),
         };
-        self.send(message, OutboundKind::Notification).await;
+        self.send(message, OutboundKind::Notification, after).await;
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
         if let Some(id) = envelope.id()
             && self.owed.remove(&id)
         {
-            self.send(envelope.bytes().clone(), OutboundKind::Response)
+            self.send(envelope.bytes().clone(), OutboundKind::Response, None)
                 .await;
         }
     }
 
-    async fn send(&self, message: Bytes, kind: OutboundKind) {
+    async fn send(&self, message: Bytes, kind: OutboundKind, after: Option<CancellationToken>) {
         if let Some(lease) = &self.lease {
             let outbound = Outbound {
                 message,
                 kind,
                 replies: self.inbox.clone(),
-                cancelled: CancellationToken::new(),
+                fate: Fate::default(),
+                after,
                 resent: false,
             };
             // A session that is being closed needs no more notifications.
@@ -290,8 +291,13 @@ impl Relay {
                 Ok(id) => self.ended(id, Some(error)).await,
                 Err(_) => Ok(()),
             },
-            Inbound::Lost(error) => {
-                for id in self.in_flight.all() {
+            Inbound::Lost {
+                error,
+                up_to,
+                unsent,
+            } => {
+                let lost = |id: &u64| *id <= up_to && !unsent.contains(id);
+                for id in self.in_flight.all().into_iter().filter(lost) {
                     self.ended(id, Some(error.clone())).await?;
                 }
                 Ok(())
@@ -446,11 +452,12 @@ impl Relay {
     /// 2025-11-25, Cancellation), then gives the session back.
     async fn leave(mut self) {
         for minted in self.in_flight.all() {
+            let sent = self.in_flight.abandon(minted);
             let reason = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
             );
-            self.send(reason.into(), OutboundKind::Notification).await;
-            self.in_flight.abandon(minted);
+            self.send(reason.into(), OutboundKind::Notification, sent)
+                .await;
         }
         self.give_back();
     }

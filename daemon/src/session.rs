@@ -10,6 +10,7 @@ mod handle;
 mod handshake;
 mod latency;
 mod listener;
+mod phase;
 pub(crate) mod pool;
 pub(crate) mod server;
 
@@ -20,7 +21,7 @@ use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
 use crate::upstream::{TransportKind, UserHeaders};
 
-pub(crate) use exchange::{Inbound, Outbound, OutboundKind};
+pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
 pub(crate) use pool::{Lease, SessionPoolHandle};

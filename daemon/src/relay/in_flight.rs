@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{Envelope, RequestId};
+use crate::session::Fate;
 
 /// Requests in flight, by the id that they have upstream.
 #[derive(Debug, Default)]
@@ -24,13 +25,12 @@ struct Entry {
     id: RequestId,
     progress_token: Option<Box<str>>,
     began: Instant,
-    cancelled: CancellationToken,
+    fate: Fate,
 }
 
 impl InFlight {
-    /// Takes a request in. Returns the message for upstream, and what is
-    /// cancelled when nobody waits for the answer any more.
-    pub(crate) fn begin(&mut self, minted: u64, request: &Envelope) -> (Bytes, CancellationToken) {
+    /// Takes a request in. Returns the message for upstream, and its fate.
+    pub(crate) fn begin(&mut self, minted: u64, request: &Envelope) -> (Bytes, Fate) {
         let text = minted.to_string();
         let token = request.request_progress_token();
         let mut replacements = vec![(
@@ -40,15 +40,15 @@ impl InFlight {
         replacements.extend(token.clone().map(|place| (place, text.as_str())));
         replacements.sort_by_key(|(place, _)| place.start);
         let message = request.spliced(&replacements);
-        let cancelled = CancellationToken::new();
+        let fate = Fate::default();
         let entry = Entry {
             id: request.id().expect("a request has an id"),
             progress_token: token.map(|place| request.text(place).into()),
             began: Instant::now(),
-            cancelled: cancelled.clone(),
+            fate: fate.clone(),
         };
         self.entries.insert(minted, entry);
-        (message, cancelled)
+        (message, fate)
     }
 
     /// Takes an answer in. Returns it with the client's id, and how long it took.
@@ -72,8 +72,8 @@ impl InFlight {
     }
 
     /// Cancels a request at the client's wish: its answer will be dropped.
-    /// Returns the notification for upstream.
-    pub(crate) fn cancel(&mut self, notification: &Envelope) -> Option<Bytes> {
+    /// Returns the notification for upstream, and what has to be sent before it.
+    pub(crate) fn cancel(&mut self, notification: &Envelope) -> Option<(Bytes, CancellationToken)> {
         let place = notification.cancelled_request()?;
         let id = notification.text(place.clone());
         let minted = *self
@@ -81,16 +81,17 @@ impl InFlight {
             .iter()
             .find(|(_, entry)| entry.id.as_json() == id)?
             .0;
-        self.abandon(minted);
-        Some(notification.spliced(&[(place, &minted.to_string())]))
+        let sent = self.abandon(minted)?;
+        Some((notification.spliced(&[(place, &minted.to_string())]), sent))
     }
 
-    /// Drops a request whose answer nobody wants.
-    pub(crate) fn abandon(&mut self, minted: u64) {
-        if let Some(entry) = self.entries.remove(&minted) {
-            entry.cancelled.cancel();
-            self.abandoned += 1;
-        }
+    /// Drops a request whose answer nobody wants. Returns what its cancellation
+    /// has to wait for.
+    pub(crate) fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
+        let entry = self.entries.remove(&minted)?;
+        entry.fate.cancelled.cancel();
+        self.abandoned += 1;
+        Some(entry.fate.sent)
     }
 
     /// Returns the requests without an answer, oldest first.
@@ -153,16 +154,17 @@ mod tests {
     #[test]
     fn a_cancelled_request_is_named_by_its_id_upstream_and_never_answered() {
         let mut in_flight = InFlight::default();
-        let (_, cancelled) = in_flight.begin(3, &envelope(r#"{"id":1,"method":"x"}"#));
+        let (_, fate) = in_flight.begin(3, &envelope(r#"{"id":1,"method":"x"}"#));
         let cancel = envelope(
             r#"{"method":"notifications/cancelled","params":{"requestId":1,"reason":"r"}}"#,
         );
-        let message = in_flight.cancel(&cancel).expect("in flight");
+        let (message, after) = in_flight.cancel(&cancel).expect("in flight");
+        assert!(!after.is_cancelled(), "not sent yet");
         assert_eq!(
             message,
             r#"{"method":"notifications/cancelled","params":{"requestId":3,"reason":"r"}}"#
         );
-        assert!(cancelled.is_cancelled());
+        assert!(fate.cancelled.is_cancelled());
         assert!(
             in_flight
                 .finish(&envelope(r#"{"id":3,"result":{}}"#))

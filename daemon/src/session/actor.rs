@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -21,6 +21,7 @@ use super::connect::{self, Opened};
 use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
 use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
 use super::listener::{self, Inbox, ListenEnd};
+use super::phase::{Open, Phase, TaskEnd};
 use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
@@ -69,47 +70,14 @@ pub(crate) fn spawn(
         notifications: VecDeque::new(),
         notifying: false,
         tasks: JoinSet::new(),
+        highest_id: 0,
+        lost_generation: 0,
         exchanges: HashMap::new(),
         deps,
     };
     let span = tracing::info_span!(parent: None, "session", server = %key.spec.url);
     tasks.spawn(session.run(ends.messages, ends.closing).instrument(span));
     handle
-}
-
-enum Phase {
-    Opening,
-    /// Open; the server has not heard `notifications/initialized` yet.
-    Uninitialized(Open),
-    /// It is being told.
-    Initializing(Open),
-    Ready(Open),
-    Lost,
-}
-
-/// An open session; dropping it ends its listening stream.
-struct Open {
-    upstream: Upstream,
-    listening: CancellationToken,
-    _listening_guard: DropGuard,
-}
-
-enum TaskEnd {
-    Opened(Box<Result<Opened, UpstreamError>>),
-    Initialized {
-        generation: u64,
-        error: Option<UpstreamError>,
-    },
-    Exchange {
-        generation: u64,
-        kind: OutboundKind,
-        end: ExchangeEnd,
-    },
-    Listening {
-        generation: u64,
-        end: ListenEnd,
-    },
-    Aside,
 }
 
 struct Session {
@@ -127,6 +95,11 @@ struct Session {
     notifications: VecDeque<Outbound>,
     notifying: bool,
     tasks: JoinSet<TaskEnd>,
+    /// The highest id that went out.
+    highest_id: u64,
+    /// The opening up to which requests were reported lost: they are not sent
+    /// again, whatever else becomes of them.
+    lost_generation: u64,
     /// Requests by their task, for the case that it panics.
     exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
 }
@@ -211,6 +184,7 @@ impl Session {
 
     /// Tells the relay that a message was not sent.
     fn refuse(&mut self, outbound: Outbound, error: UpstreamError) {
+        outbound.fate.sent.cancel();
         if let OutboundKind::Request(id) = outbound.kind {
             self.tasks.spawn(async move {
                 drop(outbound.replies.send(Inbound::Ended(id, Some(error))).await);
@@ -258,7 +232,10 @@ impl Session {
             }
         });
         match kind {
-            OutboundKind::Request(id) => drop(self.exchanges.insert(task.id(), (id, replies))),
+            OutboundKind::Request(id) => {
+                self.highest_id = self.highest_id.max(id);
+                self.exchanges.insert(task.id(), (id, replies));
+            }
             OutboundKind::Notification => self.notifying = true,
             OutboundKind::Response => {}
         }
@@ -403,22 +380,59 @@ impl Session {
         let ExchangeEnd::SessionGone(outbound) = end else {
             return;
         };
-        if outbound.kind == OutboundKind::Response {
+        let OutboundKind::Request(id) = outbound.kind else {
             return;
+        };
+        // A session that is refused right after it was opened will not get better,
+        // and what was reported lost must not be executed after all.
+        if outbound.resent || generation <= self.lost_generation {
+            return self.refuse(outbound, UpstreamError::SessionGone);
         }
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
             tracing::info!("the server has ended the session, opening it again");
+            if self.answers_come_on_stream() {
+                self.report_lost(UpstreamError::SessionGone, Some(id));
+            }
             self.open();
         }
-        // A session that is refused right after it was opened will not get better.
-        if outbound.resent {
-            self.refuse(outbound, UpstreamError::SessionGone);
-        } else {
-            self.send(Outbound {
-                resent: true,
-                ..outbound
-            });
+        self.send(Outbound {
+            resent: true,
+            ..outbound
+        });
+    }
+
+    /// On HTTP+SSE all answers come on one stream; with Streamable HTTP each
+    /// request learns its fate from its own POST.
+    fn answers_come_on_stream(&self) -> bool {
+        match &self.phase {
+            Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => {
+                matches!(open.upstream, Upstream::HttpSse(_))
+            }
+            Phase::Opening | Phase::Lost => false,
         }
+    }
+
+    /// Tells the relay which requests the end of a stream leaves unanswered: all
+    /// that went out, but not those that wait here.
+    fn report_lost(&mut self, error: UpstreamError, refused: Option<u64>) {
+        self.lost_generation = self.generation;
+        let parked = self
+            .parked
+            .iter()
+            .filter_map(|outbound| match outbound.kind {
+                OutboundKind::Request(id) => Some(id),
+                _ => None,
+            });
+        let lost = Inbound::Lost {
+            error,
+            up_to: self.highest_id,
+            unsent: parked.chain(refused).collect(),
+        };
+        let inbox = self.inbox.clone();
+        self.tasks.spawn(async move {
+            drop(inbox.deliver(lost).await);
+            TaskEnd::Aside
+        });
     }
 
     fn listening_ended(&mut self, end: ListenEnd) {
@@ -426,18 +440,11 @@ impl Session {
             return;
         };
         tracing::info!(%error, "the session is lost");
-        // On HTTP+SSE the stream carried the answers; with Streamable HTTP each
-        // request learns its fate from its own POST.
-        let answers_lost = matches!(&self.phase, Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) if matches!(open.upstream, Upstream::HttpSse(_)));
-        self.phase = Phase::Lost;
-        self.state.send_replace(SessionState::Lost(error.clone()));
-        if answers_lost {
-            let inbox = self.inbox.clone();
-            self.tasks.spawn(async move {
-                drop(inbox.deliver(Inbound::Lost(error)).await);
-                TaskEnd::Aside
-            });
+        if self.answers_come_on_stream() {
+            self.report_lost(error.clone(), None);
         }
+        self.phase = Phase::Lost;
+        self.state.send_replace(SessionState::Lost(error));
         if !self.parked.is_empty() {
             self.open();
         }

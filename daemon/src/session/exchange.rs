@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::Payload;
 use crate::jsonrpc::{Envelope, Kind, RequestId};
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
@@ -32,10 +33,21 @@ pub(crate) struct Outbound {
     pub(crate) kind: OutboundKind,
     /// Who hears what comes back.
     pub(crate) replies: mpsc::Sender<Inbound>,
-    /// Cancelled once nobody waits for the answer.
-    pub(crate) cancelled: CancellationToken,
+    /// What becomes of it.
+    pub(crate) fate: Fate,
+    /// What has to be sent before it: a cancellation must not overtake its request.
+    pub(crate) after: Option<CancellationToken>,
     /// Whether it was refused before, because the session was gone.
     pub(crate) resent: bool,
+}
+
+/// What becomes of a message: levels that are reached once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fate {
+    /// It is on its way, or never will be.
+    pub(crate) sent: CancellationToken,
+    /// Nobody waits for the answer any more.
+    pub(crate) cancelled: CancellationToken,
 }
 
 /// What a message for the server is.
@@ -59,8 +71,13 @@ pub(crate) enum Inbound {
     Ended(u64, Option<UpstreamError>),
     /// An answer to this id of ours came and was too long to keep.
     Oversized(RequestId, UpstreamError),
-    /// The session broke: nothing in flight will be answered.
-    Lost(UpstreamError),
+    /// The session broke. Requests up to this id will not be answered, but for
+    /// those that had not gone out.
+    Lost {
+        error: UpstreamError,
+        up_to: u64,
+        unsent: Vec<u64>,
+    },
 }
 
 /// How an exchange ended.
@@ -83,7 +100,10 @@ pub(crate) enum Upstream {
 
 impl Upstream {
     /// Posts a message.
-    pub(crate) async fn post(&self, message: Bytes) -> Result<PostReply, UpstreamError> {
+    pub(crate) async fn post(
+        &self,
+        message: impl Into<Payload>,
+    ) -> Result<PostReply, UpstreamError> {
         match self {
             Self::StreamableHttp(endpoint) => endpoint.post(message).await.map(|(reply, _)| reply),
             Self::HttpSse(endpoint) => endpoint.post(message).await.map(|()| PostReply::Accepted),
@@ -93,9 +113,15 @@ impl Upstream {
 
 /// Sends one message and relays what comes back.
 pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
+    let _sent = outbound.fate.sent.clone().drop_guard();
+    if let Some(after) = &outbound.after {
+        // What has not been sent by then will not be handled before either.
+        drop(tokio::time::timeout(AFTER_CANCEL, after.cancelled()).await);
+    }
+    let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
     let posted = tokio::select! {
-        posted = upstream.post(outbound.message.clone()) => posted,
-        () = cancelled_for_long(&outbound.cancelled) => return ExchangeEnd::Done,
+        posted = upstream.post(payload) => posted,
+        () = cancelled_for_long(&outbound.fate.cancelled) => return ExchangeEnd::Done,
     };
     let OutboundKind::Request(id) = outbound.kind else {
         match posted {
@@ -148,7 +174,7 @@ async fn relay_events(
         let event = tokio::select! {
             event = events.next() => event,
             () = until(deadline) => return None,
-            () = outbound.cancelled.cancelled(), if deadline.is_none() => {
+            () = outbound.fate.cancelled.cancelled(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + AFTER_CANCEL);
                 continue;
             }

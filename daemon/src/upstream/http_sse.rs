@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
 use url::Url;
 
 use super::sse::{EventStream, StreamEvent};
 use super::streamable_http::described;
 use super::{Target, UpstreamError, refusal};
+use crate::http::Payload;
 use crate::protocol::ProtocolVersion;
 
 /// How long a server may take to name its endpoint. Servers do so at once; one
@@ -67,12 +67,12 @@ impl HttpSse {
     }
 
     /// Posts one message; what answers it comes on the stream.
-    pub(crate) async fn post(&self, message: Bytes) -> Result<(), UpstreamError> {
+    pub(crate) async fn post(&self, message: impl Into<Payload>) -> Result<(), UpstreamError> {
         let headers = self.target.headers.post(None, self.version);
         let response = self
             .target
             .client
-            .send(Method::POST, &self.endpoint, &headers, Some(message))
+            .send(Method::POST, &self.endpoint, &headers, Some(message.into()))
             .await?;
         if response.status().is_success() {
             // Read to the end, so that the connection can be used again.

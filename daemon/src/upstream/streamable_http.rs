@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 
 use super::sse::EventStream;
 use super::{SessionId, Target, UpstreamError, refusal};
+use crate::http::Payload;
 use crate::protocol::ProtocolVersion;
 
 /// What came back for a POST.
@@ -56,7 +57,7 @@ impl StreamableHttp {
     /// counts for `initialize`. Dropping the future abandons the request.
     pub(crate) async fn post(
         &self,
-        message: Bytes,
+        message: impl Into<Payload>,
     ) -> Result<(PostReply, Option<SessionId>), UpstreamError> {
         let headers = self
             .target
@@ -65,7 +66,12 @@ impl StreamableHttp {
         let response = self
             .target
             .client
-            .send(Method::POST, self.target.url.url(), &headers, Some(message))
+            .send(
+                Method::POST,
+                self.target.url.url(),
+                &headers,
+                Some(message.into()),
+            )
             .await?;
         let status = response.status();
         if !status.is_success() {
