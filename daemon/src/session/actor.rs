@@ -391,7 +391,8 @@ impl Session {
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
             tracing::info!("the server has ended the session, opening it again");
             if self.answers_come_on_stream() {
-                self.report_lost(UpstreamError::SessionGone, Some(id));
+                let ended = UpstreamError::Interrupted("it has ended the session".into());
+                self.report_lost(ended, Some(id));
             }
             self.open();
         }
