@@ -1,0 +1,158 @@
+//! What the daemon is told first: whom to talk to and how. Made once from the
+//! command line and the environment, said again to every daemon.
+
+use std::path::Path;
+
+use mcp_remote_proto::v1::{Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport};
+use mcp_remote_proto::{API_VERSION, VERSION};
+use tonic::{Code, Status};
+
+use crate::cli::BridgeArguments;
+use crate::environment::Environment;
+use crate::exit::{Exit, ShimError};
+use crate::headers;
+use crate::notices::Notices;
+
+/// The first frame, and the server's name for people.
+pub(crate) struct Opening {
+    open: Open,
+    server: String,
+}
+
+/// Makes the first frame.
+///
+/// # Errors
+/// A header or a path that cannot be used.
+pub(crate) fn opening(
+    arguments: &BridgeArguments,
+    environment: &Environment,
+    notices: Notices,
+) -> Result<Opening, ShimError> {
+    let ca_file = match &arguments.ca_file {
+        Some(path) => absolute(path, "--ca-file")?,
+        None => String::new(),
+    };
+    let ssl_cert_file = match environment.path("SSL_CERT_FILE") {
+        Some(path) => absolute(&path, "SSL_CERT_FILE")?,
+        None => String::new(),
+    };
+    let headers = headers::collect(&arguments.headers, environment, |warning| {
+        notices.info(warning);
+    })?;
+    let transport: Transport = arguments.transport;
+    let open = Open {
+        server_url: arguments.url.clone(),
+        options: Some(Options {
+            allow_http: arguments.allow_http,
+            transport: transport.into(),
+            ca_file,
+            ssl_cert_file,
+            debug: arguments.debug,
+        }),
+        headers,
+        proxy: environment.proxy(),
+        api_version: API_VERSION,
+        shim_version: VERSION.to_owned(),
+        shim_pid: std::process::id(),
+        purpose: Purpose::Bridge.into(),
+        resumed: None,
+    };
+    let server = without_secrets(&arguments.url);
+    Ok(Opening { open, server })
+}
+
+impl Opening {
+    /// Returns the first frame of a stream.
+    pub(crate) fn open(&self, purpose: Purpose) -> Open {
+        Open {
+            purpose: purpose.into(),
+            ..self.open.clone()
+        }
+    }
+
+    /// Returns the server's URL without secrets.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Says who answers.
+    pub(crate) fn connected(&self, server: &ServerSummary) -> String {
+        let ServerSummary {
+            name,
+            version,
+            protocol_version,
+            transport,
+            ..
+        } = server;
+        let url = &self.server;
+        format!("Connected to {name} {version} at {url} ({transport}, {protocol_version})")
+    }
+
+    /// Passes on what the daemon says to the user.
+    pub(crate) fn notice(&self, notices: Notices, notice: &Notice) {
+        match notice.level() {
+            NoticeLevel::Debug => notices.debug(&notice.text),
+            NoticeLevel::Info | NoticeLevel::Unspecified => notices.info(&notice.text),
+            NoticeLevel::Error => notices.error(&notice.text),
+        }
+    }
+}
+
+/// Tells a daemon that refuses from one that is lost.
+///
+/// # Errors
+/// The daemon's own sentence: trying again would not help.
+pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
+    let exit = match status.code() {
+        Code::InvalidArgument => Exit::ERROR,
+        Code::FailedPrecondition => Exit::VERSION_MISMATCH,
+        _ => return Ok(()),
+    };
+    Err(ShimError::new(exit, status.message()))
+}
+
+/// The daemon stands in another folder than the user.
+fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
+    let path = std::path::absolute(path)
+        .map_err(|error| ShimError::general(format!("{what} {}: {error}", path.display())))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| ShimError::general(format!("{what} {} is not UTF-8", path.display())))
+}
+
+/// Leaves out credentials, query and fragment, which may be secret.
+fn without_secrets(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let Some((scheme, rest)) = url[..end].split_once("://") else {
+        return url[..end].to_owned();
+    };
+    let host_end = rest.find(['/', '\\']).unwrap_or(rest.len());
+    let host = rest[..host_end].rfind('@').map_or(0, |at| at + 1);
+    format!("{scheme}://{}", &rest[host..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_secrets() {
+        for (url, shown) in [
+            ("https://h/mcp", "https://h/mcp"),
+            ("https://h:8443/mcp?key=s#f", "https://h:8443/mcp"),
+            ("https://user:p@ss@h/a@b", "https://h/a@b"),
+            ("https://h?k=http://x/", "https://h"),
+            ("https://h", "https://h"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[test]
+    fn paths_travel_absolute() {
+        let path = absolute(Path::new("ca.pem"), "--ca-file").expect("a path");
+        assert!(Path::new(&path).is_absolute() && path.ends_with("ca.pem"));
+        let path = absolute(Path::new("/x/ca.pem"), "--ca-file").expect("a path");
+        assert_eq!(path, "/x/ca.pem");
+    }
+}

@@ -1,0 +1,370 @@
+//! The command line: a bridge (the npm package's own grammar) or a subcommand.
+//!
+//! Pure: reads no environment and no file. An unknown flag never stops a
+//! bridge, since configurations written for other releases must go on working.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcp_remote_proto::v1::Transport;
+
+use crate::exit::{Exit, ShimError};
+use crate::headers::Source;
+use crate::notices::Volume;
+
+/// What `--help` prints.
+pub(crate) const USAGE: &str = "\
+Usage: mcp-remote <https://server-url> [callback-port] [flags]
+       mcp-remote status [SERVER] [--json]
+       mcp-remote stop
+
+Speaks MCP on standard input and output for a remote server, through the
+daemon mcp-remoted, which keeps the session warm and is started when needed.
+
+Flags:
+  --header 'Name: value'  send this header; ${VAR} is taken from the environment
+  --header-file PATH      send the headers of this file, one a line, # comments
+  --transport STRATEGY    http-first (default), sse-first, http-only, sse-only
+  --allow-http            permit http to hosts other than this one
+  --ca-file PATH          trust the certificates of this PEM file as well
+  --drain-timeout SECONDS wait this long for answers at the end (default 30)
+  --debug, --verbose      say more on standard error
+  --silent                say nothing on standard error
+  --help, -h              this text
+  --version               the version
+";
+
+/// Flags of the npm package that this release does not have, and whether a
+/// value follows them.
+const NOT_SUPPORTED: &[(&str, bool)] = &[
+    ("--auth-success-url", true),
+    ("--auth-timeout", true),
+    ("--authorize-param", true),
+    ("--body-timeout", true),
+    ("--callback-path", true),
+    ("--client-credentials", false),
+    ("--client-metadata-url", true),
+    ("--connect-timeout", true),
+    ("--device-code", false),
+    ("--disable-cookies", false),
+    ("--disable-resource-parameter", false),
+    ("--headers-timeout", true),
+    ("--host", true),
+    ("--ignore-tool", true),
+    ("--ipv4", false),
+    ("--keep-alive", false),
+    ("--ping-interval", true),
+    ("--protocol", true),
+    ("--resource", true),
+    ("--static-oauth-client-info", true),
+    ("--static-oauth-client-metadata", true),
+    ("--token-endpoint", true),
+    ("--use-id-token", false),
+];
+
+/// Flags without a value.
+const SWITCHES: &[&str] = &[
+    "--allow-http",
+    "--debug",
+    "--enable-proxy",
+    "--help",
+    "--json",
+    "--silent",
+    "--verbose",
+    "--version",
+    "-h",
+];
+
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The command line, understood.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// How loud to be, also about the rest.
+    pub(crate) volume: Volume,
+    /// What was ignored, one sentence each.
+    pub(crate) warnings: Vec<String>,
+    /// What to do.
+    pub(crate) invocation: Result<Invocation, ShimError>,
+}
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Invocation {
+    /// Print the usage.
+    Help,
+    /// Print the version.
+    Version,
+    /// Relay, or check a server if standard input is a terminal.
+    Bridge(Box<BridgeArguments>),
+    /// Say what the daemon holds.
+    Status {
+        /// Only this server.
+        server: Option<String>,
+        /// For programs.
+        json: bool,
+    },
+    /// End the daemon.
+    Stop,
+}
+
+/// Whom to relay to, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BridgeArguments {
+    /// As typed.
+    pub(crate) url: String,
+    /// In the order of the command line.
+    pub(crate) headers: Vec<Source>,
+    /// `--transport`.
+    pub(crate) transport: Transport,
+    /// `--allow-http`.
+    pub(crate) allow_http: bool,
+    /// `--debug`.
+    pub(crate) debug: bool,
+    /// `--ca-file`, as typed.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// `--drain-timeout`.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Understands the arguments after the program's name.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
+    let mut words = Words::default();
+    let invocation = words.read(arguments).and_then(|()| words.decide());
+    Parsed {
+        volume: words.volume,
+        warnings: words.warnings,
+        invocation,
+    }
+}
+
+/// The arguments, sorted by kind.
+#[derive(Default)]
+struct Words {
+    volume: Volume,
+    warnings: Vec<String>,
+    help: bool,
+    version: bool,
+    json: bool,
+    allow_http: bool,
+    positional: Vec<String>,
+    headers: Vec<Source>,
+    transport: Option<String>,
+    ca_file: Option<String>,
+    drain_timeout: Option<String>,
+    /// Flags that no bridge and no subcommand has.
+    unknown: Vec<String>,
+}
+
+impl Words {
+    fn read(&mut self, arguments: impl Iterator<Item = OsString>) -> Result<(), ShimError> {
+        let mut words = Vec::new();
+        let mut broken = None;
+        for argument in arguments {
+            match argument.into_string() {
+                Ok(word) => words.push(word),
+                Err(word) => broken = broken.or(Some(word)),
+            }
+        }
+        // These win wherever they stand, also over whatever is wrong.
+        self.help = words.iter().any(|word| word == "--help" || word == "-h");
+        self.version = words.iter().any(|word| word == "--version");
+        self.volume = Volume {
+            silent: words.iter().any(|word| word == "--silent"),
+            debug: words
+                .iter()
+                .any(|word| word == "--debug" || word == "--verbose"),
+        };
+        if let Some(word) = broken.filter(|_| !self.help && !self.version) {
+            let word = word.to_string_lossy();
+            return Err(usage(&format!("the argument '{word}' is not UTF-8")));
+        }
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            if word.starts_with('-') {
+                self.flag(word, &mut words);
+            } else {
+                self.positional.push(word);
+            }
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, word: String, words: &mut impl Iterator<Item = String>) {
+        let (name, inline) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (word.as_str(), None),
+        };
+        match name {
+            _ if SWITCHES.contains(&name) => match inline {
+                // `--allow-http=false` must not mean the opposite.
+                Some(_) => self
+                    .warnings
+                    .push(format!("{name} takes no value and is ignored")),
+                None if name == "--enable-proxy" => self.warnings.push(format!(
+                    "{name} is not needed and ignored: the proxy environment always counts"
+                )),
+                None => {
+                    self.allow_http |= name == "--allow-http";
+                    self.json |= name == "--json";
+                }
+            },
+            "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout" => {
+                match inline.or_else(|| words.next()) {
+                    Some(value) => self.valued(name, value),
+                    None => self
+                        .warnings
+                        .push(format!("{name} needs a value and is ignored")),
+                }
+            }
+            _ => {
+                let known = NOT_SUPPORTED.iter().find(|(flag, _)| *flag == name);
+                if let Some((flag, valued)) = known {
+                    let sentence = format!("{flag} is not supported by this release and ignored");
+                    self.warnings.push(sentence);
+                    if *valued && inline.is_none() {
+                        words.next();
+                    }
+                } else {
+                    self.unknown.push(name.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Takes a flag with its value; of most the first one wins.
+    fn valued(&mut self, name: &str, value: String) {
+        match name {
+            "--header" => self.headers.push(Source::Argument(value)),
+            "--header-file" => self.headers.push(Source::File(value.into())),
+            "--transport" => self.transport = self.transport.take().or(Some(value)),
+            "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
+            _ => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
+        }
+    }
+
+    fn decide(&mut self) -> Result<Invocation, ShimError> {
+        if self.help {
+            return Ok(Invocation::Help);
+        }
+        if self.version {
+            return Ok(Invocation::Version);
+        }
+        let words: Vec<&str> = self.positional.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["status", servers @ ..] => {
+                self.refuse_unknown("status")?;
+                let server = match servers {
+                    [] => None,
+                    [server] => Some((*server).to_owned()),
+                    [_, second, ..] => return Err(unexpected("status", second)),
+                };
+                Ok(Invocation::Status {
+                    server,
+                    json: self.json,
+                })
+            }
+            ["stop"] => {
+                self.refuse_unknown("stop")?;
+                Ok(Invocation::Stop)
+            }
+            ["stop", word, ..] => Err(unexpected("stop", word)),
+            _ => self.bridge(),
+        }
+    }
+
+    fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
+        let json = (self.json && command != "status").then_some("--json");
+        match self.unknown.first().map(String::as_str).or(json) {
+            Some(flag) => Err(unexpected(command, flag)),
+            None => Ok(()),
+        }
+    }
+
+    fn bridge(&mut self) -> Result<Invocation, ShimError> {
+        let (urls, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.positional)
+            .into_iter()
+            .partition(|word| word.contains("://"));
+        let url = match (urls.as_slice(), others.first()) {
+            ([url], _) => url.clone(),
+            ([], Some(word)) => {
+                return Err(usage(&format!(
+                    "'{word}' is neither a server URL nor a command"
+                )));
+            }
+            ([], None) => return Err(usage("the server URL is missing")),
+            _ => return Err(usage("more than one server URL is given")),
+        };
+        if self.json {
+            self.unknown.push("--json".to_owned());
+        }
+        for flag in std::mem::take(&mut self.unknown) {
+            let sentence = format!("unknown flag {flag} is ignored");
+            self.warnings.push(sentence);
+        }
+        // A callback port belongs to the grammar; the daemon owns the sign-in.
+        for word in others.iter().filter(|word| !is_port(word)) {
+            let sentence = format!("unexpected argument '{word}' is ignored");
+            self.warnings.push(sentence);
+        }
+        let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
+        Ok(Invocation::Bridge(Box::new(BridgeArguments {
+            url,
+            headers: std::mem::take(&mut self.headers),
+            transport,
+            allow_http: self.allow_http,
+            debug: self.volume.debug,
+            ca_file: self.ca_file.take().map(PathBuf::from),
+            drain_timeout,
+        })))
+    }
+
+    fn transport(&mut self) -> Transport {
+        match self.transport.as_deref() {
+            None | Some("http-first") => Transport::HttpFirst,
+            Some("sse-first") => Transport::SseFirst,
+            Some("http-only") => Transport::HttpOnly,
+            Some("sse-only") => Transport::SseOnly,
+            Some(other) => {
+                let sentence = format!(
+                    "--transport '{other}' is not known, http-first is used \
+                     (known: http-first, sse-first, http-only, sse-only)"
+                );
+                self.warnings.push(sentence);
+                Transport::HttpFirst
+            }
+        }
+    }
+
+    fn drain_timeout(&mut self) -> Duration {
+        let Some(text) = self.drain_timeout.as_deref() else {
+            return DRAIN_TIMEOUT;
+        };
+        let seconds = text.parse::<f64>().ok();
+        seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or_else(|| {
+                let sentence =
+                    format!("--drain-timeout '{text}' is not a number of seconds, 30 is used");
+                self.warnings.push(sentence);
+                DRAIN_TIMEOUT
+            })
+    }
+}
+
+/// The npm package takes what `parseInt` makes of it.
+fn is_port(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn unexpected(command: &str, word: &str) -> ShimError {
+    usage(&format!("'{word}' means nothing to mcp-remote {command}"))
+}
+
+fn usage(sentence: &str) -> ShimError {
+    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", USAGE.trim_end()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The grammar, case by case.
+
+use super::*;
+
+fn parsed(line: &[&str]) -> Parsed {
+    parse(line.iter().map(OsString::from))
+}
+
+fn bridge(line: &[&str]) -> (BridgeArguments, Vec<String>) {
+    let parsed = parsed(line);
+    match parsed.invocation {
+        Ok(Invocation::Bridge(arguments)) => (*arguments, parsed.warnings),
+        other => panic!("{line:?} gave {other:?}"),
+    }
+}
+
+fn warnings(line: &[&str]) -> Vec<String> {
+    bridge(line).1
+}
+
+fn refused(line: &[&str]) -> String {
+    let error = parsed(line).invocation.expect_err("a usage error");
+    assert_eq!(error.exit, Exit::USAGE, "{line:?}");
+    error.sentence
+}
+
+const URL: &str = "https://h/mcp";
+
+#[test]
+fn a_url_is_enough() {
+    let (arguments, warnings) = bridge(&[URL]);
+    assert_eq!(arguments.url, URL);
+    assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
+    assert_eq!(arguments.transport, Transport::HttpFirst);
+    assert!(warnings.is_empty());
+}
+
+#[test]
+fn flags_stand_anywhere_and_take_their_value_either_way() {
+    for line in [
+        &["--header", "A: b", URL, "--ca-file=/c", "--allow-http"][..],
+        &["--allow-http", "--ca-file", "/c", "--header=A: b", URL],
+        &[
+            URL,
+            "9696",
+            "--header",
+            "A: b",
+            "--ca-file",
+            "/c",
+            "--allow-http",
+        ],
+    ] {
+        let (arguments, warnings) = bridge(line);
+        assert_eq!(arguments.headers, [Source::Argument("A: b".into())]);
+        assert_eq!(arguments.ca_file, Some("/c".into()));
+        assert!(arguments.allow_http);
+        assert!(warnings.is_empty(), "{line:?}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_header_may_look_like_anything() {
+    let (arguments, _) = bridge(&[URL, "--header", "https://not-the-url", "--header", "status"]);
+    assert_eq!(arguments.url, URL);
+    assert_eq!(arguments.headers.len(), 2);
+}
+
+#[test]
+fn the_first_of_a_flag_wins() {
+    let (arguments, _) = bridge(&[URL, "--transport", "sse-only", "--transport=http-only"]);
+    assert_eq!(arguments.transport, Transport::SseOnly);
+}
+
+#[test]
+fn an_unknown_flag_is_one_warning() {
+    assert_eq!(warnings(&["--x", URL]), ["unknown flag --x is ignored"]);
+    assert_eq!(warnings(&["--x=1", URL]), ["unknown flag --x is ignored"]);
+    assert_eq!(
+        warnings(&["--json", URL]),
+        ["unknown flag --json is ignored"]
+    );
+}
+
+#[test]
+fn a_flag_of_the_npm_package_takes_its_value_along() {
+    let expected = ["--resource is not supported by this release and ignored"];
+    assert_eq!(warnings(&["--resource", "https://api/", URL]), expected);
+    assert_eq!(warnings(&["--resource=https://api/", URL]), expected);
+    let expected = ["--ipv4 is not supported by this release and ignored"];
+    assert_eq!(warnings(&["--ipv4", URL]), expected);
+    assert!(warnings(&["--enable-proxy", URL])[0].starts_with("--enable-proxy is not needed"));
+}
+
+#[test]
+fn bad_values_fall_back_with_a_warning() {
+    let (arguments, warnings) = bridge(&[URL, "--transport", "nonsense", "--drain-timeout", "-1"]);
+    assert_eq!(arguments.transport, Transport::HttpFirst);
+    assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
+    assert_eq!(warnings.len(), 2);
+    let (arguments, warnings) = bridge(&[URL, "--drain-timeout", "0.5", "--ca-file"]);
+    assert_eq!(arguments.drain_timeout, Duration::from_millis(500));
+    assert_eq!(warnings, ["--ca-file needs a value and is ignored"]);
+}
+
+#[test]
+fn a_switch_with_a_value_is_not_switched_on() {
+    let (arguments, warnings) = bridge(&[URL, "--allow-http=false"]);
+    assert!(!arguments.allow_http);
+    assert_eq!(warnings, ["--allow-http takes no value and is ignored"]);
+}
+
+#[test]
+fn a_port_is_accepted_and_another_word_is_not() {
+    assert!(warnings(&[URL, "9696"]).is_empty());
+    assert_eq!(
+        warnings(&[URL, "word"]),
+        ["unexpected argument 'word' is ignored"]
+    );
+}
+
+#[test]
+fn help_and_version_win_anywhere() {
+    for line in [
+        &["--help"][..],
+        &["a", "b", "-h"],
+        &["status", "x", "y", "--help"],
+    ] {
+        assert_eq!(parsed(line).invocation, Ok(Invocation::Help), "{line:?}");
+    }
+    let line = [URL, URL, "--version"];
+    assert_eq!(parsed(&line).invocation, Ok(Invocation::Version));
+}
+
+#[test]
+fn no_url_or_two_is_a_usage_error() {
+    assert!(refused(&[]).starts_with("the server URL is missing\nUsage: "));
+    assert!(refused(&[URL, "http://other"]).starts_with("more than one server URL"));
+    assert!(refused(&["github"]).starts_with("'github' is neither a server URL nor a command"));
+}
+
+#[test]
+fn subcommands() {
+    let status = |server: Option<&str>, json| Invocation::Status {
+        server: server.map(str::to_owned),
+        json,
+    };
+    assert_eq!(parsed(&["status"]).invocation, Ok(status(None, false)));
+    assert_eq!(
+        parsed(&["--json", "status", URL]).invocation,
+        Ok(status(Some(URL), true))
+    );
+    assert_eq!(parsed(&["stop"]).invocation, Ok(Invocation::Stop));
+    assert!(refused(&["status", "a", "b"]).starts_with("'b' means nothing"));
+    assert!(refused(&["status", "--jsn"]).starts_with("'--jsn' means nothing"));
+    assert!(refused(&["stop", "now"]).starts_with("'now' means nothing"));
+    assert!(refused(&["stop", "--json"]).starts_with("'--json' means nothing"));
+}
+
+#[test]
+fn the_volume_is_known_even_if_the_rest_is_wrong() {
+    let parsed = parsed(&["--silent", "--verbose"]);
+    assert!(parsed.volume.silent && parsed.volume.debug);
+    assert!(parsed.invocation.is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_not_text_is_named() {
+    use std::os::unix::ffi::OsStringExt;
+    let broken = OsString::from_vec(b"h\xff".to_vec());
+    let parsed = parse([broken].into_iter());
+    let error = parsed.invocation.expect_err("a usage error");
+    assert!(error.sentence.contains("is not UTF-8"));
+}

@@ -1,0 +1,95 @@
+//! The shape of `status --json`: one line, the fields of StatusResponse in snake
+//! case, a server's state as a word.
+//!
+//! A promise to scripts: fields are added, never renamed or removed.
+
+use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
+
+use crate::json::{self, Object};
+
+/// Writes the document.
+pub(super) fn document(status: &StatusResponse) -> String {
+    let document = Object::new()
+        .raw("running", "true")
+        .string("version", &status.version)
+        .number("pid", status.pid.into())
+        .number("uptime_ms", status.uptime_ms)
+        .string("started_by", &status.started_by)
+        .string("socket", &status.socket)
+        .number("shims", status.shims.into())
+        .raw("servers", &json::array(status.servers.iter().map(server)))
+        .raw(
+            "health",
+            &json::array(status.health.iter().map(|sentence| json::string(sentence))),
+        );
+    document.end() + "\n"
+}
+
+fn server(server: &ServerStatus) -> String {
+    Object::new()
+        .string("url", &server.url)
+        .string("state", word(server.state()))
+        .string("protocol_version", &server.protocol_version)
+        .string("transport", &server.transport)
+        .string("server_name", &server.server_name)
+        .string("server_version", &server.server_version)
+        .number("sessions_idle", server.sessions_idle.into())
+        .number("sessions_leased", server.sessions_leased.into())
+        .number("shims", server.shims.into())
+        .number("calls", server.calls)
+        .number("errors", server.errors)
+        .optional_number("p50_us", server.p50_us)
+        .optional_number("p99_us", server.p99_us)
+        .string("last_error", &server.last_error)
+        .number("last_used_unix_ms", server.last_used_unix_ms)
+        .end()
+}
+
+/// The state's name, here and in the table.
+pub(super) fn word(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Unspecified => "unknown",
+        ServerState::Ready => "ready",
+        ServerState::Connecting => "connecting",
+        ServerState::Idle => "idle",
+        ServerState::BackingOff => "backing-off",
+        ServerState::NeedsLogin => "needs-login",
+        ServerState::SessionLost => "session-lost",
+        ServerState::Disabled => "disabled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_is_stable() {
+        let status = StatusResponse {
+            version: "0.1.0".into(),
+            pid: 7,
+            uptime_ms: 1500,
+            started_by: "shim".into(),
+            socket: "/run/s".into(),
+            servers: vec![ServerStatus {
+                url: "https://h/mcp".into(),
+                state: ServerState::BackingOff.into(),
+                p50_us: Some(850),
+                last_error: "said \"no\"".into(),
+                ..ServerStatus::default()
+            }],
+            shims: 1,
+            health: vec!["disk full".into()],
+        };
+        assert_eq!(
+            document(&status),
+            "{\"running\":true,\"version\":\"0.1.0\",\"pid\":7,\"uptime_ms\":1500,\
+             \"started_by\":\"shim\",\"socket\":\"/run/s\",\"shims\":1,\"servers\":[\
+             {\"url\":\"https://h/mcp\",\"state\":\"backing-off\",\"protocol_version\":\"\",\
+             \"transport\":\"\",\"server_name\":\"\",\"server_version\":\"\",\"sessions_idle\":0,\
+             \"sessions_leased\":0,\"shims\":0,\"calls\":0,\"errors\":0,\"p50_us\":850,\
+             \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0}],\
+             \"health\":[\"disk full\"]}\n"
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! `mcp-remote stop`: ends the daemon and waits until it has gone.
+
+use std::time::Duration;
+
+use mcp_remote_proto::v1::StopRequest;
+
+use crate::exit::{Exit, ShimError};
+use crate::launch::{Found, Launcher, gone};
+
+use super::print;
+
+/// A daemon drains for 5 s and ends its sessions; this is well past it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Stops the daemon.
+///
+/// # Errors
+/// None runs, or it does not stop.
+pub(crate) async fn run(launcher: &Launcher) -> Result<Exit, ShimError> {
+    let daemon = match launcher.find().await {
+        Found::Daemon(daemon) => daemon,
+        Found::Nothing => {
+            return Err(ShimError::new(
+                Exit::NOT_RUNNING,
+                "mcp-remoted is not running: there is nothing to stop",
+            ));
+        }
+        Found::Silent(error) => return Err(error),
+    };
+    let pid = daemon.hello.pid;
+    let answer = tokio::time::timeout(PATIENCE, daemon.management().stop(StopRequest {})).await;
+    if let Ok(Err(status)) = answer {
+        return Err(ShimError::general(format!(
+            "mcp-remoted (pid {pid}) does not stop: {}",
+            status.message()
+        )));
+    }
+    if gone(daemon, PATIENCE).await {
+        print(&format!("mcp-remoted (pid {pid}) has stopped\n"))
+    } else {
+        Err(ShimError::general(format!(
+            "mcp-remoted (pid {pid}) was asked to stop and is still running: end that process"
+        )))
+    }
+}

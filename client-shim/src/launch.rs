@@ -1,0 +1,251 @@
+//! Finds this user's daemon, or starts one and waits until it is ready.
+//!
+//! Decides which daemon may be used: one of this HOME, of the same API version.
+//! Never starts a second one: whoever starts holds `start.lock`, and the daemon
+//! itself holds `lock`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mcp_remote_proto::endpoint::{self, Endpoint, Places};
+use mcp_remote_proto::v1::HandoverRequest;
+use mcp_remote_proto::{API_VERSION, VERSION};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::daemon::{Daemon, DialError};
+use crate::environment::Environment;
+use crate::exit::{Exit, ShimError};
+use crate::notices::Notices;
+
+mod lock;
+mod start;
+
+use start::Report;
+
+/// How long to wait for a daemon that holds the lock and does not answer: one
+/// that is stopping needs at most this long to drain and end its sessions.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at such a daemon.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Finds and starts daemons.
+pub(crate) struct Launcher {
+    places: Places,
+    environment: Environment,
+    notices: Notices,
+}
+
+/// What a look around shows.
+pub(crate) enum Found {
+    /// This user's daemon.
+    Daemon(Daemon),
+    /// None.
+    Nothing,
+    /// One that does not say anything.
+    Silent(ShimError),
+}
+
+impl Launcher {
+    /// Derives the places from the environment.
+    ///
+    /// # Errors
+    /// Nothing says where this user's files are.
+    pub(crate) fn new(environment: Environment, notices: Notices) -> Result<Self, ShimError> {
+        let places = Places::new(&environment.places())
+            .map_err(|error| ShimError::new(Exit::NOT_RUNNING, error.to_string()))?;
+        Ok(Self {
+            places,
+            environment,
+            notices,
+        })
+    }
+
+    /// Where a daemon that a shim started says more.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.places.state().join("mcp-remoted.log")
+    }
+
+    /// Looks for the daemon; starts none.
+    pub(crate) async fn find(&self) -> Found {
+        let mut silent = None;
+        for endpoint in self.places.to_find() {
+            match Daemon::dial(&endpoint).await {
+                Ok(daemon) if self.is_ours(&daemon) => return Found::Daemon(daemon),
+                Ok(daemon) => self.notices.debug(format_args!(
+                    "{daemon} serves {}, not {}: not used",
+                    daemon.hello.state_folder,
+                    self.places.state().display()
+                )),
+                Err(DialError::Absent) => {}
+                Err(DialError::Silent) => silent = silent.or(Some(endpoint)),
+            }
+        }
+        match silent {
+            Some(endpoint) => Found::Silent(self.silent(&endpoint)),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Returns a daemon that understands us; starts one if none runs.
+    ///
+    /// # Errors
+    /// None can be started, or the one that runs does not understand us.
+    pub(crate) async fn connect(&self) -> Result<Daemon, ShimError> {
+        let mut daemon = self.find_or_start().await?;
+        if daemon.hello.api_version < API_VERSION {
+            self.replace(daemon).await?;
+            daemon = self.find_or_start().await?;
+        }
+        if daemon.hello.api_version != API_VERSION {
+            return Err(mismatch(&daemon, ""));
+        }
+        if daemon.hello.version != VERSION {
+            self.notices.debug(format_args!(
+                "this is mcp-remote {VERSION}; it works with mcp-remoted {}",
+                daemon.hello.version
+            ));
+        }
+        Ok(daemon)
+    }
+
+    async fn find_or_start(&self) -> Result<Daemon, ShimError> {
+        let daemon = match self.find().await {
+            Found::Daemon(daemon) => {
+                self.notices.debug(format_args!("found {daemon}"));
+                return Ok(daemon);
+            }
+            Found::Silent(error) => return Err(error),
+            Found::Nothing => self.start().await?,
+        };
+        self.notices.debug(format_args!("started {daemon}"));
+        Ok(daemon)
+    }
+
+    async fn start(&self) -> Result<Daemon, ShimError> {
+        let state = self.places.state();
+        endpoint::private_folder(state)
+            .map_err(|error| ShimError::new(Exit::UNSAFE_FOLDER, error.to_string()))?;
+        let _start_lock = lock::exclusive(&state.join("start.lock"))
+            .await
+            .map_err(|error| {
+                not_started(format!("{} cannot be locked: {error}", state.display()))
+            })?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Another shim may have started it while this one waited its turn.
+            match self.find().await {
+                Found::Daemon(daemon) => return Ok(daemon),
+                Found::Silent(error) => return Err(error),
+                Found::Nothing => {}
+            }
+            match start::run(&self.environment).await? {
+                Report::Ready => {}
+                Report::Running(pid) if Instant::now() >= deadline => return Err(unreachable(pid)),
+                Report::Running(_) => sleep(INTERVAL).await,
+                Report::Failed(code, sentence) => {
+                    return Err(ShimError::new(Exit::reported(code), sentence));
+                }
+            }
+            if Instant::now() >= deadline + PATIENCE {
+                return Err(not_started(
+                    "it says that it is ready, and nothing answers".to_owned(),
+                ));
+            }
+        }
+    }
+
+    /// Asks a daemon of an older API to make place, and waits until it has.
+    async fn replace(&self, daemon: Daemon) -> Result<(), ShimError> {
+        self.notices
+            .debug(format_args!("asking {daemon} to make place"));
+        let request = HandoverRequest {
+            version: VERSION.to_owned(),
+        };
+        let answer = timeout(PATIENCE, daemon.management().handover(request)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                let answer = answer.into_inner();
+                if !answer.accepted {
+                    return Err(mismatch(&daemon, &answer.reason));
+                }
+            }
+            Ok(Err(status)) => return Err(mismatch(&daemon, status.message())),
+            Err(_) => return Err(mismatch(&daemon, "it does not answer")),
+        }
+        if gone(daemon, PATIENCE).await {
+            Ok(())
+        } else {
+            Err(not_started("the older daemon does not end".to_owned()))
+        }
+    }
+
+    fn is_ours(&self, daemon: &Daemon) -> bool {
+        // Whoever names a socket means the daemon behind it.
+        self.places.explicit().is_some()
+            || daemon.hello.api_version == 0
+            || daemon.serves(self.places.state())
+    }
+
+    fn silent(&self, endpoint: &Endpoint) -> ShimError {
+        let pid = std::fs::read_to_string(self.places.state().join("lock")).unwrap_or_default();
+        let who = match pid.trim().parse::<u32>() {
+            Ok(pid) => format!("mcp-remoted (pid {pid})"),
+            Err(_) => "mcp-remoted".to_owned(),
+        };
+        ShimError::general(format!(
+            "{who} listens on {endpoint} and does not answer: end that process and try again"
+        ))
+    }
+}
+
+/// Waits until a daemon that was asked to end has ended; false: it takes longer
+/// than `patience`.
+pub(crate) async fn gone(mut daemon: Daemon, patience: Duration) -> bool {
+    let ended = async {
+        daemon.hung_up().await;
+        // Its connections end before its process does; the lock ends with it.
+        // A lock that cannot be taken for another reason tells nothing more.
+        let _waited = lock::shared(&daemon.lock_file()).await;
+    };
+    timeout(patience, ended).await.is_ok()
+}
+
+fn mismatch(daemon: &Daemon, reason: &str) -> ShimError {
+    let hello = &daemon.hello;
+    let advice = if hello.api_version > API_VERSION {
+        "update mcp-remote, or stop that daemon if its program was updated meanwhile"
+    } else {
+        "stop that daemon, so that the next mcp-remote starts a newer one"
+    };
+    let because = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    };
+    let sentence = format!(
+        "mcp-remote {VERSION} (API {API_VERSION}) and the running mcp-remoted {} (API {}, pid {}, {}) do not understand each other{because}: {advice}",
+        hello.version, hello.api_version, hello.pid, hello.executable
+    );
+    ShimError::new(Exit::VERSION_MISMATCH, sentence)
+}
+
+fn not_started(why: String) -> ShimError {
+    ShimError::new(
+        Exit::NOT_RUNNING,
+        format!("mcp-remoted could not be started: {why}"),
+    )
+}
+
+fn unreachable(pid: u32) -> ShimError {
+    let who = match pid {
+        0 => "another mcp-remoted".to_owned(),
+        pid => format!("mcp-remoted with pid {pid}"),
+    };
+    ShimError::new(
+        Exit::NOT_RUNNING,
+        format!(
+            "{who} runs for this user, but its socket cannot be reached: end that process and try again"
+        ),
+    )
+}

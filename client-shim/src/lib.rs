@@ -1,0 +1,91 @@
+//! The shim: speaks MCP on standard input and output for one remote server and
+//! relays every message to `mcp-remoted`.
+//!
+//! Knows no HTTP, no TLS, no OAuth and no MCP beyond `initialize`. Standard
+//! output of a bridge carries MCP messages and nothing else.
+
+use std::process::ExitCode;
+
+mod bridge;
+mod cli;
+mod commands;
+mod daemon;
+mod environment;
+mod exit;
+mod headers;
+mod json;
+mod launch;
+mod leave;
+mod notices;
+mod stdio;
+
+use cli::{Invocation, Parsed};
+use environment::Environment;
+use exit::{Exit, ShimError};
+use launch::Launcher;
+use notices::Notices;
+
+/// Runs the program; returns the process's exit code.
+pub fn main() -> ExitCode {
+    let environment = Environment::read();
+    let Parsed {
+        volume,
+        warnings,
+        invocation,
+    } = cli::parse(std::env::args_os().skip(1));
+    let notices = Notices::new(volume);
+    for warning in &warnings {
+        notices.info(warning);
+    }
+    let outcome = invocation.and_then(|invocation| run(invocation, environment, notices));
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            notices.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+fn run(
+    invocation: Invocation,
+    environment: Environment,
+    notices: Notices,
+) -> Result<Exit, ShimError> {
+    match invocation {
+        Invocation::Help => commands::print(cli::USAGE),
+        Invocation::Version => commands::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Invocation::Bridge(arguments) => {
+            let opening = bridge::opening(&arguments, &environment, notices)?;
+            let launcher = Launcher::new(environment, notices)?;
+            let drain = arguments.drain_timeout;
+            if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+                block_on(commands::check::run(opening, &launcher, notices))
+            } else {
+                block_on(bridge::run(opening, drain, launcher, notices))
+            }
+        }
+        Invocation::Status { server, json } => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::status::run(server, json, &launcher))
+        }
+        Invocation::Stop => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::stop::run(&launcher))
+        }
+    }
+}
+
+/// Runs `work`, then leaves without waiting for threads that still block: the
+/// process's end is what stops them.
+fn block_on(work: impl Future<Output = Result<Exit, ShimError>>) -> Result<Exit, ShimError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            ShimError::general(format!("the event loop cannot be started: {error}"))
+        })?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}

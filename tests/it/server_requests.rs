@@ -1,0 +1,200 @@
+//! What the server says on its own, progress, and cancellation.
+
+use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::shim::{TestShim, text_of};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Rpc};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::attached;
+
+const CAPABLE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{},"sampling":{}},"clientInfo":{"name":"tests","version":"1"}}}"#;
+
+fn capable(home: &TestHome, upstream: &FakeUpstream) -> TestShim {
+    let mut shim = home.shim(&[&upstream.url()]);
+    let answer = shim.handshake_with(CAPABLE);
+    assert!(answer["result"].is_object(), "{answer}");
+    shim
+}
+
+fn upstreams() -> [FakeUpstream; 2] {
+    let http_sse = Config {
+        kind: Kind::HttpSse(405),
+        ..Config::default()
+    };
+    [FakeUpstream::start(), FakeUpstream::with(http_sse)]
+}
+
+#[test]
+fn a_question_during_a_call_is_answered_by_the_client() {
+    for upstream in upstreams() {
+        for id in [r#""srv-1""#, "1", "9007199254740993"] {
+            let home = TestHome::new();
+            let mut shim = capable(&home, &upstream);
+            let call = shim.begin_call("ask", &format!(r#"{{"id":{id},"method":"roots/list"}}"#));
+            let question = shim.line();
+            let question = Rpc::parse(question.as_bytes()).expect("a message");
+            assert_eq!(question.method(), "roots/list");
+            shim.send(&question.result(r#"{"roots":[],"n":1.0}"#));
+            let answer = shim.message();
+            assert_eq!(answer["id"], call);
+            let seen = text_of(&answer);
+            let expected =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"roots":[],"n":1.0}}}}"#);
+            assert_eq!(seen, expected, "what the server got");
+            assert_eq!(shim.finish(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_question_on_the_servers_own_stream_is_answered_by_the_client() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = capable(&home, &upstream);
+        upstream.push(
+            r#"{"jsonrpc":"2.0","id":77,"method":"sampling/createMessage","params":{"x":1}}"#,
+        );
+        let question = Rpc::parse(shim.line().as_bytes()).expect("a message");
+        assert_eq!(question.method(), "sampling/createMessage");
+        shim.send(&question.error(-1, "User rejected"));
+        let answer = upstream.wait_for_answer("77");
+        assert!(
+            answer.contains(r#""error":{"code":-1,"message":"User rejected"}"#),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_notification_of_the_server_is_delivered() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let shim = attached(&home, &[&upstream.url()]);
+        let line = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        upstream.push(line);
+        assert_eq!(shim.line(), line);
+    }
+}
+
+#[test]
+fn the_server_is_told_that_somebody_is_there() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        let ping = r#"{"jsonrpc":"2.0","id":"alive?","method":"ping"}"#;
+        upstream.push(ping);
+        // With a client attached it is the client that is asked.
+        assert_eq!(shim.line(), ping);
+        let answer = r#"{"jsonrpc":"2.0","id":"alive?","result":{}}"#;
+        shim.send(answer);
+        assert_eq!(upstream.wait_for_answer(r#""alive?""#), answer);
+        assert_eq!(shim.finish(), 0);
+        upstream.push(&ping.replace("alive", "still alive"));
+        let answer = upstream.wait_for_answer(r#""still alive?""#);
+        assert!(answer.contains(r#""result":{}"#), "{answer}");
+    }
+}
+
+#[test]
+fn the_client_is_told_that_we_are_there() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.send(r#"{"jsonrpc":"2.0","id":"alive?","method":"ping"}"#);
+    assert_eq!(
+        shim.message(),
+        serde_json::json!({"jsonrpc": "2.0", "id": "alive?", "result": {}})
+    );
+}
+
+#[test]
+fn progress_carries_the_clients_token() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        for token in [r#""tök""#, "5", r#""5""#, "9007199254740993"] {
+            shim.send(&format!(
+                r#"{{"jsonrpc":"2.0","id":"p","method":"tools/call","params":{{"_meta":{{"progressToken":{token}}},"name":"progress","arguments":{{"steps":3}}}}}}"#
+            ));
+            for step in 1..=3 {
+                let line = shim.line();
+                assert!(
+                    line.contains(&format!(r#""progressToken":{token},"#)),
+                    "{line}"
+                );
+                let message: Value = serde_json::from_str(&line).expect("a message");
+                assert_eq!(message["method"], "notifications/progress");
+                assert_eq!(message["params"]["progress"], step);
+            }
+            assert_eq!(text_of(&shim.message()), "done");
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_call_is_cancelled_at_the_server_and_never_answered() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        let call = shim.begin_call("hold", r#"{"gate":"slow"}"#);
+        upstream.wait_for_hold("slow");
+        let request = upstream.wait_for("POST tools/call", 1);
+        shim.send(&format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{call},"reason":"bored"}}}}"#
+        ));
+        let cancelled = upstream.wait_for("POST notifications/cancelled", 1);
+        let cancelled = Rpc::parse(&cancelled.body).expect("a message");
+        let minted = Rpc::parse(&request.body)
+            .expect("a message")
+            .id()
+            .to_owned();
+        assert_eq!(cancelled.param("/requestId").to_string(), minted);
+        assert_eq!(cancelled.param("/reason"), "bored");
+        upstream.open_gate("slow");
+        shim.echo("the next answer is mine");
+        assert_eq!(shim.finish(), 0);
+    }
+}
+
+#[test]
+fn a_cancellation_of_nothing_stays_here() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"never asked"}}"#);
+    shim.echo("goes on");
+    assert_eq!(upstream.count("POST notifications/cancelled"), 0);
+}
+
+#[test]
+fn calls_of_a_shim_that_dies_are_cancelled() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.begin_call("hold", r#"{"gate":"slow"}"#);
+    upstream.wait_for_hold("slow");
+    shim.signal(Signal::KILL);
+    upstream.wait_for("POST notifications/cancelled", 1);
+}
+
+#[test]
+fn two_shims_get_their_own_answers_questions_and_progress() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shims = [capable(&home, &upstream), capable(&home, &upstream)];
+    for (number, shim) in shims.iter_mut().enumerate() {
+        // The ids and tokens are the same on purpose.
+        shim.send(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"progressToken":1}},"name":"ask","arguments":{{"id":"same-{number}","method":"roots/list"}}}}}}"#
+        ));
+    }
+    for (number, shim) in shims.iter_mut().enumerate().rev() {
+        let question = Rpc::parse(shim.line().as_bytes()).expect("a message");
+        shim.send(&question.result(&format!(r#"{{"mine":{number}}}"#)));
+        let answer = shim.message();
+        assert_eq!(answer["id"], 1);
+        let seen = text_of(&answer);
+        assert!(seen.contains(&format!(r#"{{"mine":{number}}}"#)), "{seen}");
+    }
+}

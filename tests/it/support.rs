@@ -1,0 +1,69 @@
+//! What several promises need: checks on errors, and usual situations.
+
+use mcp_remote_tests::home::{Finished, TestHome};
+use mcp_remote_tests::shim::{TestShim, conversation};
+use serde_json::Value;
+
+/// Checks that `response` is an error of ours for the request `id`, fit for a
+/// person and a program; returns it.
+#[track_caller]
+pub(crate) fn our_error(response: &Value, id: impl Into<Value>) -> Value {
+    assert_eq!(response["id"], id.into(), "{response}");
+    let error = &response["error"];
+    assert_eq!(error["code"], -32001, "{response}");
+    let message = error["message"].as_str().expect("errors have a message");
+    let sentence = message.strip_prefix("mcp-remote: ");
+    assert!(
+        sentence.is_some_and(|sentence| sentence.len() > 15),
+        "{message:?}"
+    );
+    assert!(!message.contains(char::is_control), "{message:?}");
+    let data = error["data"].as_object().expect("errors carry data");
+    let named = ["httpStatus", "cause", "maybeExecuted", "server"];
+    assert!(named.iter().any(|name| data.contains_key(*name)), "{error}");
+    if let Some(status) = data.get("httpStatus") {
+        assert!(status.is_u64(), "{error}");
+    }
+    error.clone()
+}
+
+/// Checks that there is exactly one line, a sentence.
+#[track_caller]
+pub(crate) fn one_sentence(stderr: &str) -> &str {
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "one line was expected: {stderr:?}");
+    assert!(lines[0].len() > 15, "{stderr:?}");
+    lines[0]
+}
+
+/// Runs a whole conversation; checks that both answers came.
+#[track_caller]
+pub(crate) fn one_shot(home: &TestHome, arguments: &[&str]) -> Finished {
+    let finished = home.run_with(arguments, &conversation("hello"));
+    let answers = messages(&finished.stdout);
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert_eq!(answers.len(), 2, "{finished:?}");
+    let with_id = |id: u64| answers.iter().find(|answer| answer["id"] == id);
+    let name = with_id(0).and_then(|answer| answer.pointer("/result/serverInfo/name"));
+    assert_eq!(name, Some(&Value::from("fake-upstream")), "{finished:?}");
+    let text = with_id(1).and_then(|answer| answer.pointer("/result/content/0/text"));
+    assert_eq!(text, Some(&Value::from("hello")), "{finished:?}");
+    finished
+}
+
+/// Reads the lines of standard output, each of which is a message.
+#[track_caller]
+pub(crate) fn messages(stdout: &str) -> Vec<Value> {
+    let lines = stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("standard output carries messages only"))
+        .collect()
+}
+
+/// Starts a shim and makes the handshake.
+pub(crate) fn attached(home: &TestHome, arguments: &[&str]) -> TestShim {
+    let mut shim = home.shim(arguments);
+    let answer = shim.handshake();
+    assert!(answer["result"].is_object(), "{answer}");
+    shim
+}

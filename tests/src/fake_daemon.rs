@@ -1,0 +1,167 @@
+//! A daemon of another release, as far as a shim meets it before it relays.
+//!
+//! Serves hello and handover on the usual socket and counts what it was asked;
+//! everything else is unimplemented.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
+use mcp_remote_proto::v1::{
+    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, ReloadRequest, ReloadResponse,
+    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+};
+use tokio::net::UnixListener;
+use tokio::sync::Notify;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status};
+
+use crate::home::TestHome;
+use crate::monitor::Monitor;
+
+/// What the fake answers.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Its API version; none: it does not know hello.
+    pub api_version: Option<u32>,
+    /// Whether it makes place, or why not.
+    pub handover: Result<(), String>,
+}
+
+/// A running fake.
+#[derive(Debug)]
+pub struct FakeDaemon {
+    shared: Arc<Shared>,
+    serving: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    answers: Answers,
+    state_folder: String,
+    asked: Monitor<Vec<String>>,
+    end: Notify,
+}
+
+struct Management(Arc<Shared>);
+
+impl FakeDaemon {
+    /// The release that it says it is.
+    pub const VERSION: &str = "7.8.9";
+
+    /// Listens where the daemon of `home` would.
+    ///
+    /// # Panics
+    /// If it cannot.
+    pub fn start(home: &TestHome, answers: Answers) -> Self {
+        let endpoint = home.places().to_listen()[0].clone();
+        let folder = endpoint.path().parent().expect("a socket is in a folder");
+        mcp_remote_proto::endpoint::private_folder(folder).expect("the folder can be made");
+        let listener = std::os::unix::net::UnixListener::bind(endpoint.path());
+        let listener = listener.expect("the socket can be bound");
+        listener.set_nonblocking(true).expect("it can be set");
+        let shared = Arc::new(Shared {
+            answers,
+            state_folder: home.state().display().to_string(),
+            asked: Monitor::default(),
+            end: Notify::new(),
+        });
+        let server = shared.clone();
+        let serving = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime can be built");
+            runtime.block_on(serve(server, listener));
+            drop(std::fs::remove_file(endpoint.path()));
+        });
+        Self {
+            shared,
+            serving: Some(serving),
+        }
+    }
+
+    /// Returns what it was asked, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.shared.asked.look(Clone::clone)
+    }
+}
+
+impl Drop for FakeDaemon {
+    fn drop(&mut self) {
+        self.shared.end.notify_one();
+        if let Some(serving) = self.serving.take() {
+            drop(serving.join());
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, listener: std::os::unix::net::UnixListener) {
+    let listener = UnixListener::from_std(listener).expect("a runtime is there");
+    let end = shared.clone();
+    let server = tonic::transport::Server::builder()
+        .add_service(ManagementServiceServer::new(Management(shared)))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+            end.end.notified().await;
+        });
+    drop(server.await);
+}
+
+impl Management {
+    fn note(&self, what: String) {
+        self.0.asked.update(|asked| asked.push(what));
+    }
+}
+
+#[tonic::async_trait]
+impl ManagementService for Management {
+    type WatchStream = ReceiverStream<Result<StatusResponse, Status>>;
+
+    async fn hello(
+        &self,
+        request: Request<HelloRequest>,
+    ) -> Result<Response<HelloResponse>, Status> {
+        self.note(format!("hello {}", request.into_inner().version));
+        let api_version = self.0.answers.api_version;
+        let api_version = api_version.ok_or_else(|| Status::unimplemented("hello"))?;
+        Ok(Response::new(HelloResponse {
+            api_version,
+            version: FakeDaemon::VERSION.to_owned(),
+            pid: std::process::id(),
+            state_folder: self.0.state_folder.clone(),
+            executable: "/opt/other/mcp-remoted".to_owned(),
+            started_by: "user".to_owned(),
+        }))
+    }
+
+    async fn handover(
+        &self,
+        request: Request<HandoverRequest>,
+    ) -> Result<Response<HandoverResponse>, Status> {
+        self.note(format!("handover {}", request.into_inner().version));
+        let handover = &self.0.answers.handover;
+        if handover.is_ok() {
+            self.0.end.notify_one();
+        }
+        Ok(Response::new(HandoverResponse {
+            accepted: handover.is_ok(),
+            reason: handover.clone().err().unwrap_or_default(),
+        }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Err(Status::unimplemented("status"))
+    }
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("watch"))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
+        Err(Status::unimplemented("stop"))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
+        Err(Status::unimplemented("reload"))
+    }
+}
