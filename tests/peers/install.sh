@@ -8,6 +8,6 @@ if ! command -v npm >/dev/null 2>&1; then
     exit 1
 fi
 if ! cmp -s package-lock.json node_modules/.installed-lock; then
-    npm ci --no-audit --no-fund
+    npm ci --no-audit --no-fund --no-update-notifier
     cp package-lock.json node_modules/.installed-lock
 fi

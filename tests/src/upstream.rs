@@ -87,7 +87,6 @@ struct Session {
     version: String,
     initialized: bool,
     ids: BTreeSet<String>,
-    cancelled: BTreeSet<String>,
     /// Messages for the GET stream.
     queue: VecDeque<String>,
     streams: usize,

@@ -153,14 +153,15 @@ pub(super) fn notification(shared: &Shared, session: &str, rpc: &Rpc) {
         };
         match rpc.method() {
             "notifications/initialized" => session.initialized = true,
-            "notifications/cancelled" => {
+            "notifications/cancelled" if shared.config.sessions => {
                 let id = rpc.param("/requestId").to_string();
-                if shared.config.sessions && !session.ids.contains(&id) {
+                // The request may have arrived on another connection just now.
+                let arrived =
+                    |request: &Request| Rpc::parse(&request.body).is_some_and(|rpc| rpc.id() == id);
+                if !session.ids.contains(&id) && !state.requests.iter().any(arrived) {
                     let complaint = format!("{id} was cancelled and never asked");
                     state.complaints.push(complaint);
-                    return;
                 }
-                session.cancelled.insert(id);
             }
             _ => {}
         }
