@@ -6,6 +6,7 @@
 //! A lost daemon is replaced when the client speaks again, not before.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::json::{self, Fault};
 use crate::launch::Launcher;
 use crate::leave::{Leave, Reason};
 use crate::notices::Notices;
-use crate::stdio::{self, Line, Output};
+use crate::stdio::{Input, Line, Output};
 
 mod batch;
 mod ledger;
@@ -65,26 +66,22 @@ pub(crate) async fn run(
 async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, ShimError> {
     let unusable =
         |error| ShimError::general(format!("standard input or output cannot be used: {error}"));
-    let mut input = Input {
-        lines: stdio::read_messages().map_err(unusable)?,
-        ended: false,
-    };
-    let output = Output::start().map_err(unusable)?;
+    let mut input = Input::start().map_err(unusable)?;
+    let mut output = Output::start().map_err(unusable)?;
     let mut leave = Leave::new().map_err(unusable)?;
     let ending = loop {
-        bridge.prepare(input.ended);
-        if input.ended && bridge.is_idle() {
+        bridge.prepare(input.has_ended());
+        if input.has_ended() && bridge.is_idle() {
             break Ok(Exit::OK);
         }
-        match next(&mut bridge, &mut input, &mut leave, &output).await {
+        match next(&mut bridge, &mut input, &mut leave, &mut output).await {
             Step::Done => {}
-            Step::InputEnded => {
-                input.ended = true;
-                leave.begin_drain(drain_timeout);
-            }
+            Step::InputEnded => leave.begin_drain(drain_timeout),
             // The stream is ending; the link is about to say how.
             Step::RequestsClosed => bridge.requests = None,
-            Step::WriterEnded => break Ok(Exit::OK),
+            Step::OutputFailed(error) => {
+                return written(Err(error)).map_err(unusable).map(|()| Exit::OK);
+            }
             Step::Leave(reason) => return Ok(bridge.exit(reason, drain_timeout)),
             Step::Link(event) => {
                 if let Err(error) = bridge.on(event) {
@@ -97,14 +94,16 @@ async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, Shim
     tokio::select! {
         biased;
         reason = leave.reason() => Ok(bridge.exit(reason, drain_timeout)),
-        written = output.finish(to_print) => written.map_err(unusable).and(ending),
+        result = output.finish(to_print) => written(result).map_err(unusable).and(ending),
     }
 }
 
-/// Standard input.
-struct Input {
-    lines: mpsc::Receiver<Vec<Line>>,
-    ended: bool,
+/// A reader of standard output who has gone is no error.
+fn written(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// What one turn brought.
@@ -112,7 +111,7 @@ enum Step {
     Done,
     InputEnded,
     RequestsClosed,
-    WriterEnded,
+    OutputFailed(io::Error),
     Leave(Reason),
     Link(Event),
 }
@@ -120,7 +119,12 @@ enum Step {
 /// Waits for the one thing that can go on, in the order of urgency. What goes
 /// out comes before what comes in, so that a slow side slows the other down; the
 /// daemon comes before the client, so that nothing is sent to one that is gone.
-async fn next(bridge: &mut Bridge, input: &mut Input, leave: &mut Leave, output: &Output) -> Step {
+async fn next(
+    bridge: &mut Bridge,
+    input: &mut Input,
+    leave: &mut Leave,
+    output: &mut Output,
+) -> Step {
     let Bridge {
         link,
         requests,
@@ -129,18 +133,14 @@ async fn next(bridge: &mut Bridge, input: &mut Input, leave: &mut Leave, output:
         ledger,
         ..
     } = bridge;
+    let may_read = !input.has_ended();
     tokio::select! {
         biased;
         reason = leave.reason() => Step::Leave(reason),
-        room = output.room(), if !to_print.is_empty() => {
-            let Some(room) = room else {
-                return Step::WriterEnded;
-            };
-            if let Some(message) = to_print.pop_front() {
-                room.send(message);
-            }
-            Step::Done
-        }
+        result = output.write(to_print), if !to_print.is_empty() => match result {
+            Ok(()) => Step::Done,
+            Err(error) => Step::OutputFailed(error),
+        },
         event = link.event(), if to_print.is_empty() => Step::Link(event),
         room = reserve(requests.as_ref()), if !to_send.is_empty() && requests.is_some() => {
             let Some(room) = room else {
@@ -152,23 +152,27 @@ async fn next(bridge: &mut Bridge, input: &mut Input, leave: &mut Leave, output:
             }
             Step::Done
         }
-        lines = input.lines.recv(), if !input.ended && to_send.is_empty() => match lines {
-            None => Step::InputEnded,
-            Some(lines) => {
-                for line in lines {
-                    match line {
-                        Line::Message(message) => to_send.push_back(message),
-                        Line::Oversized(id) => {
-                            to_print.push_back(json::oversized(id.as_deref(), MAX_MESSAGE_LEN));
-                        }
+        lines = input.lines(), if may_read && to_send.is_empty() => {
+            for line in lines {
+                match line {
+                    Line::Message(message) => to_send.push_back(message),
+                    Line::Oversized(id) => {
+                        to_print.push_back(json::oversized(id.as_deref(), MAX_MESSAGE_LEN));
                     }
                 }
-                // A daemon that died before the client spoke must be seen dead
-                // before anything is sent to it: lets the socket's events in.
-                tokio::task::yield_now().await;
-                Step::Done
             }
-        },
+            if input.has_ended() {
+                return Step::InputEnded;
+            }
+            // A daemon that died before the client spoke must be seen dead before
+            // anything is sent to it: lets the runtime look at the socket, whose
+            // end passes through the connection's own task. The first turn may be
+            // used up by what was pending already.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            Step::Done
+        }
     }
 }
 

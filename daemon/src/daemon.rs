@@ -117,7 +117,6 @@ fn run(flags: &Flags) -> Result<(), Failure> {
     };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(1, format!("no threads: {error}")))?;

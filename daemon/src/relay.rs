@@ -40,9 +40,12 @@ const MAX_OWED: usize = 1024;
 /// How long answers are still waited for once the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long at most a failure to connect answers further requests: half of what
-/// it took, so that requests behind one another do not wait one by one for a
-/// server that does not answer, and one that refuses is tried again at once.
+/// A failure to connect that took this long answers further requests for a while,
+/// so that requests behind one another do not wait one by one for a server that
+/// does not answer. One that refuses at once is tried again at once.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// For how long at most: half of what it took.
 const MAX_FAILING: Duration = Duration::from_secs(5);
 
 /// The shim has gone: nothing more can be said.
@@ -388,8 +391,10 @@ impl Relay {
         let lease = match acquired {
             Ok(lease) => lease,
             Err(error) => {
-                let stands = (began.elapsed() / 2).min(MAX_FAILING);
-                self.failing = Some((Instant::now() + stands, error.clone()));
+                if began.elapsed() >= SLOW {
+                    let stands = (began.elapsed() / 2).min(MAX_FAILING);
+                    self.failing = Some((Instant::now() + stands, error.clone()));
+                }
                 return Ok(Err(error));
             }
         };

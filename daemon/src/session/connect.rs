@@ -110,7 +110,12 @@ async fn open_streamable_http(
     id: u64,
 ) -> Result<Opened, UpstreamError> {
     let endpoint = StreamableHttp::new(target);
-    let (reply, session) = endpoint.post(initialize).await?;
+    let (reply, session) = match endpoint.post(initialize.clone()).await {
+        // A kept connection that the server closed just now; initialize may be
+        // said again.
+        Err(UpstreamError::Interrupted(_)) => endpoint.post(initialize).await?,
+        reply => reply?,
+    };
     let (reply, rest) = match reply {
         PostReply::Json(body) => {
             let invalid = |error| UpstreamError::Protocol(format!("its answer is {error}"));
