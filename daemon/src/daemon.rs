@@ -116,6 +116,8 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         }
     };
     raise_file_limit();
+    // One thread: the work is short and mostly system calls, and a second one
+    // would add two changes of thread to each message.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

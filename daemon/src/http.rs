@@ -161,8 +161,19 @@ impl HttpClients {
 }
 
 fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
+    let tls = tls(options)?;
+    Ok(HttpClient {
+        requests: build_one(options, tls.clone())?,
+        streams: build_one(options, tls)?,
+    })
+}
+
+fn build_one(
+    options: &NetworkOptions,
+    tls: rustls::ClientConfig,
+) -> Result<reqwest::Client, HttpError> {
     let mut builder = reqwest::Client::builder()
-        .use_preconfigured_tls(tls(options)?)
+        .use_preconfigured_tls(tls)
         .user_agent(concat!("mcp-remoted/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
@@ -177,10 +188,9 @@ fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
         let unusable = |_| HttpError::Setup("the proxy setting is not a valid proxy URL".into());
         builder = builder.proxy(reqwest::Proxy::all(proxy.reveal()).map_err(unusable)?);
     }
-    let client = builder
+    builder
         .build()
-        .map_err(|error| HttpError::Setup(cause(&error)))?;
-    Ok(HttpClient(client))
+        .map_err(|error| HttpError::Setup(cause(&error)))
 }
 
 fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, HttpError> {
@@ -223,7 +233,12 @@ fn certificates(source: &str, file: &Path) -> Result<Vec<CertificateDer<'static>
 
 /// Sends requests over one set of network options. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpClient(reqwest::Client);
+pub(crate) struct HttpClient {
+    requests: reqwest::Client,
+    /// For GET, whose streams stay: they must not take the connection that a
+    /// request has just left warm.
+    streams: reqwest::Client,
+}
 
 impl HttpClient {
     /// Sends a request and returns the head of its response. Follows redirects
@@ -237,8 +252,12 @@ impl HttpClient {
     ) -> Result<Response, HttpError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self
-                .0
+            let client = if method == Method::GET {
+                &self.streams
+            } else {
+                &self.requests
+            };
+            let mut request = client
                 .request(method.clone(), url.clone())
                 .headers(headers.clone());
             if let Some(body) = &body {

@@ -1,6 +1,6 @@
 //! Server-sent events with bounded memory.
 //!
-//! [`EventFrames`] cuts the bytes into whole events and guards their size;
+//! [`Cutter`] cuts the bytes into whole events and guards their size;
 //! `eventsource-stream` parses each. Without the cut, the parser would look at a
 //! long event again with every piece, hold a line without end, and stumble over
 //! a byte order mark. An event over the limit is skipped, not kept, while a scan
