@@ -134,6 +134,9 @@ async fn next(
         ..
     } = bridge;
     let may_read = !input.has_ended();
+    // A daemon that died before the client spoke must be seen dead before anything
+    // is sent to it.
+    let may_send = !to_send.is_empty() && requests.is_some() && link.takes_messages();
     tokio::select! {
         biased;
         reason = leave.reason() => Step::Leave(reason),
@@ -142,7 +145,7 @@ async fn next(
             Err(error) => Step::OutputFailed(error),
         },
         event = link.event(), if to_print.is_empty() => Step::Link(event),
-        room = reserve(requests.as_ref()), if !to_send.is_empty() && requests.is_some() => {
+        room = reserve(requests.as_ref()), if may_send => {
             let Some(room) = room else {
                 return Step::RequestsClosed;
             };
@@ -163,13 +166,6 @@ async fn next(
             }
             if input.has_ended() {
                 return Step::InputEnded;
-            }
-            // A daemon that died before the client spoke must be seen dead before
-            // anything is sent to it: lets the runtime look at the socket, whose
-            // end passes through the connection's own task. The first turn may be
-            // used up by what was pending already.
-            for _ in 0..2 {
-                tokio::task::yield_now().await;
             }
             Step::Done
         }

@@ -104,6 +104,11 @@ impl Daemon {
             .max_encoding_message_size(MAX_FRAME_LEN)
     }
 
+    /// Whether it has hung up, known before the streams to it end.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        self.channel.is_hung_up()
+    }
+
     /// Waits until the connection has ended.
     pub(crate) async fn hung_up(&mut self) {
         while self.connection.join_next().await.is_some() {}

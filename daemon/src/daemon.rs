@@ -236,7 +236,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if config.started_by == StartedBy::Shim {
         startup_report::send(&Report::Ready(&listening.endpoint));
     }
-    let served = api::serve(api, listener).await;
+    // A task of its own, because the future that the runtime blocks on is woken
+    // through the system.
+    let serving = background.spawn(api::serve(api, listener)).await;
+    let served = serving.map_err(|error| Failure::new(1, format!("the server ended: {error}")))?;
 
     let asked = shutdown.stop.is_cancelled();
     shutdown.stop.cancel();

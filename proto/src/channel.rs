@@ -10,7 +10,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tonic::body::Body;
 
-use crate::endpoint::{self, Endpoint};
+use crate::endpoint::{self, Endpoint, HangUp};
 
 /// Bytes the other side may send on one stream before we read them: large
 /// enough that a usual tool result needs no window update.
@@ -31,7 +31,18 @@ pub const ORIGIN: &str = "http://mcp-remoted";
 /// tonic's own channel reconnects and balances, which the shim must not (it
 /// has to say the handshake again) and which would double its size.
 #[derive(Debug, Clone)]
-pub struct Channel(SendRequest<Body>);
+pub struct Channel {
+    requests: SendRequest<Body>,
+    hang_up: HangUp,
+}
+
+impl Channel {
+    /// Whether the daemon has closed the connection, known before the streams on
+    /// it end.
+    pub fn is_hung_up(&self) -> bool {
+        self.hang_up.has_come()
+    }
+}
 
 /// Connects to `endpoint`. The second part drives the connection: it must be
 /// polled, and ends when the connection does.
@@ -44,16 +55,18 @@ pub async fn connect(
 ) -> io::Result<(Channel, impl Future<Output = ()> + Send + 'static)> {
     let dial = async {
         let stream = endpoint::connect(endpoint).await?;
-        http2::Builder::new(TokioExecutor::new())
+        let hang_up = stream.hang_up();
+        let shaken = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)
+            .await;
+        let (requests, connection) = shaken.map_err(io::Error::other)?;
+        io::Result::Ok((Channel { requests, hang_up }, connection))
     };
-    let (sender, connection) = tokio::time::timeout(CONNECT_TIMEOUT, dial).await??;
+    let (channel, connection) = tokio::time::timeout(CONNECT_TIMEOUT, dial).await??;
     // Its errors reach the caller through the streams on the connection.
-    Ok((Channel(sender), async move { drop(connection.await) }))
+    Ok((channel, async move { drop(connection.await) }))
 }
 
 impl tower_service::Service<http::Request<Body>> for Channel {
@@ -63,10 +76,10 @@ impl tower_service::Service<http::Request<Body>> for Channel {
         std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.requests.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
+        Box::pin(self.requests.send_request(request))
     }
 }

@@ -8,13 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 #[cfg(unix)]
+mod stream;
+#[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
+pub use unix::{HangUp, Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
+pub use windows::{HangUp, Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
 
 /// Longest socket path in bytes: `sun_path` less its final NUL.
 #[cfg(target_os = "linux")]

@@ -69,6 +69,15 @@ impl Link {
         matches!(self, Self::Down)
     }
 
+    /// Whether messages can go out. One that is hung up is about to say so: what
+    /// went out to it would be lost.
+    pub(crate) fn takes_messages(&self) -> bool {
+        match self {
+            Self::Up(relay) => !relay.daemon.is_hung_up(),
+            Self::Down | Self::Connecting(_) | Self::Opening(_) => false,
+        }
+    }
+
     /// Waits for the next event; for ever while down. Cancel safe.
     pub(crate) async fn event(&mut self) -> Event {
         let (next, event) = match self {
@@ -96,7 +105,7 @@ impl Link {
 pub(crate) struct Relay {
     responses: Box<Streaming<RelayResponse>>,
     /// Hangs up when dropped.
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 impl Relay {
@@ -109,7 +118,7 @@ impl Relay {
         let response = daemon.relay().relay(ReceiverStream::new(receiver)).await?;
         let relay = Self {
             responses: Box::new(response.into_inner()),
-            _daemon: daemon,
+            daemon,
         };
         Ok((relay, requests))
     }

@@ -2,6 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,7 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt;
 
 use super::Endpoint;
 
-/// One connection; asynchronous bytes both ways.
-pub type Stream = LocalSocketStream;
+pub use super::stream::{HangUp, Stream};
 
 /// Returns the user id of this process.
 pub fn user_id() -> u32 {
@@ -85,9 +85,8 @@ pub fn private_folder(path: &Path) -> Result<(), UnsafeFolder> {
 /// # Errors
 /// What the socket says; `PermissionDenied` if another user's process answers.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
-    let stream = Stream::connect(name(endpoint)?).await?;
-    require_same_user(&stream)?;
-    Ok(stream)
+    let stream = LocalSocketStream::connect(name(endpoint)?).await?;
+    same_user(stream)
 }
 
 /// Accepts connections of this user.
@@ -120,9 +119,7 @@ impl Listener {
     /// `PermissionDenied` if the peer is another user (the connection is closed
     /// unread; go on); anything else comes from `accept`: wait before going on.
     pub async fn accept(&self) -> io::Result<Stream> {
-        let stream = self.0.accept().await?;
-        require_same_user(&stream)?;
-        Ok(stream)
+        same_user(self.0.accept().await?)
     }
 }
 
@@ -130,9 +127,13 @@ fn name(endpoint: &Endpoint) -> io::Result<Name<'_>> {
     endpoint.path().to_fs_name::<GenericFilePath>()
 }
 
-fn require_same_user(stream: &Stream) -> io::Result<()> {
+/// Admits a connection to a process of this user.
+fn same_user(stream: LocalSocketStream) -> io::Result<Stream> {
     match stream.peer_creds()?.euid() {
-        Some(uid) if uid == user_id() => Ok(()),
+        Some(uid) if uid == user_id() => {
+            let LocalSocketStream::UdSocket(stream) = stream;
+            Stream::new(OwnedFd::try_from(stream).map_err(io::Error::other)?)
+        }
         _ => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             "the peer is another user",

@@ -3,14 +3,66 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
 use super::Endpoint;
 
 /// One connection; asynchronous bytes both ways.
-pub type Stream = LocalSocketStream;
+#[derive(Debug)]
+pub struct Stream(LocalSocketStream);
+
+/// Would tell whether the other side of a [`Stream`] has closed; a pipe does not
+/// say so in advance.
+#[derive(Debug, Clone)]
+pub struct HangUp;
+
+impl Stream {
+    /// Returns what tells whether the other side has closed.
+    pub fn hang_up(&self) -> HangUp {
+        HangUp
+    }
+}
+
+impl HangUp {
+    /// Whether the other side is known to have closed.
+    pub fn has_come(&self) -> bool {
+        false
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
 
 /// Returns 0: on Windows the folder and the pipe's name carry the identity.
 pub fn user_id() -> u32 {
@@ -42,7 +94,9 @@ pub fn private_folder(path: &Path) -> Result<(), UnsafeFolder> {
 /// # Errors
 /// What the pipe says.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
-    Stream::connect(name(endpoint)?).await
+    LocalSocketStream::connect(name(endpoint)?)
+        .await
+        .map(Stream)
 }
 
 /// Accepts connections of this user.
@@ -67,7 +121,7 @@ impl Listener {
     /// # Errors
     /// What the pipe says.
     pub async fn accept(&self) -> io::Result<Stream> {
-        self.0.accept().await
+        self.0.accept().await.map(Stream)
     }
 }
 
