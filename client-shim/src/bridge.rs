@@ -6,7 +6,6 @@
 //! A lost daemon is replaced when the client speaks again, not before.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,15 +21,18 @@ use crate::daemon::Daemon;
 use crate::exit::{Exit, ShimError};
 use crate::json::{self, Fault};
 use crate::launch::Launcher;
-use crate::leave::{Leave, Reason};
+use crate::leave::Reason;
 use crate::notices::Notices;
-use crate::stdio::{Input, Line, Output};
+use crate::stdio::Line;
 
 mod batch;
+mod client;
 mod ledger;
 pub(crate) mod link;
 mod opening;
+mod refused;
 
+use client::{Client, End};
 use ledger::Ledger;
 use link::{Event, Link, Requests};
 pub(crate) use opening::{Opening, opening, refusal};
@@ -41,8 +43,11 @@ const ATTEMPTS: u32 = 3;
 
 /// Relays until the client has gone.
 ///
+/// If no daemon can be had at the start, or it refuses what the user asks for, that
+/// is said to the user, and the client gets it for an answer.
+///
 /// # Errors
-/// No daemon could be had at the start, or it refuses what the user asks for.
+/// Standard input or output cannot be used.
 pub(crate) async fn run(
     opening: Opening,
     drain_timeout: Duration,
@@ -63,46 +68,60 @@ pub(crate) async fn run(
     }
 }
 
-async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, ShimError> {
-    let unusable =
-        |error| ShimError::general(format!("standard input or output cannot be used: {error}"));
-    let mut input = Input::start().map_err(unusable)?;
-    let mut output = Output::start().map_err(unusable)?;
-    let mut leave = Leave::new().map_err(unusable)?;
-    let ending = loop {
-        bridge.prepare(input.has_ended());
-        if input.has_ended() && bridge.is_idle() {
-            break Ok(Exit::OK);
-        }
-        match next(&mut bridge, &mut input, &mut leave, &mut output).await {
-            Step::Done => {}
-            Step::InputEnded => leave.begin_drain(drain_timeout),
-            // The stream is ending; the link is about to say how.
-            Step::RequestsClosed => bridge.requests = None,
-            Step::OutputFailed(error) => {
-                return written(Err(error)).map_err(unusable).map(|()| Exit::OK);
-            }
-            Step::Leave(reason) => return Ok(bridge.exit(reason, drain_timeout)),
-            Step::Link(event) => {
-                if let Err(error) = bridge.on(event) {
-                    break Err(error);
-                }
-            }
-        }
-    };
-    let to_print = std::mem::take(&mut bridge.to_print);
-    tokio::select! {
-        biased;
-        reason = leave.reason() => Ok(bridge.exit(reason, drain_timeout)),
-        result = output.finish(to_print) => written(result).map_err(unusable).and(ending),
-    }
+/// Says why there is no bridge to the server at `url`: to the user at once, to the
+/// client for each request.
+///
+/// # Errors
+/// Standard input or output cannot be used.
+pub(crate) async fn refuse(
+    error: ShimError,
+    url: &str,
+    drain_timeout: Duration,
+    notices: Notices,
+) -> Result<Exit, ShimError> {
+    notices.error(&error);
+    let server = opening::without_secrets(url);
+    let mut client = Client::start(drain_timeout)?;
+    let mut to_print = VecDeque::new();
+    let end = refused::answer(&error, &server, &mut to_print, &mut client).await;
+    client.finish(end, to_print).await.exit(error.exit)
 }
 
-/// A reader of standard output who has gone is no error.
-fn written(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, ShimError> {
+    let mut client = Client::start(drain_timeout)?;
+    let (end, exit) = match converse(&mut bridge, &mut client).await {
+        Ok(end) => (end, Exit::OK),
+        Err(error) => {
+            bridge.give_up(&error);
+            let server = bridge.opening.server();
+            let end = refused::answer(&error, server, &mut bridge.to_print, &mut client).await;
+            (end, error.exit)
+        }
+    };
+    let end = client
+        .finish(end, std::mem::take(&mut bridge.to_print))
+        .await;
+    if exit == Exit::OK && matches!(end, End::Left(Reason::DrainTimeout)) {
+        bridge.say_owed(drain_timeout);
+    }
+    end.exit(exit)
+}
+
+/// Relays until the end, or until the daemon refuses or none can be had.
+async fn converse(bridge: &mut Bridge, client: &mut Client) -> Result<End, ShimError> {
+    loop {
+        bridge.prepare(client.input.has_ended());
+        if client.input.has_ended() && bridge.is_idle() {
+            return Ok(End::Said);
+        }
+        match next(bridge, client).await {
+            Step::Done => {}
+            Step::InputEnded => client.begin_drain(),
+            // The stream is ending; the link is about to say how.
+            Step::RequestsClosed => bridge.requests = None,
+            Step::End(end) => return Ok(end),
+            Step::Link(event) => bridge.on(event)?,
+        }
     }
 }
 
@@ -111,20 +130,20 @@ enum Step {
     Done,
     InputEnded,
     RequestsClosed,
-    OutputFailed(io::Error),
-    Leave(Reason),
+    End(End),
     Link(Event),
 }
 
 /// Waits for the one thing that can go on, in the order of urgency. What goes
 /// out comes before what comes in, so that a slow side slows the other down; the
 /// daemon comes before the client, so that nothing is sent to one that is gone.
-async fn next(
-    bridge: &mut Bridge,
-    input: &mut Input,
-    leave: &mut Leave,
-    output: &mut Output,
-) -> Step {
+async fn next(bridge: &mut Bridge, client: &mut Client) -> Step {
+    let Client {
+        input,
+        output,
+        leave,
+        ..
+    } = client;
     let Bridge {
         link,
         requests,
@@ -134,17 +153,18 @@ async fn next(
         ..
     } = bridge;
     let may_read = !input.has_ended();
+    let may_receive = to_print.is_empty();
     // A daemon that died before the client spoke must be seen dead before anything
     // is sent to it.
     let may_send = !to_send.is_empty() && requests.is_some() && link.takes_messages();
     tokio::select! {
         biased;
-        reason = leave.reason() => Step::Leave(reason),
-        result = output.write(to_print), if !to_print.is_empty() => match result {
+        reason = leave.reason() => Step::End(End::Left(reason)),
+        result = output.write(to_print) => match result {
             Ok(()) => Step::Done,
-            Err(error) => Step::OutputFailed(error),
+            Err(error) => Step::End(End::OutputFailed(error)),
         },
-        event = link.event(), if to_print.is_empty() => Step::Link(event),
+        event = link.event(), if may_receive => Step::Link(event),
         room = reserve(requests.as_ref()), if may_send => {
             let Some(room) = room else {
                 return Step::RequestsClosed;
@@ -184,6 +204,8 @@ struct Bridge {
     link: Link,
     /// The way to the daemon; dropping it half-closes the stream.
     requests: Option<Requests>,
+    /// Whether it was dropped because the client has nothing more to say.
+    half_closed: bool,
     /// From the client, not sent yet.
     to_send: VecDeque<Bytes>,
     /// For the client, not written yet.
@@ -207,6 +229,7 @@ impl Bridge {
             notices,
             ledger: Ledger::default(),
             requests: None,
+            half_closed: false,
             to_send: VecDeque::new(),
             to_print: VecDeque::new(),
             goodbye: None,
@@ -219,7 +242,7 @@ impl Bridge {
     fn prepare(&mut self, input_ended: bool) {
         if self.to_send.is_empty() {
             if input_ended {
-                self.requests = None;
+                self.half_closed |= self.requests.take().is_some();
             }
         } else if self.link.is_down() {
             self.link = Link::connect(&self.launcher);
@@ -253,6 +276,7 @@ impl Bridge {
         };
         self.link = Link::open(daemon, open);
         self.goodbye = None;
+        self.half_closed = false;
     }
 
     fn receive(&mut self, frame: Received) {
@@ -278,6 +302,10 @@ impl Bridge {
         self.requests = None;
         if let Err(status) = &result {
             refusal(status)?;
+        } else if self.half_closed && self.goodbye.is_none() {
+            // In order. What seems open was answered without its id.
+            self.ledger.close();
+            return Ok(());
         }
         let cause = match (&self.goodbye, &result) {
             (Some(goodbye), _) if !goodbye.text.is_empty() => goodbye.text.clone(),
@@ -294,7 +322,13 @@ impl Bridge {
             self.opening.server()
         );
         for id in lost.failed {
-            self.fail(&id, &sentence, &cause, true);
+            let fault = Fault {
+                sentence: &sentence,
+                cause: &cause,
+                maybe_executed: true,
+                server: self.opening.server(),
+            };
+            self.to_print.push_back(json::fault(&id, fault));
         }
         for message in lost.again.into_iter().rev() {
             self.to_send.push_front(message);
@@ -319,36 +353,27 @@ impl Bridge {
         self.notices.error(error);
         for message in std::mem::take(&mut self.to_send) {
             for id in ledger::request_ids(&message) {
-                self.fail(&id, &error.sentence, &error.sentence, false);
+                let answer = json::fault(&id, refused::not_executed(error, self.opening.server()));
+                self.to_print.push_back(answer);
             }
         }
     }
 
-    fn fail(&mut self, id: &[u8], sentence: &str, cause: &str, maybe_executed: bool) {
-        self.to_print.push_back(json::fault(
-            id,
-            Fault {
-                sentence,
-                cause,
-                maybe_executed,
-                server: self.opening.server(),
-            },
+    /// Answers everything: no daemon carries out any of it.
+    fn give_up(&mut self, error: &ShimError) {
+        for id in self.ledger.close() {
+            let answer = json::fault(&id, refused::not_executed(error, self.opening.server()));
+            self.to_print.push_back(answer);
+        }
+        self.fail_waiting(error);
+    }
+
+    fn say_owed(&self, drain_timeout: Duration) {
+        let (owed, seconds) = (self.ledger.owed(), drain_timeout.as_secs_f64());
+        self.notices.info(format_args!(
+            "{owed} of the requests to {} had no answer {seconds} s after the end of the input: allow more with --drain-timeout",
+            self.opening.server(),
         ));
-    }
-
-    fn exit(&self, reason: Reason, drain_timeout: Duration) -> Exit {
-        match reason {
-            Reason::Signal(exit) => exit,
-            Reason::OutputClosed | Reason::ParentGone => Exit::OK,
-            Reason::DrainTimeout => {
-                let (owed, seconds) = (self.ledger.owed(), drain_timeout.as_secs_f64());
-                self.notices.info(format_args!(
-                    "{owed} of the requests to {} had no answer {seconds} s after the end of the input: allow more with --drain-timeout",
-                    self.opening.server(),
-                ));
-                Exit::OK
-            }
-        }
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Pure: reads no environment and no file. An unknown flag never stops a
 //! bridge, since configurations written for other releases must go on working.
+//! A word that is not understood may be a secret: its position is said instead.
 
 use std::ffi::OsString;
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -148,53 +150,59 @@ struct Words {
     version: bool,
     json: bool,
     allow_http: bool,
-    positional: Vec<String>,
+    positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
     ca_file: Option<String>,
     drain_timeout: Option<String>,
-    /// Flags that no bridge and no subcommand has.
+    /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
+
+/// An argument and its position, from 1.
+type Word = (usize, String);
+
+/// The arguments that follow.
+type Rest = Peekable<std::vec::IntoIter<Word>>;
 
 impl Words {
     fn read(&mut self, arguments: impl Iterator<Item = OsString>) -> Result<(), ShimError> {
         let mut words = Vec::new();
         let mut broken = None;
-        for argument in arguments {
+        for (position, argument) in (1..).zip(arguments) {
             match argument.into_string() {
-                Ok(word) => words.push(word),
-                Err(word) => broken = broken.or(Some(word)),
+                Ok(word) => words.push((position, word)),
+                Err(_) => broken = broken.or(Some(position)),
             }
         }
+        let has = |flag: &str| words.iter().any(|(_, word)| word == flag);
         // These win wherever they stand, also over whatever is wrong.
-        self.help = words.iter().any(|word| word == "--help" || word == "-h");
-        self.version = words.iter().any(|word| word == "--version");
+        self.help = has("--help") || has("-h");
+        self.version = has("--version");
         self.volume = Volume {
-            silent: words.iter().any(|word| word == "--silent"),
-            debug: words
-                .iter()
-                .any(|word| word == "--debug" || word == "--verbose"),
+            silent: has("--silent"),
+            debug: has("--debug") || has("--verbose"),
         };
-        if let Some(word) = broken.filter(|_| !self.help && !self.version) {
-            let word = word.to_string_lossy();
-            return Err(usage(&format!("the argument '{word}' is not UTF-8")));
+        if let Some(position) = broken.filter(|_| !self.help && !self.version) {
+            return Err(usage(&format!(
+                "the argument in position {position} is not UTF-8"
+            )));
         }
-        let mut words = words.into_iter();
-        while let Some(word) = words.next() {
+        let mut words = words.into_iter().peekable();
+        while let Some((position, word)) = words.next() {
             if word.starts_with('-') {
-                self.flag(word, &mut words);
+                self.flag(position, &word, &mut words);
             } else {
-                self.positional.push(word);
+                self.positional.push((position, word));
             }
         }
         Ok(())
     }
 
-    fn flag(&mut self, word: String, words: &mut impl Iterator<Item = String>) {
+    fn flag(&mut self, position: usize, word: &str, words: &mut Rest) {
         let (name, inline) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (word.as_str(), None),
+            None => (word, None),
         };
         match name {
             _ if SWITCHES.contains(&name) => match inline {
@@ -211,7 +219,7 @@ impl Words {
                 }
             },
             "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout" => {
-                match inline.or_else(|| words.next()) {
+                match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
                         .warnings
@@ -227,10 +235,20 @@ impl Words {
                         words.next();
                     }
                 } else {
-                    self.unknown.push(name.to_owned());
+                    self.unknown.push(shown(position, name));
+                    if inline.is_none() {
+                        self.skip_value(words);
+                    }
                 }
             }
         }
+    }
+
+    /// Takes what looks like the value of an unknown flag along. The server's URL
+    /// is never that: most flags have no value.
+    fn skip_value(&self, words: &mut Rest) {
+        let has_url = self.positional.iter().any(|(_, word)| is_url(word));
+        words.next_if(|(_, word)| !word.starts_with("--") && (has_url || !is_url(word)));
     }
 
     /// Takes a flag with its value; of most the first one wins.
@@ -251,25 +269,29 @@ impl Words {
         if self.version {
             return Ok(Invocation::Version);
         }
-        let words: Vec<&str> = self.positional.iter().map(String::as_str).collect();
+        let words: Vec<(usize, &str)> = self
+            .positional
+            .iter()
+            .map(|(position, word)| (*position, word.as_str()))
+            .collect();
         match words.as_slice() {
-            ["status", servers @ ..] => {
+            [(_, "status"), servers @ ..] => {
                 self.refuse_unknown("status")?;
                 let server = match servers {
                     [] => None,
-                    [server] => Some((*server).to_owned()),
-                    [_, second, ..] => return Err(unexpected("status", second)),
+                    [(_, server)] => Some((*server).to_owned()),
+                    [_, (position, _), ..] => return Err(unexpected("status", *position)),
                 };
                 Ok(Invocation::Status {
                     server,
                     json: self.json,
                 })
             }
-            ["stop"] => {
+            [(_, "stop")] => {
                 self.refuse_unknown("stop")?;
                 Ok(Invocation::Stop)
             }
-            ["stop", word, ..] => Err(unexpected("stop", word)),
+            [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
             _ => self.bridge(),
         }
     }
@@ -277,25 +299,24 @@ impl Words {
     fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
         let json = (self.json && command != "status").then_some("--json");
         match self.unknown.first().map(String::as_str).or(json) {
-            Some(flag) => Err(unexpected(command, flag)),
+            Some(flag) => Err(usage(&format!(
+                "the flag {flag} means nothing to mcp-remote {command}"
+            ))),
             None => Ok(()),
         }
     }
 
     fn bridge(&mut self) -> Result<Invocation, ShimError> {
-        let (urls, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.positional)
-            .into_iter()
-            .partition(|word| word.contains("://"));
-        let url = match (urls.as_slice(), others.first()) {
-            ([url], _) => url.clone(),
-            ([], Some(word)) => {
-                return Err(usage(&format!(
-                    "'{word}' is neither a server URL nor a command"
-                )));
-            }
-            ([], None) => return Err(usage("the server URL is missing")),
-            _ => return Err(usage("more than one server URL is given")),
+        let mut words = std::mem::take(&mut self.positional);
+        let Some(at) = words.iter().position(|(_, word)| is_url(word)) else {
+            return Err(match words.first() {
+                Some((position, _)) => usage(&format!(
+                    "the argument in position {position} is neither a server URL nor a command"
+                )),
+                None => usage("the server URL is missing"),
+            });
         };
+        let (_, url) = words.remove(at);
         if self.json {
             self.unknown.push("--json".to_owned());
         }
@@ -304,9 +325,12 @@ impl Words {
             self.warnings.push(sentence);
         }
         // A callback port belongs to the grammar; the daemon owns the sign-in.
-        for word in others.iter().filter(|word| !is_port(word)) {
-            let sentence = format!("unexpected argument '{word}' is ignored");
-            self.warnings.push(sentence);
+        for (position, word) in words.iter().filter(|(_, word)| !is_port(word)) {
+            self.warnings.push(if is_url(word) {
+                format!("the server URL in position {position} is ignored: only the first counts")
+            } else {
+                format!("the argument in position {position} is not a flag and is ignored")
+            });
         }
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
         Ok(Invocation::Bridge(Box::new(BridgeArguments {
@@ -326,12 +350,10 @@ impl Words {
             Some("sse-first") => Transport::SseFirst,
             Some("http-only") => Transport::HttpOnly,
             Some("sse-only") => Transport::SseOnly,
-            Some(other) => {
-                let sentence = format!(
-                    "--transport '{other}' is not known, http-first is used \
-                     (known: http-first, sse-first, http-only, sse-only)"
-                );
-                self.warnings.push(sentence);
+            Some(_) => {
+                let sentence = "the value of --transport is not known, http-first is used \
+                     (known: http-first, sse-first, http-only, sse-only)";
+                self.warnings.push(sentence.to_owned());
                 Transport::HttpFirst
             }
         }
@@ -346,8 +368,8 @@ impl Words {
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or_else(|| {
                 let sentence =
-                    format!("--drain-timeout '{text}' is not a number of seconds, 30 is used");
-                self.warnings.push(sentence);
+                    "the value of --drain-timeout is not a number of seconds, 30 is used";
+                self.warnings.push(sentence.to_owned());
                 DRAIN_TIMEOUT
             })
     }
@@ -358,8 +380,24 @@ fn is_port(word: &str) -> bool {
     word.starts_with(|first: char| first.is_ascii_digit())
 }
 
-fn unexpected(command: &str, word: &str) -> ShimError {
-    usage(&format!("'{word}' means nothing to mcp-remote {command}"))
+fn is_url(word: &str) -> bool {
+    word.contains("://")
+}
+
+/// A flag's name, if it looks like one.
+fn shown(position: usize, name: &str) -> String {
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.starts_with("--") && name.len() <= 40 && name.bytes().all(letters) {
+        name.to_owned()
+    } else {
+        format!("in position {position}")
+    }
+}
+
+fn unexpected(command: &str, position: usize) -> ShimError {
+    usage(&format!(
+        "the argument in position {position} means nothing to mcp-remote {command}"
+    ))
 }
 
 fn usage(sentence: &str) -> ShimError {

@@ -26,12 +26,11 @@ impl Exit {
     /// SIGTERM.
     pub(crate) const TERMINATED: Self = Self(143);
 
-    /// The code that a daemon reported when it could not start; 3 if it is none
-    /// that means failure.
+    /// What the code that a daemon reported when it could not start means here.
     pub(crate) fn reported(code: u8) -> Self {
-        match code {
-            0 => Self::NOT_RUNNING,
-            code => Self(code),
+        match Self(code) {
+            known @ (Self::VERSION_MISMATCH | Self::UNSAFE_FOLDER) => known,
+            _ => Self::NOT_RUNNING,
         }
     }
 }
@@ -59,6 +58,11 @@ impl ShimError {
             exit,
             sentence: sentence.into(),
         }
+    }
+
+    /// The same failure with another exit code.
+    pub(crate) fn with(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// A failure that no script needs to tell from others.

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::endpoint::{self, Endpoint, Places};
+use mcp_remote_proto::endpoint::{self, Endpoint, Places, PlacesError};
 use mcp_remote_proto::v1::HandoverRequest;
 use mcp_remote_proto::{API_VERSION, VERSION};
 use tokio::time::{Instant, sleep, timeout};
@@ -17,14 +17,17 @@ use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
 use crate::notices::Notices;
 
+#[cfg(unix)]
+mod descriptors;
 mod lock;
 mod start;
 
 use start::Report;
 
 /// How long to wait for a daemon that holds the lock and does not answer: one
-/// that is stopping needs at most this long to drain and end its sessions.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// that is stopping drains for 5 s, ends its sessions and saves, and this is well
+/// past the sum.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two looks at such a daemon.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -52,8 +55,13 @@ impl Launcher {
     /// # Errors
     /// Nothing says where this user's files are.
     pub(crate) fn new(environment: Environment, notices: Notices) -> Result<Self, ShimError> {
-        let places = Places::new(&environment.places())
-            .map_err(|error| ShimError::new(Exit::NOT_RUNNING, error.to_string()))?;
+        let places = Places::new(&environment.places()).map_err(|error| {
+            let exit = match error {
+                PlacesError::NoHome => Exit::NOT_RUNNING,
+                PlacesError::Relative(_) => Exit::USAGE,
+            };
+            ShimError::new(exit, error.to_string())
+        })?;
         Ok(Self {
             places,
             environment,
@@ -68,6 +76,8 @@ impl Launcher {
 
     /// Looks for the daemon; starts none.
     pub(crate) async fn find(&self) -> Found {
+        // Who is silent elsewhere may be anybody.
+        let named = self.places.named();
         let mut silent = None;
         for endpoint in self.places.to_find() {
             match Daemon::dial(&endpoint).await {
@@ -78,7 +88,12 @@ impl Launcher {
                     self.places.state().display()
                 )),
                 Err(DialError::Absent) => {}
-                Err(DialError::Silent) => silent = silent.or(Some(endpoint)),
+                Err(DialError::Silent) if named.as_ref() == Some(&endpoint) => {
+                    silent = Some(endpoint);
+                }
+                Err(DialError::Silent) => self.notices.debug(format_args!(
+                    "what listens on {endpoint} does not answer: not used"
+                )),
             }
         }
         match silent {
@@ -124,8 +139,15 @@ impl Launcher {
 
     async fn start(&self) -> Result<Daemon, ShimError> {
         let state = self.places.state();
-        endpoint::private_folder(state)
-            .map_err(|error| ShimError::new(Exit::UNSAFE_FOLDER, error.to_string()))?;
+        endpoint::private_folder(state).map_err(|error| {
+            if error.is_open_to_others() {
+                not_started(error.to_string()).with(Exit::UNSAFE_FOLDER)
+            } else {
+                not_started(format!(
+                    "{error}: set MCP_REMOTE_STATE_DIR to a folder of your own"
+                ))
+            }
+        })?;
         let _start_lock = lock::exclusive(&state.join("start.lock"))
             .await
             .map_err(|error| {
@@ -143,9 +165,7 @@ impl Launcher {
                 Report::Ready => {}
                 Report::Running(pid) if Instant::now() >= deadline => return Err(unreachable(pid)),
                 Report::Running(_) => sleep(INTERVAL).await,
-                Report::Failed(code, sentence) => {
-                    return Err(ShimError::new(Exit::reported(code), sentence));
-                }
+                Report::Failed(code, sentence) => return Err(self.failed(code, &sentence)),
             }
             if Instant::now() >= deadline + PATIENCE {
                 return Err(not_started(
@@ -153,6 +173,17 @@ impl Launcher {
                 ));
             }
         }
+    }
+
+    /// Says why the daemon ended, and where it says more.
+    fn failed(&self, code: u8, sentence: &str) -> ShimError {
+        let log = self.log_file();
+        let more = if log.is_file() {
+            format!(" (more in {})", log.display())
+        } else {
+            String::new()
+        };
+        not_started(format!("{sentence}{more}")).with(Exit::reported(code))
     }
 
     /// Asks a daemon of an older API to make place, and waits until it has.

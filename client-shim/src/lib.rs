@@ -19,7 +19,7 @@ mod leave;
 mod notices;
 mod stdio;
 
-use cli::{Invocation, Parsed};
+use cli::{BridgeArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
@@ -55,16 +55,7 @@ fn run(
     match invocation {
         Invocation::Help => commands::print(cli::USAGE),
         Invocation::Version => commands::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
-        Invocation::Bridge(arguments) => {
-            let opening = bridge::opening(&arguments, &environment, notices)?;
-            let launcher = Launcher::new(environment, notices)?;
-            let drain = arguments.drain_timeout;
-            if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-                block_on(commands::check::run(opening, &launcher, notices))
-            } else {
-                block_on(bridge::run(opening, drain, launcher, notices))
-            }
-        }
+        Invocation::Bridge(arguments) => run_bridge(&arguments, environment, notices),
         Invocation::Status { server, json } => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::status::run(server, json, &launcher))
@@ -73,6 +64,26 @@ fn run(
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))
         }
+    }
+}
+
+/// Relays, or checks the server where a person would have to type the messages.
+fn run_bridge(
+    arguments: &BridgeArguments,
+    environment: Environment,
+    notices: Notices,
+) -> Result<Exit, ShimError> {
+    let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+    let drain = arguments.drain_timeout;
+    let prepared = bridge::opening(arguments, &environment, notices)
+        .and_then(|opening| Ok((opening, Launcher::new(environment, notices)?)));
+    match prepared {
+        Ok((opening, launcher)) if at_terminal => {
+            block_on(commands::check::run(opening, &launcher, notices))
+        }
+        Ok((opening, launcher)) => block_on(bridge::run(opening, drain, launcher, notices)),
+        Err(error) if at_terminal => Err(error),
+        Err(error) => block_on(bridge::refuse(error, &arguments.url, drain, notices)),
     }
 }
 

@@ -22,6 +22,9 @@ use crate::config::Config;
 use crate::http::HttpClients;
 use crate::session::{Servers, SessionPoolHandle};
 
+/// How long relays may take to end: the 5 s of their own and some.
+const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// How long connections may take to end after the relays have.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -86,7 +89,8 @@ pub(crate) async fn serve(api: Api, listener: Listener) -> Result<(), tonic::tra
     let bounded = async {
         stop.cancelled().await;
         api.relays.close();
-        api.relays.wait().await;
+        // Relays bound themselves; this bounds what they wait for.
+        drop(tokio::time::timeout(RELAYS_TIMEOUT, api.relays.wait()).await);
         // tonic waits for every connection; one that never ends is dropped.
         tokio::time::sleep(GOODBYE_TIMEOUT).await;
     };

@@ -77,9 +77,11 @@ pub(crate) fn parse(
                 flags.session_idle = Some(value(&mut parser, "a number of seconds", seconds)?)
             }
             Long("max-message") => {
-                flags.max_message = Some(value(&mut parser, "a number of bytes", |text| {
-                    text.parse().ok()
-                })?)
+                flags.max_message = Some(value(
+                    &mut parser,
+                    "a number of bytes up to 33554432",
+                    bytes,
+                )?)
             }
             other => return Err(other.unexpected().to_string()),
         }
@@ -95,6 +97,13 @@ fn value<T>(
     let value = parser.value().map_err(|error| error.to_string())?;
     let text = value.to_string_lossy();
     read(&text).ok_or_else(|| format!("{text:?} is not {expected}"))
+}
+
+/// More than the contract's limit would end relays in the middle of a message.
+fn bytes(text: &str) -> Option<usize> {
+    text.parse()
+        .ok()
+        .filter(|bytes| *bytes <= mcp_remote_proto::MAX_MESSAGE_LEN)
 }
 
 fn seconds(text: &str) -> Option<Duration> {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::endpoint::{Environment, NoHome, Places};
+use mcp_remote_proto::endpoint::{Environment, Places, PlacesError};
 
 use crate::cli::Flags;
 use crate::http::ProxySettings;
@@ -65,12 +65,15 @@ impl Config {
     /// Merges flags and the process's environment.
     ///
     /// # Errors
-    /// [`NoHome`] if there is no place for the state folder.
-    pub(crate) fn new(flags: &Flags) -> Result<Self, NoHome> {
+    /// [`PlacesError`] if there is no place for the state folder.
+    pub(crate) fn new(flags: &Flags) -> Result<Self, PlacesError> {
         Self::with(flags, &environment)
     }
 
-    fn with(flags: &Flags, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
+    fn with(
+        flags: &Flags,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, PlacesError> {
         let path = |name| variable(name).map(PathBuf::from);
         let text = |name| variable(name).and_then(|value| value.into_string().ok());
         let home = path(if cfg!(windows) { "USERPROFILE" } else { "HOME" });

@@ -87,7 +87,10 @@ fn complain(sentence: &str) {
 fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::new(flags).map_err(|error| Failure::new(1, error))?;
     detach(&config);
-    endpoint::private_folder(config.places.state()).map_err(|error| Failure::new(5, error))?;
+    endpoint::private_folder(config.places.state()).map_err(|error| {
+        let code = if error.is_unsafe() { 5 } else { 1 };
+        Failure::new(code, error)
+    })?;
     start_logging(&config)?;
     let lock = match InstanceLock::take(&config.places.state().join("lock")) {
         Ok(lock) => lock,
@@ -190,18 +193,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         shutdown.end_sessions.clone(),
     );
 
-    let mut listening = Listening::begin(&config.places).map_err(|error| Failure::new(1, error))?;
+    let mut listening = listen(&config)?;
     let listener = listening.take_listener().expect("it has just begun");
-    let named = config.places.write_endpoint_file(&listening.endpoint);
-    named.map_err(|error| {
-        Failure::new(
-            1,
-            format!(
-                "the endpoint could not be named in {}: {error}",
-                config.places.state().display()
-            ),
-        )
-    })?;
 
     let api = Api {
         config: config.clone(),
@@ -215,27 +208,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         stop: shutdown.stop.clone(),
         handover: shutdown.handover.clone(),
     };
-    let reloading = api.clone();
-    shutdown::listen(
-        shutdown.stop.clone(),
-        move || reloading.reload(),
-        &background,
-    )
-    .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
-    background.spawn(save_now_and_then(servers.clone(), shutdown.stop.clone()));
-    if let Some(after) = config.idle_exit {
-        background.spawn(exit_when_idle(
-            api.shims.subscribe(),
-            after,
-            shutdown.stop.clone(),
-        ));
-    }
-
-    tracing::info!(endpoint = %listening.endpoint, version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
-    service_manager::ready(&listening.endpoint.to_string());
-    if config.started_by == StartedBy::Shim {
-        startup_report::send(&Report::Ready(&listening.endpoint));
-    }
+    begin_background(&api, &shutdown, &background)?;
+    announce(&config, &listening);
     // A task of its own, because the future that the runtime blocks on is woken
     // through the system.
     let serving = background.spawn(api::serve(api, listener)).await;
@@ -252,19 +226,66 @@ async fn serve(config: Config) -> Result<(), Failure> {
     {
         tracing::warn!("some sessions did not end in time");
     }
-    let saved = tokio::time::timeout(STORAGE_TIMEOUT, async {
-        servers.save().await;
-        storage.close().await;
-    });
-    if saved.await.is_err() {
-        tracing::warn!("the storage did not close in time");
-    }
+    save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
     match served {
         Ok(()) if asked => Ok(()),
         Ok(()) => Err(Failure::new(1, "the server ended unasked")),
         Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
+    }
+}
+
+/// Begins to listen and names the endpoint for the shims.
+fn listen(config: &Config) -> Result<Listening, Failure> {
+    let listening = Listening::begin(&config.places).map_err(|error| Failure::new(1, error))?;
+    let state = config.places.state().display();
+    let unnamed = |error| {
+        Failure::new(
+            1,
+            format!("the endpoint could not be named in {state}: {error}"),
+        )
+    };
+    config
+        .places
+        .write_endpoint_file(&listening.endpoint)
+        .map_err(unnamed)?;
+    Ok(listening)
+}
+
+/// Starts what runs beside the server: signals, saving, the idle exit.
+fn begin_background(
+    api: &Api,
+    shutdown: &Shutdown,
+    background: &TaskTracker,
+) -> Result<(), Failure> {
+    let (reloading, stop) = (api.clone(), shutdown.stop.clone());
+    shutdown::listen(stop.clone(), move || reloading.reload(), background)
+        .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
+    background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
+    if let Some(after) = api.config.idle_exit {
+        background.spawn(exit_when_idle(api.shims.subscribe(), after, stop));
+    }
+    Ok(())
+}
+
+/// Says that the endpoint accepts, to whoever waits for it.
+fn announce(config: &Config, listening: &Listening) {
+    let endpoint = &listening.endpoint;
+    tracing::info!(%endpoint, version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
+    service_manager::ready(&endpoint.to_string());
+    if config.started_by == StartedBy::Shim {
+        startup_report::send(&Report::Ready(endpoint));
+    }
+}
+
+async fn save_and_close(servers: &Servers, storage: &Storage) {
+    let saving = async {
+        servers.save().await;
+        storage.close().await;
+    };
+    if tokio::time::timeout(STORAGE_TIMEOUT, saving).await.is_err() {
+        tracing::warn!("the storage did not close in time");
     }
 }
 

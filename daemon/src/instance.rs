@@ -20,6 +20,19 @@ pub(crate) enum LockError {
     Io(io::Error),
 }
 
+impl std::fmt::Display for LockError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Held(Some(pid)) => write!(
+                f,
+                "a daemon of another state folder (pid {pid}) listens there"
+            ),
+            Self::Held(None) => f.write_str("a daemon of another state folder listens there"),
+            Self::Io(error) => write!(f, "its lock failed: {error}"),
+        }
+    }
+}
+
 impl InstanceLock {
     /// Takes the lock, and writes our pid into the file for people and messages.
     pub(crate) fn take(path: &Path) -> Result<Self, LockError> {

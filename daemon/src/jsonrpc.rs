@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use mcp_remote_proto::members;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -17,6 +18,11 @@ impl RequestId {
     /// Returns the JSON text.
     pub(crate) fn as_json(&self) -> &str {
         &self.0
+    }
+
+    /// Takes the bytes that a scan found.
+    pub(crate) fn found(text: &[u8]) -> Option<Self> {
+        std::str::from_utf8(text).ok().map(Self::from_json)
     }
 
     /// Takes JSON text that is known to be a string or a number.
@@ -45,6 +51,31 @@ pub(crate) enum ParseError {
     /// JSON-RPC -32600.
     #[error("not a JSON-RPC message: {0}")]
     Invalid(&'static str),
+}
+
+/// Bytes that are no message, and why.
+#[derive(Debug)]
+pub(crate) struct Unusable {
+    bytes: Bytes,
+    /// Why.
+    pub(crate) error: ParseError,
+}
+
+impl Unusable {
+    /// Returns the id of the request that it was meant to be, as far as one can
+    /// be found.
+    pub(crate) fn request_id(&self) -> Option<RequestId> {
+        members::Members::of(&self.bytes)
+            .request_id()
+            .and_then(RequestId::found)
+    }
+
+    /// Returns the id of the request that it was meant to answer.
+    pub(crate) fn response_id(&self) -> Option<RequestId> {
+        members::Members::of(&self.bytes)
+            .response_id()
+            .and_then(RequestId::found)
+    }
 }
 
 /// One message: its bytes, and where its parts stand in them.
@@ -115,18 +146,31 @@ impl Envelope {
         })
     }
 
-    /// Reads a message or, from servers of revision 2025-03-26, an array of them
-    /// (Base Protocol > Batching).
-    pub(crate) fn parse_all(bytes: Bytes) -> Result<Vec<Self>, ParseError> {
+    /// Reads a message or, in revision 2025-03-26, each of an array of them (Base
+    /// Protocol > Batching). What is no message keeps its bytes.
+    pub(crate) fn parse_all(bytes: Bytes) -> Vec<Result<Self, Unusable>> {
+        let parse =
+            |bytes: Bytes| Self::parse(bytes.clone()).map_err(|error| Unusable { bytes, error });
         if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-            return Self::parse(bytes).map(|envelope| vec![envelope]);
+            return vec![parse(bytes)];
         }
-        let parts: Vec<&RawValue> = serde_json::from_slice(&bytes)
-            .map_err(|error| ParseError::NotJson(error.to_string()))?;
-        parts
-            .into_iter()
-            .map(|part| Self::parse(bytes.slice(place(&bytes, part))))
-            .collect()
+        match serde_json::from_slice::<Vec<&RawValue>>(&bytes) {
+            Ok(parts) if parts.is_empty() => {
+                let error = ParseError::Invalid("an empty array");
+                vec![Err(Unusable { bytes, error })]
+            }
+            Ok(parts) => {
+                let places: Vec<_> = parts.into_iter().map(|part| place(&bytes, part)).collect();
+                places
+                    .into_iter()
+                    .map(|place| parse(bytes.slice(place)))
+                    .collect()
+            }
+            Err(error) => {
+                let error = ParseError::NotJson(error.to_string());
+                vec![Err(Unusable { bytes, error })]
+            }
+        }
     }
 
     /// Returns what the message is.
@@ -382,10 +426,18 @@ mod tests {
 
     #[test]
     fn batches_are_split() {
-        let all = Envelope::parse_all(Bytes::from_static(
-            b" [ {\"id\":1,\"result\":{}} , {\"method\":\"n\"} ]",
-        ))
-        .expect("valid");
+        let batch = b" [ {\"id\":1,\"result\":{}} , {\"method\":\"n\"}, {\"id\":7,\"params\":{}} ]";
+        let mut all = Envelope::parse_all(Bytes::from_static(batch));
+        assert!(
+            all.pop().is_some_and(|last| last.is_err()),
+            "one bad element spoils only itself"
+        );
+        let all: Vec<_> = all.into_iter().map(|one| one.expect("valid")).collect();
+        assert!(
+            Envelope::parse_all(Bytes::from_static(b"[]"))
+                .pop()
+                .is_some_and(|empty| empty.is_err())
+        );
         assert_eq!(all.len(), 2);
         assert_eq!(all[0].bytes(), "{\"id\":1,\"result\":{}}");
         assert_eq!(all[0].with_id("\"a\""), "{\"id\":\"a\",\"result\":{}}");

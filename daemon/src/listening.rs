@@ -49,8 +49,7 @@ impl Listening {
             None => lock_path(endpoint),
         };
         // Held by a daemon of another HOME: its socket is not ours to replace.
-        let lock = InstanceLock::take(&lock)
-            .map_err(|error| Some(format!("its lock is not free ({error:?})")))?;
+        let lock = InstanceLock::take(&lock).map_err(|error| Some(error.to_string()))?;
         let listener = Listener::bind(endpoint).map_err(|error| Some(error.to_string()))?;
         Ok(Self {
             endpoint: endpoint.clone(),

@@ -6,6 +6,7 @@
 
 pub(crate) mod fault;
 mod in_flight;
+mod inbound;
 mod open_lease;
 mod shim;
 
@@ -19,7 +20,7 @@ use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId};
+use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
 use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
@@ -29,9 +30,9 @@ use in_flight::InFlight;
 use open_lease::{OpenLease, acquire};
 use shim::Attached;
 
-/// Messages from the session that wait for the relay. A shim that does not read
-/// holds up its own session, nobody else's.
-const INBOX: usize = 16;
+/// Messages from the session that wait for the relay: one, since each may be as
+/// long as a message can be. A shim that does not read holds up its own session.
+const INBOX: usize = 1;
 
 /// Requests of the server that a client may leave unanswered before the oldest
 /// are forgotten.
@@ -95,9 +96,13 @@ impl Relay {
             last_notice: String::new(),
             failing: None,
         };
-        // The error says that the shim has gone, which ends the relay either way.
-        let _gone = relay.relay(&mut downstream, &mut inbound).await;
-        relay.leave().await;
+        let stop = relay.deps.stop.clone();
+        tokio::select! {
+            // The error says that the shim has gone, which ends the relay too.
+            _gone = relay.relay(&mut downstream, &mut inbound) => {}
+            () = drained(&stop) => {}
+        }
+        relay.leave(inbound).await;
     }
 
     async fn relay(
@@ -108,6 +113,10 @@ impl Relay {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
         let (mut reading, mut told) = (true, false);
+        for warning in std::mem::take(&mut self.deps.warnings) {
+            self.tell(ToShim::Notice(NoticeLevel::Info, warning))
+                .await?;
+        }
         loop {
             if self.in_flight.is_empty() && !reading {
                 return Ok(());
@@ -125,9 +134,8 @@ impl Relay {
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
-                    self.out.send(ToShim::Goodbye).await.map_err(|_| Gone)?;
+                    self.tell(ToShim::Goodbye).await?;
                 }
-                () = drained(&stop) => return Ok(()),
             }
         }
     }
@@ -136,20 +144,14 @@ impl Relay {
         if message.len() > self.deps.max_message {
             return self.refuse_oversized(&message).await;
         }
-        let envelopes = match Envelope::parse_all(message) {
-            Ok(envelopes) => envelopes,
-            Err(error) => {
-                let code = if matches!(error, ParseError::NotJson(_)) {
-                    -32700
-                } else {
-                    -32600
-                };
-                let answer =
-                    jsonrpc::error_response(None, code, &format!("mcp-remote: {error}"), None);
-                return self.say(answer).await;
-            }
-        };
-        for envelope in envelopes {
+        for envelope in Envelope::parse_all(message) {
+            let envelope = match envelope {
+                Ok(envelope) => envelope,
+                Err(unusable) => {
+                    self.refuse(&unusable).await?;
+                    continue;
+                }
+            };
             match envelope.kind() {
                 Kind::Request if envelope.method() == Some("initialize") => {
                     self.on_initialize(envelope).await?
@@ -162,10 +164,23 @@ impl Relay {
         Ok(())
     }
 
+    async fn refuse(&mut self, unusable: &Unusable) -> Result<(), Gone> {
+        let code = match unusable.error {
+            ParseError::NotJson(_) => -32700,
+            ParseError::Invalid(_) => -32600,
+        };
+        let sentence = format!("mcp-remote: {}", unusable.error);
+        // What is not JSON has no id (JSON-RPC 2.0, section 5).
+        let id = match unusable.error {
+            ParseError::NotJson(_) => None,
+            ParseError::Invalid(_) => unusable.request_id(),
+        };
+        self.say(jsonrpc::error_response(id.as_ref(), code, &sentence, None))
+            .await
+    }
+
     async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
-        let id = Members::of(message)
-            .request_id()
-            .and_then(|id| Some(RequestId::from_json(std::str::from_utf8(id).ok()?)));
+        let id = Members::of(message).request_id().and_then(RequestId::found);
         let sentence = format!(
             "mcp-remote: the message has {} bytes and the limit is {}",
             message.len(),
@@ -237,6 +252,9 @@ impl Relay {
             resent: false,
         };
         if let Err(error) = lease.session().send(outbound).await {
+            // The session has ended for good: the next request gets another.
+            self.spoil();
+            self.lease = None;
             self.ended(minted, Some(error)).await?;
         }
         Ok(())
@@ -284,87 +302,6 @@ impl Relay {
             // A session that is being closed needs no more notifications.
             drop(lease.session().send(outbound).await);
         }
-    }
-
-    async fn on_inbound(&mut self, inbound: Inbound) -> Result<(), Gone> {
-        match inbound {
-            Inbound::Message(envelope) => self.on_server_message(envelope).await,
-            Inbound::Ended(id, error) => self.ended(id, error).await,
-            Inbound::Oversized(id, error) => match id.as_json().parse() {
-                Ok(id) => self.ended(id, Some(error)).await,
-                Err(_) => Ok(()),
-            },
-            Inbound::Lost {
-                error,
-                up_to,
-                unsent,
-            } => {
-                let lost = |id: &u64| *id <= up_to && !unsent.contains(id);
-                for id in self.in_flight.all().into_iter().filter(lost) {
-                    self.ended(id, Some(error.clone())).await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn on_server_message(&mut self, envelope: Envelope) -> Result<(), Gone> {
-        match envelope.kind() {
-            Kind::Response => match self.in_flight.finish(&envelope) {
-                Some((answer, took)) => {
-                    self.deps.server.answered(took);
-                    if self.deps.debug {
-                        let id = envelope
-                            .id()
-                            .map(|id| id.as_json().to_owned())
-                            .unwrap_or_default();
-                        let text = format!(
-                            "request {id} answered after {:.1} ms, {} bytes",
-                            took.as_secs_f64() * 1e3,
-                            answer.len()
-                        );
-                        self.out
-                            .send(ToShim::Notice(NoticeLevel::Debug, text))
-                            .await
-                            .map_err(|_| Gone)?;
-                    }
-                    self.say(answer).await
-                }
-                None => Ok(()),
-            },
-            Kind::Request => {
-                if self.owed.len() < MAX_OWED {
-                    self.owed.extend(envelope.id());
-                }
-                self.say(envelope.bytes().clone()).await
-            }
-            Kind::Notification => match envelope.method() {
-                Some("notifications/progress") => match self.in_flight.progress(&envelope) {
-                    Some(message) => self.say(message).await,
-                    None => Ok(()),
-                },
-                Some("notifications/cancelled") => {
-                    if let Some(id) = envelope.cancelled_request() {
-                        self.owed.remove(&RequestId::from_json(envelope.text(id)));
-                    }
-                    self.say(envelope.bytes().clone()).await
-                }
-                _ => self.say(envelope.bytes().clone()).await,
-            },
-        }
-    }
-
-    /// Answers a request that is over, if nothing has.
-    async fn ended(&mut self, minted: u64, error: Option<UpstreamError>) -> Result<(), Gone> {
-        let Some(id) = self.in_flight.fail(minted) else {
-            return Ok(());
-        };
-        self.deps.server.unanswered();
-        let error = error.unwrap_or_else(|| {
-            UpstreamError::Protocol("it ended its reply without an answer".into())
-        });
-        self.deps.server.failed(&error);
-        self.fault(&id, &error, true).await
     }
 
     /// Makes sure of an open session. The outer error: the shim has gone.
@@ -430,11 +367,13 @@ impl Relay {
         self.say(answer).await
     }
 
+    async fn tell(&self, what: ToShim) -> Result<(), Gone> {
+        self.out.send(what).await.map_err(|_| Gone)
+    }
+
     async fn say(&self, message: Bytes) -> Result<(), Gone> {
-        self.out
-            .send(ToShim::Message(jsonrpc::on_one_line(message)))
+        self.tell(ToShim::Message(jsonrpc::on_one_line(message)))
             .await
-            .map_err(|_| Gone)
     }
 
     fn spoil(&mut self) {
@@ -455,7 +394,13 @@ impl Relay {
 
     /// Cancels what nobody waits for any more (a disconnect is not a cancellation:
     /// 2025-11-25, Cancellation), then gives the session back.
-    async fn leave(mut self) {
+    async fn leave(mut self, mut inbound: mpsc::Receiver<Inbound>) {
+        // A request of the server that was not passed on will not be answered.
+        while let Ok(left) = inbound.try_recv() {
+            if matches!(&left, Inbound::Message(envelope) if envelope.kind() == Kind::Request) {
+                self.spoil();
+            }
+        }
         for minted in self.in_flight.all() {
             let sent = self.in_flight.abandon(minted);
             let reason = format!(

@@ -6,6 +6,8 @@ pub(crate) mod http_sse;
 pub(crate) mod sse;
 pub(crate) mod streamable_http;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::http::HttpError;
@@ -52,6 +54,25 @@ pub(crate) struct Target {
     pub(crate) headers: UserHeaders,
     /// Largest message from the server, in bytes.
     pub(crate) max_message: usize,
+}
+
+impl Target {
+    /// Returns foreign text without what is secret in the user's headers and URL,
+    /// which a server may have put into it.
+    fn redacted(&self, text: &str) -> String {
+        let url = self.url.url();
+        let query = url.query_pairs().map(|(_, value)| value.into_owned());
+        let raw = url
+            .query()
+            .into_iter()
+            .flat_map(|query| query.split(['&', '=']));
+        let user = [Some(url.username()), url.password()].into_iter().flatten();
+        let secrets: Vec<String> = query.chain(raw.chain(user).map(str::to_owned)).collect();
+        headers::without(
+            &self.headers.redacted(text),
+            secrets.iter().map(String::as_str),
+        )
+    }
 }
 
 /// Why the server gave no usable answer. Completes "the server …".
@@ -150,6 +171,9 @@ impl From<HttpError> for UpstreamError {
 /// Longest piece of an error page that is shown, in characters.
 const MAX_SAID: usize = 200;
 
+/// How long an error body is waited for; the status alone says enough.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Most bytes of an error body that are read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
@@ -158,7 +182,7 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 async fn refusal(
     response: crate::http::Response,
     with_session: bool,
-    headers: &UserHeaders,
+    target: &Target,
 ) -> UpstreamError {
     let status = response.status().as_u16();
     if status == 404 && with_session {
@@ -168,7 +192,8 @@ async fn refusal(
         return UpstreamError::Unauthorized(status);
     }
     let media_type = response.media_type();
-    let body = response.body(MAX_ERROR_BODY).await.unwrap_or_default();
+    let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, response.body(MAX_ERROR_BODY)).await;
+    let body = body.ok().and_then(Result::ok).unwrap_or_default();
     // The reference server answers 400 to a session id from before its restart.
     if status == 400 && with_session && says_no_session(&body) {
         return UpstreamError::SessionGone;
@@ -178,7 +203,7 @@ async fn refusal(
         _ if media_type == "text/plain" || media_type == "application/json" => {
             UpstreamError::Status {
                 status,
-                said: printable(&headers.redacted(&String::from_utf8_lossy(&body)), MAX_SAID),
+                said: printable(&target.redacted(&String::from_utf8_lossy(&body)), MAX_SAID),
             }
         }
         _ => UpstreamError::Status {

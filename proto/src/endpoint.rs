@@ -66,36 +66,44 @@ pub struct Places {
     runtime: Vec<PathBuf>,
 }
 
-/// Neither `HOME` nor `MCP_REMOTE_STATE_DIR` is set to an absolute path.
+/// The environment does not say where things are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoHome;
+pub enum PlacesError {
+    /// Neither `HOME` nor `MCP_REMOTE_STATE_DIR` is set to an absolute path.
+    NoHome,
+    /// This variable names a path that depends on where a program stands.
+    Relative(&'static str),
+}
 
-impl std::fmt::Display for NoHome {
+impl std::fmt::Display for PlacesError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HOME is not set to an absolute path, so there is no place to find the daemon: set HOME or MCP_REMOTE_STATE_DIR")
+        match self {
+            Self::NoHome => f.write_str("HOME is not set to an absolute path, so there is no place to find the daemon: set HOME or MCP_REMOTE_STATE_DIR"),
+            Self::Relative(variable) => write!(f, "{variable} is set to a relative path: set it to an absolute one, or not at all"),
+        }
     }
 }
 
-impl std::error::Error for NoHome {}
+impl std::error::Error for PlacesError {}
 
 impl Places {
     /// Derives the places from the environment.
     ///
     /// # Errors
-    /// [`NoHome`] if there is nothing to derive them from.
-    pub fn new(environment: &Environment) -> Result<Self, NoHome> {
+    /// [`PlacesError`] if there is nothing to derive them from, or one of our own
+    /// variables is not an absolute path: ignoring it would lead elsewhere.
+    pub fn new(environment: &Environment) -> Result<Self, PlacesError> {
         let absolute = |path: &Option<PathBuf>| path.clone().filter(|path| path.is_absolute());
-        let state = match (
-            absolute(&environment.state_dir),
-            absolute(&environment.home),
-        ) {
+        let state_dir = named("MCP_REMOTE_STATE_DIR", &environment.state_dir)?;
+        let socket = named("MCP_REMOTE_SOCKET", &environment.socket)?;
+        let state = match (state_dir, absolute(&environment.home)) {
             (Some(state), _) => state,
             (None, Some(home)) if cfg!(target_os = "macos") => {
                 home.join("Library/Application Support").join(FOLDER)
             }
             (None, Some(home)) if cfg!(windows) => home.join("AppData/Local").join(FOLDER),
             (None, Some(home)) => home.join(".local/state").join(FOLDER),
-            (None, None) => return Err(NoHome),
+            (None, None) => return Err(PlacesError::NoHome),
         };
         let mut runtime: Vec<PathBuf> = absolute(&environment.runtime_dir).into_iter().collect();
         if cfg!(target_os = "linux") {
@@ -104,10 +112,9 @@ impl Places {
                 runtime.push(by_uid);
             }
         }
-        let explicit = absolute(&environment.socket).map(Endpoint);
         Ok(Self {
             state,
-            explicit,
+            explicit: socket.map(Endpoint),
             runtime,
         })
     }
@@ -127,14 +134,19 @@ impl Places {
         self.state.join("endpoint")
     }
 
+    /// Returns the endpoint that this user's daemon is known to use: the one that
+    /// `MCP_REMOTE_SOCKET` names, else the one in the endpoint file.
+    pub fn named(&self) -> Option<Endpoint> {
+        self.explicit.clone().or_else(|| self.read_endpoint_file())
+    }
+
     /// Returns where a shim looks, in this order.
     pub fn to_find(&self) -> Vec<Endpoint> {
         if let Some(explicit) = &self.explicit {
             return vec![explicit.clone()];
         }
-        let named = self.read_endpoint_file().into_iter();
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for endpoint in named.chain(self.usual()) {
+        for endpoint in self.named().into_iter().chain(self.usual()) {
             if !endpoints.contains(&endpoint) {
                 endpoints.push(endpoint);
             }
@@ -199,6 +211,14 @@ impl Places {
         bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         })
+    }
+}
+
+/// Takes the value of one of our own variables.
+fn named(variable: &'static str, path: &Option<PathBuf>) -> Result<Option<PathBuf>, PlacesError> {
+    match path {
+        Some(path) if !path.is_absolute() => Err(PlacesError::Relative(variable)),
+        path => Ok(path.clone()),
     }
 }
 
@@ -273,6 +293,31 @@ mod tests {
             home: Some("h".into()),
             ..Environment::default()
         };
-        assert_eq!(Places::new(&environment).err(), Some(NoHome));
+        assert_eq!(Places::new(&environment).err(), Some(PlacesError::NoHome));
+    }
+
+    #[test]
+    fn a_relative_path_in_our_own_variables_is_said() {
+        let base = Environment {
+            home: Some("/h".into()),
+            ..Environment::default()
+        };
+        let socket = Environment {
+            socket: Some("x.sock".into()),
+            ..base.clone()
+        };
+        let state_dir = Environment {
+            state_dir: Some("./state".into()),
+            ..base
+        };
+        for (environment, variable) in [
+            (socket, "MCP_REMOTE_SOCKET"),
+            (state_dir, "MCP_REMOTE_STATE_DIR"),
+        ] {
+            assert_eq!(
+                Places::new(&environment).err(),
+                Some(PlacesError::Relative(variable))
+            );
+        }
     }
 }

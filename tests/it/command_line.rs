@@ -52,19 +52,16 @@ fn the_daemon_has_help_and_version_too() {
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
     let home = TestHome::new();
-    for arguments in [
-        &[] as &[&str],
-        &["--debug"],
-        &["nonsense"],
-        &["http://127.0.0.1:1/", "http://127.0.0.1:2/"],
-    ] {
+    for arguments in [&[] as &[&str], &["--debug"], &["nonsense"]] {
         let finished = home.run(arguments);
         assert_eq!(finished.code, 2, "{arguments:?}: {finished:?}");
         assert_eq!(finished.stdout, "");
         assert!(finished.stderr.len() > 15, "{finished:?}");
     }
-    let finished = home.run(&["nonsense"]);
-    assert!(finished.stderr.contains("nonsense"), "{finished:?}");
+    // A word in the wrong place may be a secret: its position is said instead.
+    let finished = home.run(&["s3cr3t-word"]);
+    assert!(!finished.stderr.contains("s3cr3t"), "{finished:?}");
+    assert!(finished.stderr.contains("position 1"), "{finished:?}");
 }
 
 #[test]

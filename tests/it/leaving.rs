@@ -138,9 +138,9 @@ fn ends_promptly(shim: &TestShim, signal: Signal, code: i32) {
 #[test]
 fn signals_end_a_shim_that_waits_for_an_answer() {
     let upstream = FakeUpstream::scripted(|_| Some(Reply::Hang));
-    let home = TestHome::new();
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         for drains in [false, true] {
+            let home = TestHome::new();
             let mut shim = home.shim(&[&upstream.url()]);
             let before = upstream.count("POST initialize");
             shim.send(INITIALIZE);

@@ -107,8 +107,13 @@ impl Ledger {
                 again.push(self.initialized.clone());
             }
         }
-        let failed = std::mem::take(&mut self.unanswered).into_iter().collect();
+        let failed = self.close();
         Lost { failed, again }
+    }
+
+    /// Closes the account for good; returns the requests without an answer.
+    pub(super) fn close(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.unanswered).into_iter().collect()
     }
 
     /// Returns the handshake that a new daemon has to make before `next`, which

@@ -16,9 +16,9 @@ use crate::daemon::Daemon;
 use crate::exit::ShimError;
 use crate::launch::Launcher;
 
-/// Frames on their way to the daemon: few, since each may be as long as a
-/// message can be, and the socket holds more.
-const FRAMES: usize = 2;
+/// Frames on their way to the daemon: one, since it may be as long as a message
+/// can be, and the socket holds more.
+const FRAMES: usize = 1;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

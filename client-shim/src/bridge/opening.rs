@@ -121,11 +121,17 @@ fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
 }
 
 /// Leaves out credentials, query and fragment, which may be secret.
-fn without_secrets(url: &str) -> String {
+pub(super) fn without_secrets(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
-    let Some((scheme, rest)) = url[..end].split_once("://") else {
-        return url[..end].to_owned();
+    let scheme_of = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let Some((scheme, rest)) = url[..end]
+        .split_once("://")
+        .filter(|(scheme, _)| scheme.bytes().all(scheme_of))
+    else {
+        return "what is not a URL".to_owned();
     };
+    // Programs that read URLs forgive more slashes.
+    let rest = rest.trim_start_matches(['/', '\\']);
     let host_end = rest.find(['/', '\\']).unwrap_or(rest.len());
     let host = rest[..host_end].rfind('@').map_or(0, |at| at + 1);
     format!("{scheme}://{}", &rest[host..])
@@ -143,6 +149,9 @@ mod tests {
             ("https://user:p@ss@h/a@b", "https://h/a@b"),
             ("https://h?k=http://x/", "https://h"),
             ("https://h", "https://h"),
+            ("https:///user:pass@h/mcp", "https://h/mcp"),
+            ("https:/user:pass@h", "what is not a URL"),
+            ("user:pass@https://h", "what is not a URL"),
         ] {
             assert_eq!(without_secrets(url), shown);
         }

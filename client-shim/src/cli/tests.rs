@@ -82,6 +82,50 @@ fn an_unknown_flag_is_one_warning() {
 }
 
 #[test]
+fn an_unknown_flag_takes_its_value_along_but_never_the_url() {
+    for line in [
+        &["--x", URL][..],
+        &["--x", "s3cret", URL],
+        &[URL, "--x", "s3cret"],
+        &[URL, "--x", "https://value/"],
+        &[URL, "--x", "-s3cret"],
+        &["--x=s3cret", URL],
+    ] {
+        let (arguments, warnings) = bridge(line);
+        assert_eq!(arguments.url, URL, "{line:?}");
+        assert_eq!(warnings, ["unknown flag --x is ignored"], "{line:?}");
+    }
+    let (arguments, warnings) = bridge(&[URL, "--x", "--allow-http"]);
+    assert!(arguments.allow_http);
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_repeated() {
+    for line in [
+        &[URL, "s3cret"][..],
+        &[URL, "-s3cret"],
+        &[URL, "--S3cret_s3cret"],
+        &[URL, "https://user:s3cret@h/"],
+        &[URL, "--transport", "s3cret"],
+        &[URL, "--drain-timeout", "s3cret"],
+        &[URL, "--transport", "--header", "Authorization: s3cret"],
+    ] {
+        let warnings = warnings(line).join("\n");
+        assert!(!warnings.is_empty(), "{line:?}");
+        assert!(!warnings.contains("s3cret"), "{warnings}");
+    }
+    for line in [
+        &["https:/user:s3cret@h"][..],
+        &["status", "a", "s3cret"],
+        &["stop", "s3cret"],
+        &["stop", "-s3cret"],
+    ] {
+        assert!(!refused(line).contains("s3cret"), "{line:?}");
+    }
+}
+
+#[test]
 fn a_flag_of_the_npm_package_takes_its_value_along() {
     let expected = ["--resource is not supported by this release and ignored"];
     assert_eq!(warnings(&["--resource", "https://api/", URL]), expected);
@@ -114,7 +158,7 @@ fn a_port_is_accepted_and_another_word_is_not() {
     assert!(warnings(&[URL, "9696"]).is_empty());
     assert_eq!(
         warnings(&[URL, "word"]),
-        ["unexpected argument 'word' is ignored"]
+        ["the argument in position 2 is not a flag and is ignored"]
     );
 }
 
@@ -132,10 +176,22 @@ fn help_and_version_win_anywhere() {
 }
 
 #[test]
-fn no_url_or_two_is_a_usage_error() {
+fn no_url_is_a_usage_error() {
     assert!(refused(&[]).starts_with("the server URL is missing\nUsage: "));
-    assert!(refused(&[URL, "http://other"]).starts_with("more than one server URL"));
-    assert!(refused(&["github"]).starts_with("'github' is neither a server URL nor a command"));
+    assert!(
+        refused(&["--debug", "github"])
+            .starts_with("the argument in position 2 is neither a server URL nor a command")
+    );
+}
+
+#[test]
+fn the_first_url_wins() {
+    let (arguments, warnings) = bridge(&["--debug", URL, "http://other"]);
+    assert_eq!(arguments.url, URL);
+    assert_eq!(
+        warnings,
+        ["the server URL in position 3 is ignored: only the first counts"]
+    );
 }
 
 #[test]
@@ -150,10 +206,11 @@ fn subcommands() {
         Ok(status(Some(URL), true))
     );
     assert_eq!(parsed(&["stop"]).invocation, Ok(Invocation::Stop));
-    assert!(refused(&["status", "a", "b"]).starts_with("'b' means nothing"));
-    assert!(refused(&["status", "--jsn"]).starts_with("'--jsn' means nothing"));
-    assert!(refused(&["stop", "now"]).starts_with("'now' means nothing"));
-    assert!(refused(&["stop", "--json"]).starts_with("'--json' means nothing"));
+    let position = |position| format!("the argument in position {position} means nothing");
+    assert!(refused(&["status", "a", "b"]).starts_with(&position(3)));
+    assert!(refused(&["status", "--jsn"]).starts_with("the flag --jsn means nothing"));
+    assert!(refused(&["stop", "now"]).starts_with(&position(2)));
+    assert!(refused(&["stop", "--json"]).starts_with("the flag --json means nothing"));
 }
 
 #[test]
@@ -165,10 +222,10 @@ fn the_volume_is_known_even_if_the_rest_is_wrong() {
 
 #[cfg(unix)]
 #[test]
-fn an_argument_that_is_not_text_is_named() {
+fn an_argument_that_is_not_text_is_said_by_its_position() {
     use std::os::unix::ffi::OsStringExt;
     let broken = OsString::from_vec(b"h\xff".to_vec());
     let parsed = parse([broken].into_iter());
     let error = parsed.invocation.expect_err("a usage error");
-    assert!(error.sentence.contains("is not UTF-8"));
+    assert!(error.sentence.contains("in position 1 is not UTF-8"));
 }

@@ -1,16 +1,11 @@
 //! `mcp-remote stop`: ends the daemon and waits until it has gone.
 
-use std::time::Duration;
-
 use mcp_remote_proto::v1::StopRequest;
 
 use crate::exit::{Exit, ShimError};
-use crate::launch::{Found, Launcher, gone};
+use crate::launch::{Found, Launcher, PATIENCE, gone};
 
 use super::print;
-
-/// A daemon drains for 5 s and ends its sessions; this is well past it.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Stops the daemon.
 ///

@@ -65,7 +65,7 @@ pub(crate) async fn run(environment: &Environment) -> Result<Report, ShimError> 
 /// left while this shim lives.
 async fn spawn_and_read(mut command: Command) -> io::Result<String> {
     let (sender, receiver) = oneshot::channel();
-    let work = move || match command.spawn() {
+    let work = move || match spawn(&mut command) {
         Ok(mut child) => {
             // Whoever waited may have left; then nobody needs the report.
             let _sent = sender.send(read_report(&mut child));
@@ -78,6 +78,12 @@ async fn spawn_and_read(mut command: Command) -> io::Result<String> {
         .stack_size(64 * 1024)
         .spawn(work)?;
     receiver.await.map_err(io::Error::other)?
+}
+
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    #[cfg(unix)]
+    super::descriptors::keep_from_children();
+    command.spawn()
 }
 
 fn read_report(child: &mut Child) -> io::Result<String> {

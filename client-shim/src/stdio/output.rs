@@ -7,14 +7,14 @@ use std::io::{self, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::sync::{mpsc, oneshot};
 
 use super::spawn;
 
-/// Messages waiting for the thread: few, since each may be as long as a message
-/// can be.
-const MESSAGES: usize = 2;
+/// Messages waiting for the thread: one, since it may be as long as a message can
+/// be.
+const MESSAGES: usize = 1;
 
 /// The way to standard output.
 pub(crate) struct Output {
@@ -44,28 +44,33 @@ impl Output {
     }
 
     /// Takes the first message of `queue` and writes it, or waits until the
-    /// thread can take it. Cancel safe.
+    /// thread can take it. If there is none, waits for a failure of what was taken
+    /// before, for ever without one. Cancel safe.
     ///
     /// # Errors
     /// `BrokenPipe` if nobody reads any more; else what writing gave.
     pub(crate) async fn write(&mut self, queue: &mut VecDeque<Bytes>) -> io::Result<()> {
-        let Some(first) = queue.front() else {
-            return Ok(());
+        let Some(first) = queue.front_mut() else {
+            return match &mut self.thread {
+                Some(thread) => Err(thread.failed().await),
+                None => std::future::pending().await,
+            };
         };
         if self.is_past(first.len() + 1) {
             let result = write_message(&mut self.output, first);
-            queue.pop_front();
-            return result;
+            if !is_full(&result) {
+                queue.pop_front();
+                return result;
+            }
+            // The thread writes what is left of it.
         }
         let thread = match &mut self.thread {
             Some(thread) => thread,
             none => none.insert(Thread::start(self.output.try_clone()?)?),
         };
-        let room = thread
-            .messages
-            .reserve()
-            .await
-            .map_err(|_| ErrorKind::BrokenPipe)?;
+        let Ok(room) = thread.messages.reserve().await else {
+            return Err(thread.failed().await);
+        };
         if let Some(message) = queue.pop_front() {
             thread.waiting.fetch_add(1, Ordering::AcqRel);
             room.send(message);
@@ -121,6 +126,15 @@ impl Thread {
             outcome,
         })
     }
+
+    /// Waits until it has given up. Cancel safe.
+    async fn failed(&mut self) -> io::Error {
+        match (&mut self.outcome).await {
+            Ok(Err(error)) => error,
+            // It ends in order only after its messages have been dropped.
+            Ok(Ok(())) | Err(_) => ErrorKind::BrokenPipe.into(),
+        }
+    }
 }
 
 fn write_all(
@@ -128,25 +142,38 @@ fn write_all(
     mut messages: mpsc::Receiver<Bytes>,
     waiting: &AtomicUsize,
 ) -> io::Result<()> {
-    while let Some(message) = messages.blocking_recv() {
-        write_message(&mut output, &message)?;
+    while let Some(mut message) = messages.blocking_recv() {
+        loop {
+            let result = write_message(&mut output, &mut message);
+            if !is_full(&result) {
+                break result?;
+            }
+            #[cfg(unix)]
+            super::ready::wait_until_writable(&output)?;
+        }
         waiting.fetch_sub(1, Ordering::AcqRel);
     }
     Ok(())
 }
 
-fn write_message(output: &mut impl Write, message: &[u8]) -> io::Result<()> {
-    let mut slices = [IoSlice::new(message), IoSlice::new(b"\n")];
-    let mut rest = slices.as_mut_slice();
-    while !rest.is_empty() {
-        match output.write_vectored(rest) {
+/// Whether whoever gave us the output made it non-blocking, and it takes no more
+/// now.
+fn is_full(result: &io::Result<()>) -> bool {
+    cfg!(unix) && matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+/// Writes `message` and its newline. After an error, `message` is what was not
+/// written; the newline never was.
+fn write_message(output: &mut impl Write, message: &mut Bytes) -> io::Result<()> {
+    loop {
+        match output.write_vectored(&[IoSlice::new(message), IoSlice::new(b"\n")]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut rest, written),
+            Ok(written) if written > message.len() => return Ok(()),
+            Ok(written) => message.advance(written),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }
 
 /// Standard output without the buffer that the standard library puts before it.
@@ -169,13 +196,21 @@ pub(crate) fn standard_output() -> io::Result<File> {
 mod tests {
     use super::*;
 
-    /// Takes at most three bytes at a time.
-    struct Narrow(Vec<u8>);
+    /// Takes at most three bytes at a time, and then none once.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        full: bool,
+    }
 
     impl Write for Narrow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.full = !self.full;
+            if !self.full {
+                return Err(ErrorKind::WouldBlock.into());
+            }
             let taken = bytes.len().min(3);
-            self.0.extend_from_slice(&bytes[..taken]);
+            self.taken.extend_from_slice(&bytes[..taken]);
             Ok(taken)
         }
 
@@ -186,9 +221,51 @@ mod tests {
 
     #[test]
     fn a_message_is_whole_whatever_one_write_takes() {
-        let mut output = Narrow(Vec::new());
-        write_message(&mut output, b"{\"a\":1}").expect("written");
-        write_message(&mut output, b"").expect("written");
-        assert_eq!(output.0, b"{\"a\":1}\n\n");
+        let mut output = Narrow::default();
+        for message in ["{\"a\":1}", "123", ""] {
+            let mut message = Bytes::from_static(message.as_bytes());
+            while is_full(&write_message(&mut output, &mut message)) {}
+        }
+        assert_eq!(output.taken, b"{\"a\":1}\n123\n\n");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_pipe_that_does_not_block_gets_everything() {
+        use std::io::{BufRead, BufReader};
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&writer, true).expect("it does not block");
+        let mut output = Output {
+            output: File::from(std::os::fd::OwnedFd::from(writer)),
+            thread: None,
+        };
+        let reading = std::thread::spawn(move || {
+            let lines = BufReader::new(reader).lines();
+            lines.map(|line| line.expect("text").len()).collect()
+        });
+        let message = |length| Bytes::from(vec![b'x'; length]);
+        let mut queue: VecDeque<Bytes> = (0..500).map(|_| message(4000)).collect();
+        queue.push_back(message(1 << 20));
+        while !queue.is_empty() {
+            output.write(&mut queue).await.expect("written");
+        }
+        output.finish(queue).await.expect("written");
+        let lengths: Vec<usize> = reading.join().expect("read to the end");
+        assert_eq!(lengths, [&[4000; 500][..], &[1 << 20]].concat());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_reader_who_goes_is_noticed_without_another_message() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let mut output = Output {
+            output: File::from(std::os::fd::OwnedFd::from(writer)),
+            thread: None,
+        };
+        let mut queue = VecDeque::from([Bytes::from(vec![b'x'; 1 << 20])]);
+        output.write(&mut queue).await.expect("the thread takes it");
+        drop(reader);
+        let error = output.write(&mut queue).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     }
 }

@@ -62,6 +62,14 @@ pub(super) fn takes(output: &File, length: usize) -> bool {
     length <= WRITABLE && is_ready(output, PollFlags::OUT)
 }
 
+/// Waits, on a thread, until something can be written without blocking.
+pub(super) fn wait_until_writable(output: &File) -> io::Result<()> {
+    match poll(&mut [PollFd::new(output, PollFlags::OUT)], None) {
+        Err(error) if error != rustix::io::Errno::INTR => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 fn is_ready(file: &File, wanted: PollFlags) -> bool {
     let now = Timespec {
         tv_sec: 0,

@@ -15,11 +15,11 @@ use tracing::Instrument as _;
 
 use super::{Api, convert};
 use crate::http::HttpError;
-use crate::relay::{self, NoticeLevel, Relay, RelayDeps, ShimGone, ToShim};
+use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
 
-/// Frames waiting for a shim's connection. A shim that does not read holds up
-/// its own relay.
-const FRAMES: usize = 16;
+/// Frames waiting for a shim's connection: one, since each may be as long as a
+/// message can be. A shim that does not read holds up its own relay.
+const FRAMES: usize = 1;
 
 /// The service.
 #[derive(Debug)]
@@ -57,60 +57,77 @@ impl RelayService for Relays {
             ));
         };
         if open.api_version != API_VERSION {
-            let (theirs, ours) = (open.api_version, API_VERSION);
-            return Err(Status::failed_precondition(format!(
-                "mcp-remote {} speaks API {theirs} and mcp-remoted {} speaks API {ours}: run mcp-remote stop, or update mcp-remote",
-                open.shim_version,
-                env!("CARGO_PKG_VERSION"),
-            )));
+            return Err(other_version(&open));
         }
         let opening =
             convert::opening(*open, &self.api.config).map_err(Status::invalid_argument)?;
+        // Certificate files that cannot be read are said at once.
         if let Err(HttpError::Setup(sentence)) =
             self.api.clients.client(&opening.spec.network).await
         {
             return Err(Status::invalid_argument(sentence));
         }
-        let server = self.api.servers.get(&opening.spec.url);
-        let shown = server.shown.clone();
-        let span = tracing::info_span!("relay", server = %server.shown, pid = opening.shim_pid);
-        let attached = Attached::new(&self.api.shims);
         let deps = RelayDeps {
             pool: self.api.pool.clone(),
-            server,
+            server: self.api.servers.get(&opening.spec.url),
             spec: Arc::new(opening.spec),
             max_message: self.api.config.pool.max_message,
+            warnings: opening.warnings,
             debug: opening.debug,
             stop: self.api.stop.clone(),
         };
-        let (out, frames) = mpsc::channel(FRAMES);
-        for warning in opening.warnings {
-            // There is room: the channel is new and headers are few, or they are cut.
-            let _full = out.try_send(ToShim::Notice(NoticeLevel::Info, warning));
-        }
         if opening.check {
-            let checked = async move {
-                let _attached = attached;
-                relay::check(deps).await
-            };
-            let (result, warm) = checked
-                .await
-                .map_err(|error| Status::unavailable(relay::fault::sentence(&shown, &error)))?;
-            let frame = convert::frame(ToShim::Server(result, warm), false);
-            return Ok(Response::new(stream::iter([Ok(frame)]).boxed()));
+            self.check(deps).await
+        } else {
+            Ok(self.start(deps, opening.resumed, opening.shim_pid, requests))
         }
+    }
+}
+
+impl Relays {
+    /// Connects, says who answers, and is done.
+    async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
+        let _attached = Attached::new(&self.api.shims);
+        let server = deps.server.clone();
+        let unavailable =
+            |error| Status::unavailable(relay::fault::sentence(&server.shown, &error));
+        let (result, warm) = relay::check(deps).await.map_err(unavailable)?;
+        let frame = convert::frame(ToShim::Server(result, warm), false);
+        Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
+    }
+
+    /// Starts a relay, which ends with the shim or the daemon.
+    fn start(
+        &self,
+        deps: RelayDeps,
+        resumed: Option<Resumed>,
+        pid: u32,
+        requests: Streaming<RelayRequest>,
+    ) -> Response<Frames> {
+        let attached = Attached::new(&self.api.shims);
+        let span = tracing::info_span!("relay", server = %deps.server.shown, pid);
+        let (out, frames) = mpsc::channel(FRAMES);
         let running = async move {
             let _attached = attached;
             tracing::debug!("shim attached");
-            Relay::run(deps, opening.resumed, messages(requests), out).await;
+            Relay::run(deps, resumed, messages(requests), out).await;
             tracing::debug!("shim left");
         };
         self.api.relays.spawn(running.instrument(span));
         let handover = self.api.handover.clone();
         let frames = ReceiverStream::new(frames)
             .map(move |frame| Ok(convert::frame(frame, handover.is_cancelled())));
-        Ok(Response::new(frames.boxed()))
+        Response::new(frames.boxed())
     }
+}
+
+fn other_version(open: &v1::Open) -> Status {
+    let (theirs, ours) = (open.api_version, API_VERSION);
+    Status::failed_precondition(format!(
+        "mcp-remote {} speaks API {theirs} and mcp-remoted {} speaks API {ours}: run mcp-remote stop, or update mcp-remote",
+        open.shim_version,
+        env!("CARGO_PKG_VERSION"),
+    ))
 }
 
 /// The shim's messages; an error is the shim's end.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
+use crate::server_url::shown;
 use crate::session::Server;
 use crate::session::server::Facts;
 use crate::upstream::{TransportKind, UpstreamError};
@@ -13,9 +14,12 @@ use crate::upstream::{TransportKind, UpstreamError};
 /// Returns the state of everything, or of one server.
 pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
     let servers = api.servers.all();
+    // As the URL parser writes it, and with or without a final slash.
+    let wanted = url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url));
+    let wanted = wanted.trim_end_matches('/');
     let wanted = servers
         .iter()
-        .filter(|known| server.is_empty() || known.shown == server);
+        .filter(|known| wanted.is_empty() || known.shown.trim_end_matches('/') == wanted);
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -75,7 +79,7 @@ fn one(server: &Server) -> ServerStatus {
 
 fn state(server: &Server, facts: &Facts) -> ServerState {
     match &facts.last_error {
-        _ if server.connecting.load(Relaxed) > 0 => ServerState::Connecting,
+        _ if server.is_connecting() => ServerState::Connecting,
         Some(UpstreamError::Unauthorized(_)) => ServerState::NeedsLogin,
         Some(UpstreamError::SessionGone) => ServerState::SessionLost,
         Some(UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_)) => ServerState::BackingOff,

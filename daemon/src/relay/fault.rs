@@ -10,7 +10,7 @@ use crate::jsonrpc::{self, RequestId};
 use crate::upstream::UpstreamError;
 
 /// The code of errors made by the bridge, as the npm package's.
-const BRIDGE_ERROR: i64 = -32001;
+pub(crate) const BRIDGE_ERROR: i64 = -32001;
 
 /// Says in one sentence what happened, to which server, and what to do.
 pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {

@@ -1,22 +1,68 @@
 //! A lease on a session that has been opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 
 use super::RelayDeps;
+use crate::jsonrpc::Kind;
 use crate::session::actor::INITIALIZED;
-use crate::session::{Handshake, InitializeResult, Lease, SessionHandle};
+use crate::session::{
+    Fate, Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, SessionHandle,
+};
 use crate::upstream::UpstreamError;
 
-/// Connects without a client, to see who answers (`Purpose::CHECK`).
+/// How long a server may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connects without a client, to see who answers (`Purpose::CHECK`). A session
+/// that was there already is asked whether it still is.
 pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
     let handshake = Arc::new(Handshake::of_daemon());
-    let open = acquire(&deps, &handshake).await?;
-    open.session()
-        .initialized(Bytes::from_static(INITIALIZED))
-        .await;
-    Ok((open.result.clone(), open.lease.is_warm()))
+    let mut open = acquire(&deps, &handshake).await?;
+    let initialized = Bytes::from_static(INITIALIZED);
+    open.session().initialized(initialized).await;
+    if open.is_warm()
+        && let Err(error) = ping(open.session()).await
+    {
+        open.spoil();
+        deps.server.failed(&error);
+        return Err(error);
+    }
+    Ok((open.result.clone(), open.is_warm()))
+}
+
+async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
+    let (replies, mut inbound) = mpsc::channel(1);
+    session.attach(replies.clone());
+    let id = session.next_id();
+    let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into();
+    let kind = OutboundKind::Request(id);
+    let outbound = Outbound {
+        message,
+        kind,
+        replies,
+        fate: Fate::default(),
+        after: None,
+        resent: false,
+    };
+    session.send(outbound).await?;
+    let answer = async {
+        while let Some(inbound) = inbound.recv().await {
+            match inbound {
+                Inbound::Message(envelope) if envelope.kind() == Kind::Response => return Ok(()),
+                Inbound::Ended(_, Some(error)) | Inbound::Lost { error, .. } => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT.as_secs());
+    tokio::time::timeout(PING_TIMEOUT, answer)
+        .await
+        .map_err(timed_out)?
 }
 
 /// Leases a session and waits until it is open.

@@ -47,6 +47,8 @@ pub(crate) struct RelayDeps {
     pub(crate) spec: Arc<ServerSpec>,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
+    /// Sentences for the user about what was left out.
+    pub(crate) warnings: Vec<String>,
     /// Whether the shim wants debug notices.
     pub(crate) debug: bool,
     /// Ends the relay, after answers in flight.

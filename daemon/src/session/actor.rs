@@ -5,6 +5,8 @@
 //! notifications stay in order; a message that the server refused because it lost
 //! the session is sent again once, after one re-opening for all.
 
+mod closing;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::connect::{self, Opened};
-use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
+use super::exchange::{
+    self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
+};
 use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
 use super::listener::{self, Inbox, ListenEnd};
 use super::phase::{Open, Phase, TaskEnd};
@@ -26,7 +30,7 @@ use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
 
-/// Messages kept while the session is being opened; further ones get an error.
+/// Messages kept while the session is being opened; further ones are not taken.
 const MAX_PARKED: usize = 256;
 
 /// How long DELETE and what precedes it may take at the end.
@@ -69,6 +73,7 @@ pub(crate) fn spawn(
         parked: VecDeque::new(),
         notifications: VecDeque::new(),
         notifying: false,
+        saying: 0,
         tasks: JoinSet::new(),
         highest_id: 0,
         lost_generation: 0,
@@ -94,6 +99,8 @@ struct Session {
     parked: VecDeque<Outbound>,
     notifications: VecDeque<Outbound>,
     notifying: bool,
+    /// Notifications on their way, cancellations too: said before the session ends.
+    saying: usize,
     tasks: JoinSet<TaskEnd>,
     /// The highest id that went out.
     highest_id: u64,
@@ -114,7 +121,8 @@ impl Session {
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
-                message = messages.recv() => match message {
+                // While messages wait for the session, their senders do too.
+                message = messages.recv(), if self.parked.len() < MAX_PARKED => match message {
                     Some(SessionMessage::Send(outbound)) => self.send(outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     None => break,
@@ -140,7 +148,7 @@ impl Session {
         let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
-            deps.server.connecting.fetch_add(1, Ordering::Relaxed);
+            let _connecting = deps.server.connecting();
             let opened = connect::open(
                 &deps.clients,
                 &key.spec,
@@ -150,7 +158,6 @@ impl Session {
                 deps.max_message,
             )
             .await;
-            deps.server.connecting.fetch_sub(1, Ordering::Relaxed);
             TaskEnd::Opened(Box::new(opened))
         });
     }
@@ -158,27 +165,16 @@ impl Session {
     fn send(&mut self, outbound: Outbound) {
         match &self.phase {
             Phase::Ready(_) => self.dispatch(outbound),
-            Phase::Opening | Phase::Initializing(_) => self.park(outbound),
+            Phase::Opening | Phase::Initializing(_) => self.parked.push_back(outbound),
             Phase::Lost => {
-                self.park(outbound);
+                self.parked.push_back(outbound);
                 self.open();
             }
             Phase::Uninitialized(_) => {
                 // A client that skips the notification still means it.
-                self.park(outbound);
+                self.parked.push_back(outbound);
                 self.initialize(Bytes::from_static(INITIALIZED));
             }
-        }
-    }
-
-    fn park(&mut self, outbound: Outbound) {
-        if self.parked.len() < MAX_PARKED {
-            self.parked.push_back(outbound);
-        } else {
-            self.refuse(
-                outbound,
-                UpstreamError::Here("too many messages wait for its session".into()),
-            );
         }
     }
 
@@ -205,7 +201,9 @@ impl Session {
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
         self.tasks.spawn(async move {
-            let error = upstream.post(notification).await.err();
+            let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
+            let timed_out = UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs());
+            let error = posting.await.unwrap_or(Err(timed_out)).err();
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
@@ -213,9 +211,11 @@ impl Session {
 
     fn dispatch(&mut self, outbound: Outbound) {
         let Phase::Ready(open) = &self.phase else {
-            return self.park(outbound);
+            return self.parked.push_back(outbound);
         };
-        if outbound.kind == OutboundKind::Notification && self.notifying {
+        // A cancellation waits for its request alone.
+        let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
+        if in_order && self.notifying {
             if self.notifications.len() < MAX_PARKED {
                 self.notifications.push_back(outbound);
             }
@@ -228,6 +228,7 @@ impl Session {
             TaskEnd::Exchange {
                 generation,
                 kind,
+                in_order,
                 end,
             }
         });
@@ -236,7 +237,10 @@ impl Session {
                 self.highest_id = self.highest_id.max(id);
                 self.exchanges.insert(task.id(), (id, replies));
             }
-            OutboundKind::Notification => self.notifying = true,
+            OutboundKind::Notification => {
+                self.notifying |= in_order;
+                self.saying += 1;
+            }
             OutboundKind::Response => {}
         }
     }
@@ -277,8 +281,9 @@ impl Session {
             TaskEnd::Exchange {
                 generation,
                 kind,
+                in_order,
                 end,
-            } => self.exchange_ended(generation, kind, end),
+            } => self.exchange_ended(generation, kind, in_order, end),
             TaskEnd::Listening { generation, end } if generation == self.generation => {
                 self.listening_ended(end)
             }
@@ -370,8 +375,17 @@ impl Session {
         }
     }
 
-    fn exchange_ended(&mut self, generation: u64, kind: OutboundKind, end: ExchangeEnd) {
-        if kind == OutboundKind::Notification && generation == self.generation {
+    fn exchange_ended(
+        &mut self,
+        generation: u64,
+        kind: OutboundKind,
+        in_order: bool,
+        end: ExchangeEnd,
+    ) {
+        if kind == OutboundKind::Notification {
+            self.saying -= 1;
+        }
+        if in_order && generation == self.generation {
             self.notifying = false;
             if let Some(next) = self.notifications.pop_front() {
                 self.dispatch(next);
@@ -448,37 +462,6 @@ impl Session {
         self.state.send_replace(SessionState::Lost(error));
         if !self.parked.is_empty() {
             self.open();
-        }
-    }
-
-    /// Says what is still to be said (cancellations), then ends the session.
-    async fn end(&mut self) {
-        let open = match std::mem::replace(&mut self.phase, Phase::Lost) {
-            Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => open,
-            Phase::Opening | Phase::Lost => return,
-        };
-        while self.notifying {
-            match self.tasks.join_next().await {
-                Some(Ok(TaskEnd::Exchange {
-                    kind: OutboundKind::Notification,
-                    ..
-                })) => match self.notifications.pop_front() {
-                    Some(next) => drop(open.upstream.post(next.message).await),
-                    None => self.notifying = false,
-                },
-                Some(_) => {}
-                None => self.notifying = false,
-            }
-        }
-        for next in std::mem::take(&mut self.notifications) {
-            drop(open.upstream.post(next.message).await);
-        }
-        self.tasks.shutdown().await;
-        if let Upstream::StreamableHttp(endpoint) = &open.upstream
-            && endpoint.has_session()
-            && let Err(error) = endpoint.delete().await
-        {
-            tracing::debug!(%error, "the session could not be ended at the server");
         }
     }
 }

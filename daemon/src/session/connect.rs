@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::exchange::{Upstream, read};
+use super::exchange::{Inbound, Upstream, read};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
-use crate::jsonrpc::{Envelope, Kind};
+use crate::jsonrpc::{Envelope, Kind, Unusable};
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, Target, TransportKind, UpstreamError};
 
@@ -118,8 +118,11 @@ async fn open_streamable_http(
     };
     let (reply, rest) = match reply {
         PostReply::Json(body) => {
-            let invalid = |error| UpstreamError::Protocol(format!("its answer is {error}"));
-            let mut envelopes = Envelope::parse_all(body).map_err(invalid)?.into_iter();
+            let invalid = |unusable: Unusable| {
+                UpstreamError::Protocol(format!("its answer is {}", unusable.error))
+            };
+            let envelopes: Result<Vec<_>, _> = Envelope::parse_all(body).into_iter().collect();
+            let mut envelopes = envelopes.map_err(invalid)?.into_iter();
             (envelopes.find(|envelope| answers(envelope, id)), None)
         }
         PostReply::Events(mut events) => (Some(answer_on(&mut events, id).await?), Some(events)),
@@ -158,14 +161,16 @@ async fn open_http_sse(
 /// ping (Lifecycle > Initialization): that is skipped.
 async fn answer_on(events: &mut EventStream, id: u64) -> Result<Envelope, UpstreamError> {
     while let Some(event) = events.next().await {
-        let StreamEvent::Event { name, data, .. } = event? else {
-            return Err(UpstreamError::TooLarge(events.limit()));
+        let messages = match event? {
+            StreamEvent::Event { name, data, .. } => read(&name, data),
+            StreamEvent::Skipped { why, .. } => return Err(why),
         };
-        if let Some(reply) = read(&name, data)
-            .into_iter()
-            .find(|envelope| answers(envelope, id))
-        {
-            return Ok(reply);
+        for message in messages {
+            match message {
+                Inbound::Message(envelope) if answers(&envelope, id) => return Ok(envelope),
+                Inbound::Skipped(Some(_), why) => return Err(why),
+                _ => {}
+            }
         }
     }
     Err(UpstreamError::Interrupted("its stream ended".into()))

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::Payload;
-use crate::jsonrpc::{Envelope, Kind, RequestId};
+use crate::jsonrpc::{Envelope, Kind, RequestId, Unusable};
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
 
@@ -23,6 +23,9 @@ const AFTER_ANSWER: Duration = Duration::from_secs(1);
 /// How long a cancelled request may still take to end (a disconnect is not a
 /// cancellation: 2025-11-25, Transports > Sending Messages).
 const AFTER_CANCEL: Duration = Duration::from_secs(5);
+
+/// How long a server may take to accept a notification or a response.
+pub(crate) const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message for the server.
 #[derive(Debug)]
@@ -69,8 +72,8 @@ pub(crate) enum Inbound {
     /// The exchange of this request is over. If it is still unanswered, the
     /// error says why, or the server just did not answer.
     Ended(u64, Option<UpstreamError>),
-    /// An answer to this id of ours came and was too long to keep.
-    Oversized(RequestId, UpstreamError),
+    /// A message that cannot be passed on came; it answered this id of ours.
+    Skipped(Option<RequestId>, UpstreamError),
     /// The session broke. Requests up to this id will not be answered, but for
     /// those that had not gone out.
     Lost {
@@ -119,8 +122,17 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
         drop(tokio::time::timeout(AFTER_CANCEL, after.cancelled()).await);
     }
     let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
+    let posting = async {
+        match outbound.kind {
+            OutboundKind::Request(_) => upstream.post(payload).await,
+            // Nothing waits for its reply, but others wait for their turn.
+            _ => tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
+                .await
+                .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs()))),
+        }
+    };
     let posted = tokio::select! {
-        posted = upstream.post(payload) => posted,
+        posted = posting => posted,
         () = cancelled_for_long(&outbound.fate.cancelled) => return ExchangeEnd::Done,
     };
     let OutboundKind::Request(id) = outbound.kind else {
@@ -151,14 +163,41 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
 }
 
 async fn relay_body(body: Bytes, replies: &mpsc::Sender<Inbound>) -> Option<UpstreamError> {
-    let envelopes = match Envelope::parse_all(body) {
-        Ok(envelopes) => envelopes,
-        Err(error) => return Some(UpstreamError::Protocol(format!("its answer is {error}"))),
-    };
-    for envelope in envelopes {
-        drop(replies.send(Inbound::Message(envelope)).await);
+    let mut messages = Envelope::parse_all(body);
+    if let [Ok(only)] = messages.as_slice()
+        && only.is_error()
+        && only.id().is_none()
+    {
+        // The server could not read our id, but we know whom it means.
+        return Some(UpstreamError::JsonRpc {
+            status: 200,
+            body: only.bytes().clone(),
+        });
+    }
+    if messages.len() == 1
+        && let Some(Err(unusable)) = messages.pop_if(|only| only.is_err())
+    {
+        return Some(UpstreamError::Protocol(format!(
+            "its answer is {}",
+            unusable.error
+        )));
+    }
+    for message in messages {
+        drop(replies.send(inbound(message)).await);
     }
     None
+}
+
+/// Turns what was read into what the relay hears.
+pub(crate) fn inbound(message: Result<Envelope, Unusable>) -> Inbound {
+    match message {
+        Ok(envelope) => Inbound::Message(envelope),
+        Err(unusable) => {
+            let why =
+                UpstreamError::Protocol(format!("it sent something that is {}", unusable.error));
+            Inbound::Skipped(unusable.response_id(), why)
+        }
+    }
 }
 
 /// Relays a stream until its end, or until a while after the answer.
@@ -179,59 +218,43 @@ async fn relay_events(
                 continue;
             }
         };
-        let envelopes = match event {
+        let messages = match event {
             Some(Ok(StreamEvent::Event { name, data, .. })) => read(&name, data),
-            Some(Ok(StreamEvent::Oversized { answers }))
-                if answers
-                    .as_ref()
-                    .is_some_and(|answers| answers.as_json() == id) =>
-            {
-                return Some(UpstreamError::TooLarge(events.limit()));
-            }
-            Some(Ok(StreamEvent::Oversized { .. })) => {
-                tracing::warn!("skipped a message over the limit");
-                continue;
-            }
-            Some(Ok(StreamEvent::Unreadable)) => {
-                tracing::warn!("skipped an event that is not UTF-8");
-                continue;
-            }
+            Some(Ok(StreamEvent::Skipped { answers, why })) => vec![Inbound::Skipped(answers, why)],
             Some(Err(_)) | None if answered => return None,
             Some(Err(error)) => return Some(error),
             None => return Some(UpstreamError::Interrupted("its stream ended".into())),
         };
-        for envelope in envelopes {
-            if envelope.kind() == Kind::Response
-                && envelope.id().is_some_and(|answer| answer.as_json() == id)
-            {
+        for message in messages {
+            if answers(&message, &id) {
                 answered = true;
                 deadline = Some(Instant::now() + AFTER_ANSWER);
             }
-            if outbound
-                .replies
-                .send(Inbound::Message(envelope))
-                .await
-                .is_err()
-            {
+            if outbound.replies.send(message).await.is_err() {
                 return None;
             }
         }
     }
 }
 
+/// Says whether a message answers this request, be it in a way of no use.
+fn answers(message: &Inbound, id: &str) -> bool {
+    match message {
+        Inbound::Message(envelope) if envelope.kind() == Kind::Response => {
+            envelope.id().is_some_and(|answer| answer.as_json() == id)
+        }
+        Inbound::Skipped(Some(answer), _) => answer.as_json() == id,
+        _ => false,
+    }
+}
+
 /// Reads the messages in an event; none in events that carry none, such as the
 /// first of a stream (2025-11-25, Transports > Sending Messages).
-pub(crate) fn read(name: &str, data: Bytes) -> Vec<Envelope> {
+pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
     if name != "message" || data.iter().all(u8::is_ascii_whitespace) {
         return Vec::new();
     }
-    match Envelope::parse_all(data) {
-        Ok(envelopes) => envelopes,
-        Err(error) => {
-            tracing::warn!(%error, "skipped an event that is no message");
-            Vec::new()
-        }
-    }
+    Envelope::parse_all(data).into_iter().map(inbound).collect()
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -92,9 +92,13 @@ impl SessionHandle {
         }
     }
 
-    /// Says whether the session is open and takes messages.
-    pub(crate) fn is_ready(&self) -> bool {
-        matches!(*self.state.borrow(), SessionState::Ready(_)) && !self.mailbox.is_closed()
+    /// Says whether the session is open or may still become so.
+    pub(crate) fn is_usable(&self) -> bool {
+        let state = matches!(
+            *self.state.borrow(),
+            SessionState::Ready(_) | SessionState::Connecting
+        );
+        state && !self.mailbox.is_closed()
     }
 
     /// Mints a request id that this session has not had.

@@ -13,12 +13,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::exchange::{Inbound, Upstream, read};
-use crate::jsonrpc::{self, Envelope, Kind};
+use crate::jsonrpc::{self, Kind};
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{StreamableHttp, UpstreamError};
 
 /// First delay before a broken stream is opened again, unless the server says.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
+
+/// Shortest delay that a server can ask for: one that asks for none and ends its
+/// streams at once would be asked again without pause.
+const SHORTEST_DELAY: Duration = Duration::from_millis(100);
 
 /// Longest delay between attempts; they never end while the session lives.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -86,8 +90,7 @@ pub(crate) async fn keep_listening(endpoint: StreamableHttp, inbox: Inbox) -> Li
                     relay_all(&mut events, &upstream, &inbox, &mut last_event).await;
                 tracing::debug!(%error, "the listening stream ended");
                 if let Some(retry) = said {
-                    backoff.set_reconnection_time(retry.min(LONGEST_DELAY));
-                    last_retry = None;
+                    backoff.set_reconnection_time(retry.clamp(SHORTEST_DELAY, LONGEST_DELAY));
                 }
             }
         }
@@ -157,24 +160,20 @@ async fn relay_all(
                 if id.is_some() {
                     *last_event = id;
                 }
-                for envelope in read(&name, data) {
-                    relay_one(envelope, upstream, inbox).await;
+                for message in read(&name, data) {
+                    relay_one(message, upstream, inbox).await;
                 }
             }
-            StreamEvent::Oversized { answers: Some(id) } => {
-                let error = UpstreamError::TooLarge(events.limit());
-                drop(inbox.deliver(Inbound::Oversized(id, error)).await);
-            }
-            StreamEvent::Unreadable => tracing::warn!("skipped an event that is not UTF-8"),
-            StreamEvent::Oversized { answers: None } => {
-                tracing::warn!("skipped a message over the limit")
+            StreamEvent::Skipped { answers, why } => {
+                tracing::warn!(error = %why, "skipped an event");
+                relay_one(Inbound::Skipped(answers, why), upstream, inbox).await;
             }
         }
     }
 }
 
-async fn relay_one(envelope: Envelope, upstream: &Upstream, inbox: &Inbox) {
-    let Err(Inbound::Message(envelope)) = inbox.deliver(Inbound::Message(envelope)).await else {
+async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
+    let Err(Inbound::Message(envelope)) = inbox.deliver(message).await else {
         return;
     };
     if envelope.kind() != Kind::Request {

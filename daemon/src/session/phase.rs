@@ -41,6 +41,8 @@ pub(super) enum TaskEnd {
     Exchange {
         generation: u64,
         kind: OutboundKind,
+        /// Whether the next notification waits for it.
+        in_order: bool,
         end: ExchangeEnd,
     },
     Listening {

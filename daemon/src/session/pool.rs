@@ -237,7 +237,7 @@ impl SessionPool {
             let healthy = self
                 .entries
                 .get(&number)
-                .is_some_and(|entry| entry.session.is_ready());
+                .is_some_and(|entry| entry.session.is_usable());
             if healthy {
                 return self.lease(number, *wanted, true);
             }
@@ -294,7 +294,7 @@ impl SessionPool {
             return;
         };
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
-        if !reusable || !entry.session.is_ready() {
+        if !reusable || !entry.session.is_usable() {
             self.remove(number);
         } else {
             let now = Instant::now();

@@ -38,14 +38,23 @@ pub(crate) struct Server {
     pub(crate) calls: AtomicU64,
     /// Requests that the server did not answer.
     pub(crate) errors: AtomicU64,
-    /// Sessions being opened now.
-    pub(crate) connecting: AtomicU32,
+    connecting: AtomicU32,
     /// Sessions in use now.
     pub(crate) leased: AtomicU32,
     /// Sessions waiting now.
     pub(crate) idle: AtomicU32,
     /// Shims attached now.
     pub(crate) shims: AtomicU32,
+}
+
+/// A session that is being opened.
+#[derive(Debug)]
+pub(crate) struct Connecting(Arc<Server>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.connecting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is known of a server.
@@ -60,7 +69,7 @@ pub(crate) struct Facts {
     /// `serverInfo.version`.
     pub(crate) version: String,
     /// The newest answer to `initialize`, as it came.
-    pub(crate) initialize_result: String,
+    pub(crate) initialize_result: Arc<str>,
     /// The newest failure since the last success.
     pub(crate) last_error: Option<UpstreamError>,
     /// When a shim last used it, in ms since the epoch.
@@ -165,7 +174,7 @@ impl Server {
             protocol_version: record.protocol_version,
             name: record.name,
             version: record.version,
-            initialize_result: record.initialize_result,
+            initialize_result: record.initialize_result.into(),
             last_error: None,
             last_used_unix_ms: record.last_used_unix_ms,
         };
@@ -195,11 +204,22 @@ impl Server {
             protocol_version: facts.protocol_version,
             name: facts.name,
             version: facts.version,
-            initialize_result: facts.initialize_result,
+            initialize_result: facts.initialize_result.to_string(),
             last_used_unix_ms: facts.last_used_unix_ms,
             calls: self.calls.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
         }
+    }
+
+    /// Counts a session as being opened until the guard is dropped.
+    pub(crate) fn connecting(self: &Arc<Self>) -> Connecting {
+        self.connecting.fetch_add(1, Ordering::Relaxed);
+        Connecting(Arc::clone(self))
+    }
+
+    /// Says whether a session is being opened now.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting.load(Ordering::Relaxed) > 0
     }
 
     /// Returns a copy of what is known.
@@ -219,12 +239,9 @@ impl Server {
             facts.protocol_version = result.version.as_str().to_owned();
             facts.name.clone_from(&result.server_name);
             facts.version.clone_from(&result.server_version);
-            facts.initialize_result.clear();
-            if result.reply().len() <= MAX_INITIALIZE_RESULT {
-                facts
-                    .initialize_result
-                    .push_str(&String::from_utf8_lossy(result.reply()));
-            }
+            let reply = Some(result.reply()).filter(|reply| reply.len() <= MAX_INITIALIZE_RESULT);
+            facts.initialize_result =
+                String::from_utf8_lossy(reply.map_or(&[], |reply| reply)).into();
             facts.last_error = None;
         });
     }

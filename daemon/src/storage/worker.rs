@@ -1,9 +1,10 @@
 //! The one thread that owns the database and blocks. Records carry the version
 //! of their layout; what does not read is dropped.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,34 +93,31 @@ fn serve(
 
 fn open_or_replace(folder: &Path) -> Option<(sled::Db, sled::Tree)> {
     let mut waited = Duration::ZERO;
-    let opened = loop {
+    let damage = loop {
         match open(folder) {
+            Ok(opened) => return Some(opened),
             // The daemon before us has not let go of it yet.
-            Err(error) if error.contains(LOCKED) && waited < LOCK_PATIENCE => {
+            Err(OpenError::Locked) if waited < LOCK_PATIENCE => {
                 std::thread::sleep(LOCK_PAUSE);
                 waited += LOCK_PAUSE;
             }
-            opened => break opened,
-        }
-    };
-    match opened {
-        Ok(opened) => return Some(opened),
-        Err(error) if error.contains(LOCKED) => {
-            tracing::warn!(%error, "no storage: nothing is kept across restarts");
-            return None;
-        }
-        Err(error) => {
-            let aside = aside(folder);
-            match std::fs::rename(folder, &aside) {
-                Ok(()) => {
-                    tracing::warn!(%error, moved_to = %aside.display(), "the storage was damaged and has been moved aside; sessions start cold")
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the storage is damaged and cannot be moved aside")
-                }
+            Err(OpenError::Damaged(damage)) => break damage,
+            Err(error) => {
+                tracing::warn!(%error, "no storage: nothing is kept across restarts");
+                return None;
             }
         }
+    };
+    let aside = folder.with_extension("damaged");
+    let moved = match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::rename(folder, &aside),
+    };
+    if let Err(error) = moved {
+        tracing::warn!(%damage, %error, "the storage is damaged and cannot be moved aside");
+        return None;
     }
+    tracing::warn!(%damage, moved_to = %aside.display(), "the storage was damaged and has been moved aside; sessions start cold");
     match open(folder) {
         Ok(opened) => Some(opened),
         Err(error) => {
@@ -129,36 +127,63 @@ fn open_or_replace(folder: &Path) -> Option<(sled::Db, sled::Tree)> {
     }
 }
 
+/// Why the database could not be opened.
+#[derive(Debug)]
+enum OpenError {
+    /// Another process has it.
+    Locked,
+    /// The disk is full or does not let us: the database itself may be well.
+    Disk(io::Error),
+    /// What is there cannot be read.
+    Damaged(String),
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locked => f.write_str("another process has it"),
+            Self::Disk(error) => error.fmt(f),
+            Self::Damaged(damage) => f.write_str(damage),
+        }
+    }
+}
+
+impl From<sled::Error> for OpenError {
+    fn from(error: sled::Error) -> Self {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match error {
+            sled::Error::Io(error) if error.to_string().contains(LOCKED) => Self::Locked,
+            sled::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+                ) =>
+            {
+                Self::Disk(error)
+            }
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
 /// Opens and reads everything once, since damage shows only then, by an error or
 /// by a panic.
-fn open(folder: &Path) -> Result<(sled::Db, sled::Tree), String> {
+fn open(folder: &Path) -> Result<(sled::Db, sled::Tree), OpenError> {
     let attempt = || {
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(CACHE)
             .segment_size(SEGMENT)
             .flush_every_ms(None);
-        let database = config.open().map_err(|error| error.to_string())?;
-        let servers = database
-            .open_tree(SERVERS)
-            .map_err(|error| error.to_string())?;
+        let database = config.open()?;
+        let servers = database.open_tree(SERVERS)?;
         for entry in servers.iter() {
-            entry.map_err(|error| error.to_string())?;
+            entry?;
         }
         Ok((database, servers))
     };
-    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|_| Err("the database panicked".into()))
-}
-
-fn aside(folder: &Path) -> PathBuf {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let name = (0..).map(|attempt| folder.with_extension(format!("damaged-{}", now + attempt)));
-    name.into_iter()
-        .find(|path| !path.exists())
-        .expect("there are endless names")
+    catch_unwind(AssertUnwindSafe(attempt))
+        .unwrap_or_else(|_| Err(OpenError::Damaged("the database panicked".into())))
 }
 
 fn read(servers: &sled::Tree) -> Vec<(String, ServerRecord)> {

@@ -94,14 +94,7 @@ impl UserHeaders {
         let values = self.0.iter().filter_map(|(_, value)| value.to_str().ok());
         // Of `Bearer TOKEN` either part counts, short words apart.
         let words = values.clone().flat_map(str::split_whitespace);
-        let mut redacted = text.to_owned();
-        for secret in values
-            .chain(words)
-            .filter(|secret| secret.len() >= SHORTEST_SECRET)
-        {
-            redacted = redacted.replace(secret, "[redacted]");
-        }
-        redacted
+        without(text, values.chain(words))
     }
 
     /// Returns the header map of a POST.
@@ -156,6 +149,15 @@ impl UserHeaders {
         }
         headers
     }
+}
+
+/// Returns text without these secrets; short words count as none.
+pub(super) fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+    let mut redacted = text.to_owned();
+    for secret in secrets.filter(|secret| secret.len() >= SHORTEST_SECRET) {
+        redacted = redacted.replace(secret, "[redacted]");
+    }
+    redacted
 }
 
 impl std::fmt::Debug for UserHeaders {

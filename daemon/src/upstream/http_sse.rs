@@ -17,6 +17,9 @@ use crate::protocol::ProtocolVersion;
 /// that does not is something else.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the rest of a reply that says nothing is waited for.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Where to post within one HTTP+SSE session.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpSse {
@@ -35,7 +38,7 @@ impl HttpSse {
                 .send(Method::GET, target.url.url(), &headers, None)
                 .await?;
             if !response.status().is_success() {
-                return Err(refusal(response, false, &target.headers).await);
+                return Err(refusal(response, false, &target).await);
             }
             if response.media_type() != "text/event-stream" {
                 return Err(UpstreamError::NotMcp(described(&response.media_type())));
@@ -44,7 +47,9 @@ impl HttpSse {
             let endpoint = endpoint(target.url.url(), &mut events).await?;
             Ok((endpoint, events))
         };
-        let timed_out = |_| UpstreamError::TimedOut(ENDPOINT_TIMEOUT.as_secs());
+        let seconds = ENDPOINT_TIMEOUT.as_secs();
+        let timed_out =
+            |_| UpstreamError::Protocol(format!("it named no endpoint within {seconds} s"));
         let (endpoint, events) = tokio::time::timeout(ENDPOINT_TIMEOUT, opening)
             .await
             .map_err(timed_out)??;
@@ -76,11 +81,11 @@ impl HttpSse {
             .await?;
         if response.status().is_success() {
             // Read to the end, so that the connection can be used again.
-            drop(response.body(1024).await);
+            drop(tokio::time::timeout(REST_TIMEOUT, response.body(1024)).await);
             return Ok(());
         }
         // The endpoint's URI names the session.
-        Err(refusal(response, true, &self.target.headers).await)
+        Err(refusal(response, true, &self.target).await)
     }
 }
 

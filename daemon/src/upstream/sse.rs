@@ -34,10 +34,12 @@ pub(crate) enum StreamEvent {
         id: Option<String>,
         retry: Option<Duration>,
     },
-    /// An event over the limit was skipped; the message in it answered this id.
-    Oversized { answers: Option<RequestId> },
-    /// An event that is not UTF-8 was skipped.
-    Unreadable,
+    /// An event that cannot be passed on was skipped; the message in it answered
+    /// this id.
+    Skipped {
+        answers: Option<RequestId>,
+        why: UpstreamError,
+    },
 }
 
 /// The events of one response.
@@ -73,21 +75,18 @@ impl EventStream {
         }
     }
 
-    /// Returns the most bytes that an event may have.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Returns the next event; `None` at the end of the stream. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Result<StreamEvent, UpstreamError>> {
         use eventsource_stream::EventStreamError as Error;
         let event = match self.events.next().await? {
             Ok(event) => event,
             Err(Error::Transport(FrameError::Oversized(answers))) => {
-                return Some(Ok(StreamEvent::Oversized { answers }));
+                let why = UpstreamError::TooLarge(self.limit);
+                return Some(Ok(StreamEvent::Skipped { answers, why }));
             }
-            Err(Error::Transport(FrameError::NotUtf8)) => {
-                return Some(Ok(StreamEvent::Unreadable));
+            Err(Error::Transport(FrameError::NotUtf8(answers))) => {
+                let why = UpstreamError::Protocol("it sent an event that is not UTF-8".into());
+                return Some(Ok(StreamEvent::Skipped { answers, why }));
             }
             Err(Error::Transport(FrameError::Endless)) => {
                 return Some(Err(UpstreamError::TooLarge(self.limit)));
@@ -117,7 +116,7 @@ impl EventStream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FrameError {
     Oversized(Option<RequestId>),
-    NotUtf8,
+    NotUtf8(Option<RequestId>),
     Endless,
     Broken(UpstreamError),
 }
@@ -196,14 +195,15 @@ impl Cutter {
         }
         end?;
         if let Some((_, scanner)) = self.skipping.take() {
-            return Some(Err(FrameError::Oversized(answered(scanner.finish()))));
+            return Some(Err(FrameError::Oversized(answered(&scanner.finish()))));
         }
         if std::mem::take(&mut self.at_start) && self.event.starts_with(BYTE_ORDER_MARK) {
             self.event.advance(BYTE_ORDER_MARK.len());
         }
         if std::str::from_utf8(&self.event).is_err() {
+            let members = Members::of(data_of(&self.event).unwrap_or_default());
             self.event.clear();
-            return Some(Err(FrameError::NotUtf8));
+            return Some(Err(FrameError::NotUtf8(answered(&members))));
         }
         // The parser waits after a final CR for the LF that may follow.
         if self.event.ends_with(b"\r") {
@@ -283,9 +283,8 @@ fn data_of(event: &[u8]) -> Option<&[u8]> {
     memchr::memmem::find(event, b"data:").map(|at| &event[at + 5..])
 }
 
-fn answered(members: Members) -> Option<RequestId> {
-    let id = members.response_id()?;
-    std::str::from_utf8(id).ok().map(RequestId::from_json)
+fn answered(members: &Members) -> Option<RequestId> {
+    members.response_id().and_then(RequestId::found)
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl StreamableHttp {
             .await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refusal(response, self.session.is_some(), &self.target.headers).await);
+            return Err(refusal(response, self.session.is_some(), &self.target).await);
         }
         refuse_compressed(&response)?;
         let session = response.header("mcp-session-id").and_then(SessionId::parse);
@@ -119,7 +119,7 @@ impl StreamableHttp {
             return Ok(None);
         }
         if !response.status().is_success() {
-            return Err(refusal(response, self.session.is_some(), &self.target.headers).await);
+            return Err(refusal(response, self.session.is_some(), &self.target).await);
         }
         refuse_compressed(&response)?;
         match response.media_type().as_str() {

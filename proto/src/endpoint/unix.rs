@@ -10,7 +10,7 @@ use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
 
-use super::Endpoint;
+use super::{Endpoint, FOLDER};
 
 pub use super::stream::{HangUp, Stream};
 
@@ -32,22 +32,46 @@ pub enum UnsafeFolder {
     Mode(PathBuf),
 }
 
+impl UnsafeFolder {
+    /// Whether it is there and others could be in it; else it could not be had.
+    pub fn is_unsafe(&self) -> bool {
+        !matches!(self, Self::Io(..))
+    }
+}
+
 impl std::fmt::Display for UnsafeFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, what) = match self {
+            Self::Io(path, error) => {
+                return write!(f, "{} cannot be used: {error}", path.display());
+            }
+            Self::Owner(path) => (path, "belongs to another user"),
+            Self::NotAFolder(path) => (path, "is not a folder"),
+            Self::Mode(path) => (path, "is open to other users"),
+        };
+        write!(f, "{} {what}: ", path.display())?;
         match self {
-            Self::Io(path, error) => write!(f, "{} cannot be used: {error}", path.display()),
-            Self::Owner(path) => write!(
-                f,
-                "{} belongs to another user: move it away",
-                path.display()
-            ),
-            Self::NotAFolder(path) => write!(f, "{} is not a folder: move it away", path.display()),
-            Self::Mode(path) => write!(
-                f,
-                "{0} is open to other users: run chmod 700 '{0}'",
-                path.display()
-            ),
+            _ if !is_of_our_making(path) => {
+                f.write_str("use a folder of your own that only you can enter (mode 700)")
+            }
+            Self::Mode(_) => write!(f, "run chmod 700 '{}'", path.display()),
+            _ => f.write_str("move it away"),
         }
+    }
+}
+
+/// Whether it has a name that only we give. Any other folder was chosen by the
+/// user, has its own purpose, and must not be changed for ours.
+fn is_of_our_making(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    name.and_then(|name| name.strip_prefix(FOLDER).map(str::to_owned))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+impl UnsafeFolder {
+    /// Whether others could get in, and not only we could not.
+    pub fn is_open_to_others(&self) -> bool {
+        !matches!(self, Self::Io(..))
     }
 }
 
@@ -138,5 +162,36 @@ fn same_user(stream: LocalSocketStream) -> io::Result<Stream> {
             io::ErrorKind::PermissionDenied,
             "the peer is another user",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_our_making_are_to_be_changed() {
+        for (folder, advice) in [
+            (
+                "/h/.local/state/mcp-remote",
+                "run chmod 700 '/h/.local/state/mcp-remote'",
+            ),
+            (
+                "/tmp/mcp-remote-1000",
+                "run chmod 700 '/tmp/mcp-remote-1000'",
+            ),
+            ("/home/user", "use a folder of your own"),
+            ("/tmp/mcp-remotes", "use a folder of your own"),
+            ("/", "use a folder of your own"),
+        ] {
+            let text = UnsafeFolder::Mode(folder.into()).to_string();
+            assert!(text.contains(advice), "{text}");
+            let text = UnsafeFolder::Owner(folder.into()).to_string();
+            assert_eq!(
+                text.contains("move it away"),
+                advice.contains("chmod"),
+                "{text}"
+            );
+        }
     }
 }

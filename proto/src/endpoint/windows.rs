@@ -73,6 +73,13 @@ pub fn user_id() -> u32 {
 #[derive(Debug)]
 pub struct UnsafeFolder(PathBuf, io::Error);
 
+impl UnsafeFolder {
+    /// Whether others could be in it: never known here.
+    pub fn is_unsafe(&self) -> bool {
+        false
+    }
+}
+
 impl std::fmt::Display for UnsafeFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} cannot be used: {}", self.0.display(), self.1)
@@ -80,6 +87,14 @@ impl std::fmt::Display for UnsafeFolder {
 }
 
 impl std::error::Error for UnsafeFolder {}
+
+impl UnsafeFolder {
+    /// Whether others could get in, and not only we could not: never, the
+    /// profile's access list keeps them out.
+    pub fn is_open_to_others(&self) -> bool {
+        false
+    }
+}
 
 /// Makes `path` a folder; the profile's access list keeps others out.
 ///
