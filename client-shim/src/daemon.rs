@@ -79,7 +79,7 @@ impl Daemon {
     pub(crate) fn serves(&self, state: &Path) -> bool {
         let theirs = Path::new(&self.hello.state_folder);
         // HOME may be spelled through a symbolic link here and not there.
-        theirs == state
+        self.hello.state_folder == state.display().to_string()
             || matches!(
                 (theirs.canonicalize(), state.canonicalize()),
                 (Ok(theirs), Ok(ours)) if theirs == ours

@@ -85,10 +85,10 @@ fn complain(sentence: &str) {
 }
 
 fn run(flags: &Flags) -> Result<(), Failure> {
-    let config = Config::new(flags).map_err(|error| Failure::new(1, error))?;
+    let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
-        let code = if error.is_unsafe() { 5 } else { 1 };
+        let code = if error.is_open_to_others() { 5 } else { 1 };
         Failure::new(code, error)
     })?;
     start_logging(&config)?;
@@ -238,7 +238,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// Begins to listen and names the endpoint for the shims.
 fn listen(config: &Config) -> Result<Listening, Failure> {
-    let listening = Listening::begin(&config.places).map_err(|error| Failure::new(1, error))?;
+    let listening = Listening::begin(&config.places).map_err(|error| {
+        let code = if error.is_unsafe() { 5 } else { 1 };
+        Failure::new(code, error)
+    })?;
     let state = config.places.state().display();
     let unnamed = |error| {
         Failure::new(

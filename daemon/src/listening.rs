@@ -1,10 +1,11 @@
 //! Begins to listen: the first place that is ours, private and free.
 
+use std::io;
 use std::path::PathBuf;
 
-use mcp_remote_proto::endpoint::{self, Endpoint, Listener, Places};
+use mcp_remote_proto::endpoint::{self, Endpoint, Listener, Places, UnsafeFolder};
 
-use crate::instance::InstanceLock;
+use crate::instance::{InstanceLock, LockError};
 
 /// An endpoint that accepts; its socket is removed with it, under its lock.
 #[derive(Debug)]
@@ -15,42 +16,69 @@ pub(crate) struct Listening {
     _lock: InstanceLock,
 }
 
+/// Why there is no place to listen.
+#[derive(Debug)]
+pub(crate) struct NoPlace(Vec<(Endpoint, Reason)>);
+
+#[derive(Debug)]
+enum Reason {
+    Absent,
+    Folder(UnsafeFolder),
+    Taken(LockError),
+    Io(io::Error),
+}
+
+impl NoPlace {
+    /// Whether a folder that others could be in is among the reasons.
+    pub(crate) fn is_unsafe(&self) -> bool {
+        let unsafe_folder = |reason: &Reason| matches!(reason, Reason::Folder(folder) if folder.is_open_to_others());
+        self.0.iter().any(|(_, reason)| unsafe_folder(reason))
+    }
+}
+
+impl std::fmt::Display for NoPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("there is no place to listen")?;
+        for (endpoint, reason) in &self.0 {
+            write!(f, "; {endpoint}: ")?;
+            match reason {
+                Reason::Absent => f.write_str("its parent folder does not exist")?,
+                Reason::Folder(folder) => folder.fmt(f)?,
+                Reason::Taken(error) => error.fmt(f)?,
+                Reason::Io(error) => error.fmt(f)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Listening {
     /// Tries the places in order.
     ///
     /// # Errors
-    /// A sentence about each place.
-    pub(crate) fn begin(places: &Places) -> Result<Self, String> {
+    /// What is wrong with each.
+    pub(crate) fn begin(places: &Places) -> Result<Self, NoPlace> {
         let mut reasons = Vec::new();
         for endpoint in places.to_listen() {
             match Self::at(&endpoint) {
                 Ok(listening) => return Ok(listening),
-                Err(Some(reason)) => reasons.push(format!("{endpoint}: {reason}")),
-                Err(None) => {}
+                Err(reason) => reasons.push((endpoint, reason)),
             }
         }
-        Err(format!(
-            "there is no place to listen ({})",
-            reasons.join("; ")
-        ))
+        Err(NoPlace(reasons))
     }
 
-    /// Listens at one place; `None`: it does not exist here.
-    fn at(endpoint: &Endpoint) -> Result<Self, Option<String>> {
-        let lock = match folders(endpoint) {
-            Some((parent, folder)) => {
-                // A runtime folder is made by the system, at login.
-                if !parent.is_dir() {
-                    return Err(None);
-                }
-                endpoint::private_folder(&folder).map_err(|error| Some(error.to_string()))?;
-                lock_path(endpoint)
+    fn at(endpoint: &Endpoint) -> Result<Self, Reason> {
+        if let Some((parent, folder)) = folders(endpoint) {
+            // A runtime folder is made by the system, at login.
+            if !parent.is_dir() {
+                return Err(Reason::Absent);
             }
-            None => lock_path(endpoint),
-        };
+            endpoint::private_folder(&folder).map_err(Reason::Folder)?;
+        }
         // Held by a daemon of another HOME: its socket is not ours to replace.
-        let lock = InstanceLock::take(&lock).map_err(|error| Some(error.to_string()))?;
-        let listener = Listener::bind(endpoint).map_err(|error| Some(error.to_string()))?;
+        let lock = InstanceLock::take(&lock_path(endpoint)).map_err(Reason::Taken)?;
+        let listener = Listener::bind(endpoint).map_err(Reason::Io)?;
         Ok(Self {
             endpoint: endpoint.clone(),
             listener: Some(listener),

@@ -251,3 +251,22 @@ fn a_call_that_hangs_holds_up_nobody() {
     shim.echo("meanwhile");
     assert_eq!(shim.finish(), 0);
 }
+
+#[test]
+fn an_error_without_an_id_is_the_answer_to_its_request() {
+    for status in [200, 400] {
+        let upstream = FakeUpstream::scripted(move |request| {
+            let error =
+                r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Parser is out"}}"#;
+            let named = request.text().contains("evil");
+            named.then(|| Reply::json(status, error))
+        });
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        let answer = shim.call("evil", "{}");
+        let error = &answer["error"];
+        assert_eq!(error["code"], -32603, "{status}: {answer}");
+        assert_eq!(error["message"], "Parser is out", "{status}: {answer}");
+        shim.echo("goes on");
+    }
+}

@@ -1,10 +1,12 @@
 //! The command line of the npm package, and what is said about it.
 
 use mcp_remote_proto::VERSION;
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::shim::conversation;
 use mcp_remote_tests::upstream::FakeUpstream;
 
-use crate::support::{attached, one_sentence, one_shot, our_error};
+use crate::support::{attached, messages, one_sentence, one_shot, our_error};
 
 #[test]
 fn help_and_version_win_wherever_they_stand() {
@@ -166,10 +168,55 @@ fn a_url_of_another_kind_is_refused_at_once() {
         "https://",
         "http://127.0.0.1:99999/",
     ] {
-        let finished = home.run_with(&[url], mcp_remote_tests::shim::INITIALIZE);
-        assert!([1, 2].contains(&finished.code), "{url}: {finished:?}");
-        one_sentence(&finished.stderr);
-        assert_eq!(finished.stdout, "", "{url}");
+        refused(&home, &[url]);
+    }
+}
+
+/// Checks that the shim says why on standard error, answers every request of its
+/// client with it, and fails.
+#[track_caller]
+fn refused(home: &TestHome, arguments: &[&str]) -> String {
+    let finished = home.run_with(arguments, &conversation("x"));
+    assert_eq!(finished.code, 1, "{arguments:?}: {finished:?}");
+    let sentence = one_sentence(&finished.stderr);
+    let answers = messages(&finished.stdout);
+    assert_eq!(answers.len(), 2, "{arguments:?}: {finished:?}");
+    for (answer, id) in answers.iter().zip([0, 1]) {
+        let error = our_error(answer, id);
+        assert_eq!(error["data"]["maybeExecuted"], false, "{error}");
+        let said = error["message"].as_str().unwrap_or_default();
+        let said = said.trim_start_matches("mcp-remote: ");
+        assert!(sentence.contains(said), "{said:?} is not {sentence:?}");
+    }
+    sentence.to_owned()
+}
+
+#[test]
+fn what_cannot_be_opened_answers_every_request() {
+    let home = TestHome::new();
+    let upstream = FakeUpstream::start();
+    let url = upstream.url();
+    for (arguments, named) in [
+        (&["http://example.com/mcp"] as &[&str], "--allow-http"),
+        (&["ftp://127.0.0.1/mcp"], "https://"),
+        (
+            &[&url, "--ca-file", "/nonexistent/ca.pem"],
+            "/nonexistent/ca.pem",
+        ),
+    ] {
+        let sentence = refused(&home, arguments);
+        assert!(sentence.contains(named), "{sentence:?}");
+    }
+    assert_eq!(upstream.labels(), [""; 0]);
+}
+
+#[test]
+fn a_limit_beyond_what_the_shim_takes_is_a_usage_error() {
+    let home = TestHome::new();
+    for limit in ["33554433", "4294967296", "99999999999999999999"] {
+        let daemon = TestDaemon::refuse(&home, &["--max-message", limit]);
+        assert_eq!(daemon.code, 2, "{daemon:?}");
+        assert!(one_sentence(&daemon.stderr).contains(limit), "{daemon:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::text_of;
-use mcp_remote_tests::upstream::{FakeUpstream, Request, Rpc, hostile, text_result};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Request, Rpc, hostile, text_result};
 
 use crate::support::{attached, our_error};
 
@@ -108,5 +108,39 @@ fn an_event_that_is_not_utf8_is_passed_over() {
             b"data: {\"jsonrpc\":\"2.0\",\"method\":\"\xff\xfe\"}\n\n".to_vec(),
             format!("data: {response}\n\n").into(),
         ]
+    });
+}
+
+/// Answers a call on the stream of an HTTP+SSE session with what `spoil` makes of
+/// its answer; the call has to get an error.
+#[track_caller]
+fn spoilt(spoil: fn(String) -> Vec<u8>) {
+    let upstream = FakeUpstream::with(Config {
+        kind: Kind::HttpSse(405),
+        ..Config::default()
+    });
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    let id = shim.begin_call("hold", r#"{"gate":"never"}"#);
+    upstream.wait_for_hold("never");
+    let request = upstream.wait_for("POST tools/call", 1);
+    let rpc = Rpc::parse(&request.body).expect("a request");
+    upstream.push(spoil(rpc.result(&text_result("caf\u{e9}"))));
+    our_error(&shim.message(), id);
+    shim.echo("goes on");
+}
+
+#[test]
+fn an_answer_with_something_behind_it_is_an_error() {
+    spoilt(|response| format!("{response} trailing").into());
+}
+
+#[test]
+fn an_answer_in_latin_1_is_an_error() {
+    spoilt(|response| {
+        let characters = response.chars().map(u32::from);
+        characters
+            .map(|code| u8::try_from(code).expect("Latin-1"))
+            .collect()
     });
 }

@@ -127,7 +127,7 @@ fn answers_that_nobody_asked_for_reach_nobody() {
     let home = TestHome::new();
     let mut shim = attached(&home, &[&upstream.url()]);
     for id in ["1", "\"1\"", "null", "999999"] {
-        upstream.push(&format!(
+        upstream.push(format!(
             r#"{{"jsonrpc":"2.0","id":{id},"result":{{"forged":true}}}}"#
         ));
     }

@@ -13,7 +13,7 @@ use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{attached, messages, one_sentence, one_shot};
+use crate::support::{attached, messages, one_sentence, one_shot, with_open_output};
 
 /// "Within 50 ms", on a machine that also runs the rest of the suite.
 const PROMPTLY: Duration = Duration::from_millis(1000);
@@ -73,16 +73,6 @@ fn draining_ends_after_its_time() {
     );
     // What nobody waits for any more is cancelled.
     upstream.wait_for("POST notifications/cancelled", 1);
-}
-
-/// A shim whose standard output the test can close.
-fn with_open_output(home: &TestHome, url: &str) -> (TestShim, std::io::PipeReader) {
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = home.command("mcp-remote", &[url]);
-    let shim = TestShim::start(command.stdout(writer));
-    // The command holds the writer's other end.
-    drop(command);
-    (shim, reader)
 }
 
 #[test]
@@ -280,5 +270,22 @@ fn at_a_terminal_one_line_says_why_nobody_answers() {
         one_sentence(&stderr).to_lowercase().contains("refused"),
         "{stderr}"
     );
+    assert_eq!(shim.rest(), "");
+}
+
+#[test]
+fn at_a_terminal_a_warm_session_is_asked_whether_its_server_is_there() {
+    let mut upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    for _ in 0..2 {
+        let (shim, _terminal) = at_a_terminal(&home, &upstream.url());
+        assert_eq!(shim.wait(), 0, "{}", shim.stderr());
+    }
+    assert_eq!(upstream.sessions_made(), 1, "it was warm");
+    upstream.go_down();
+    let (shim, _terminal) = at_a_terminal(&home, &upstream.url());
+    assert_eq!(shim.wait(), 1, "{}", shim.stderr());
+    let stderr = shim.stderr();
+    assert!(one_sentence(&stderr).contains("127.0.0.1"), "{stderr}");
     assert_eq!(shim.rest(), "");
 }

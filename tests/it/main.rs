@@ -5,6 +5,7 @@
 #![cfg(unix)]
 
 mod bad_input;
+mod batches;
 mod command_line;
 mod daemon_loss;
 mod dependencies;
@@ -20,7 +21,9 @@ mod recovery;
 mod relay;
 mod secrets;
 mod server_requests;
+mod silence;
 mod start;
+mod stopping;
 mod storage;
 mod support;
 mod tls;

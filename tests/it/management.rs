@@ -122,6 +122,30 @@ fn status_of_one_server_shows_only_that() {
 }
 
 #[test]
+fn status_of_one_server_takes_its_url_with_and_without_the_final_slash() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let root = format!("{}/", upstream.origin());
+    for named in [&upstream.origin(), &upstream.url()] {
+        one_shot(&home, &[named]);
+        for asked in [named.clone(), format!("{named}/")] {
+            let finished = home.run(&["status", &asked]);
+            assert_eq!(finished.code, 0, "{asked}: {finished:?}");
+            let url = if *named == upstream.url() {
+                named
+            } else {
+                &root
+            };
+            let line = finished.stdout.lines().find(|line| line.contains(url));
+            assert!(
+                line.is_some_and(|line| line.contains("ready")),
+                "{asked}: {finished:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn counters_and_servers_outlive_the_daemon() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

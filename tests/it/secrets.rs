@@ -93,6 +93,34 @@ fn a_secret_that_the_server_repeats_is_not_kept() {
 }
 
 #[test]
+fn a_query_that_the_server_repeats_is_not_kept() {
+    // As it was sent, and as a server shows it that has decoded it.
+    let sent = format!("{SECRET}a%2Fb%20c");
+    let decoded = format!("{SECRET}a/b c");
+    for shown in [&sent, &decoded] {
+        let body = format!("no such token: {shown}");
+        let upstream =
+            FakeUpstream::scripted(move |_| Some(Reply::body(400, "text/plain", body.clone())));
+        let mut home = TestHome::new();
+        home.set("MCP_REMOTE_LOG", "trace");
+        let url = format!("{}?v=1&token={sent}", upstream.url());
+        let mut shim = home.shim(&[&url, "--debug"]);
+        let error = our_error(&shim.handshake(), 0);
+        let called = our_error(&shim.call("echo", "{}"), 1);
+        shim.close_stdin();
+        shim.wait();
+        let table = home.run(&["status"]).stdout;
+        let json = home.run(&["status", "--json"]).stdout;
+        let errors = [error.to_string(), called.to_string()];
+        for text in errors.into_iter().chain([shim.stderr(), table, json]) {
+            assert!(!text.contains(SECRET), "{text}");
+        }
+        assert_eq!(home.run(&["stop"]).code, 0);
+        search(home.folder());
+    }
+}
+
+#[test]
 fn credentials_and_query_of_a_url_are_not_shown() {
     let mut upstream = FakeUpstream::start();
     let mut home = TestHome::new();

@@ -90,7 +90,7 @@ fn the_server_is_told_that_somebody_is_there() {
         shim.send(answer);
         assert_eq!(upstream.wait_for_answer(r#""alive?""#), answer);
         assert_eq!(shim.finish(), 0);
-        upstream.push(&ping.replace("alive", "still alive"));
+        upstream.push(ping.replace("alive", "still alive"));
         let answer = upstream.wait_for_answer(r#""still alive?""#);
         assert!(answer.contains(r#""result":{}"#), "{answer}");
     }

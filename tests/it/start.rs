@@ -3,6 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::{TestHome, finish};
@@ -137,7 +138,7 @@ fn a_second_daemon_refuses_and_the_first_goes_on() {
 fn a_spawned_daemon_reports_where_it_listens_and_closes_its_output() {
     let home = TestHome::new();
     let mut command = home.command("mcp-remoted", &["--spawned"]);
-    let daemon = TestShim::start(command.stdin(std::process::Stdio::null()));
+    let daemon = TestShim::start(command.stdin(Stdio::null()));
     let socket = home.places().to_listen()[0].to_string();
     assert_eq!(daemon.rest(), format!("ready {socket}\n"));
     assert!(daemon.runs());
@@ -262,25 +263,25 @@ fn a_state_folder_can_be_named() {
 }
 
 /// A shim without a daemon beside it.
-fn lonely_shim(home: &TestHome) -> std::process::Command {
+fn lonely_shim(home: &TestHome) -> Command {
     let folder = home.folder().join("bin");
     std::fs::create_dir_all(&folder).expect("made");
     let copy = folder.join("mcp-remote");
     // Not by this process: a child forked meanwhile would hold the file open for
     // writing, and it could not be executed.
-    let copied = std::process::Command::new("cp")
+    let copied = Command::new("cp")
         .arg(binary("mcp-remote"))
         .arg(&copy)
         .status();
     assert!(copied.expect("there is cp").success());
-    let mut command = std::process::Command::new(copy);
+    let mut command = Command::new(copy);
     command
         .env_clear()
         .env("HOME", home.home())
         .env("PATH", "/usr/bin:/bin")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -310,17 +311,44 @@ fn a_link_to_the_shim_finds_the_daemon_beside_the_file() {
     let home = TestHome::stripped();
     let link = home.folder().join("mcp-remote");
     std::os::unix::fs::symlink(binary("mcp-remote"), &link).expect("linked");
-    let mut command = std::process::Command::new(link);
+    let mut command = Command::new(link);
     command
         .arg(upstream.url())
         .env_clear()
         .env("HOME", home.home())
         .env("PATH", "/usr/bin:/bin")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut shim = TestShim::start(&mut command);
     shim.handshake();
     shim.echo("x");
     assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn a_started_daemon_holds_nothing_that_its_starter_had_open() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut command = Command::new("/bin/sh");
+    // Nothing but descriptor 3 leads to the pipe that the test reads.
+    let script = r#"exec 3>&1; exec "$0" "$1" >/dev/null"#;
+    command
+        .args(["-c", script])
+        .arg(binary("mcp-remote"))
+        .arg(upstream.url())
+        .env_clear()
+        .env("HOME", home.home())
+        .env("PATH", "/usr/bin:/bin")
+        .env("XDG_RUNTIME_DIR", home.folder().join("run"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut shim = TestShim::start(&mut command);
+    shim.send_raw(conversation("x").as_bytes());
+    shim.close_stdin();
+    assert_eq!(shim.wait(), 0);
+    assert!(home.daemon_pid().is_some(), "the daemon goes on");
+    // It waits for the end of the pipe.
+    assert_eq!(shim.rest(), "");
+    assert_eq!(upstream.count("POST tools/call"), 1);
 }

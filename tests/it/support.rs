@@ -67,3 +67,13 @@ pub(crate) fn attached(home: &TestHome, arguments: &[&str]) -> TestShim {
     assert!(answer["result"].is_object(), "{answer}");
     shim
 }
+
+/// A shim whose standard output the test can close.
+pub(crate) fn with_open_output(home: &TestHome, url: &str) -> (TestShim, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = home.command("mcp-remote", &[url]);
+    let shim = TestShim::start(command.stdout(writer));
+    // The command holds the writer's other end.
+    drop(command);
+    (shim, reader)
+}

@@ -88,7 +88,7 @@ struct Session {
     initialized: bool,
     ids: BTreeSet<String>,
     /// Messages for the GET stream.
-    queue: VecDeque<String>,
+    queue: VecDeque<Vec<u8>>,
     streams: usize,
 }
 
@@ -323,11 +323,11 @@ impl FakeUpstream {
     }
 
     /// Sends a message on the GET stream of every session, once one is open.
-    pub fn push(&self, message: &str) {
+    pub fn push(&self, message: impl AsRef<[u8]>) {
         self.wait_for_streams(1);
         self.shared.state.update(|state| {
             for session in state.sessions.values_mut() {
-                session.queue.push_back(message.to_owned());
+                session.queue.push_back(message.as_ref().to_owned());
             }
         });
     }

@@ -32,13 +32,6 @@ pub enum UnsafeFolder {
     Mode(PathBuf),
 }
 
-impl UnsafeFolder {
-    /// Whether it is there and others could be in it; else it could not be had.
-    pub fn is_unsafe(&self) -> bool {
-        !matches!(self, Self::Io(..))
-    }
-}
-
 impl std::fmt::Display for UnsafeFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (path, what) = match self {

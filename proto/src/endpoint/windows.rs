@@ -73,13 +73,6 @@ pub fn user_id() -> u32 {
 #[derive(Debug)]
 pub struct UnsafeFolder(PathBuf, io::Error);
 
-impl UnsafeFolder {
-    /// Whether others could be in it: never known here.
-    pub fn is_unsafe(&self) -> bool {
-        false
-    }
-}
-
 impl std::fmt::Display for UnsafeFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} cannot be used: {}", self.0.display(), self.1)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Reply, Request, Shared};
 
 enum Next {
-    Message(String),
+    Message(Vec<u8>),
     End,
 }
 

@@ -4,11 +4,14 @@
 //! [`ENDLESS`] bytes, far beyond any limit under test.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{Reply, Request, Rpc};
+use crate::monitor::{Monitor, PATIENCE};
 
 /// Where the endless ends, so that a broken test does not fill the machine.
 pub const ENDLESS: usize = 1 << 30;
@@ -135,5 +138,50 @@ pub fn pieces(pieces: Vec<Vec<u8>>) -> Reply {
             events.raw(piece)?;
         }
         Ok(())
+    })
+}
+
+/// Notifies every 100 ms, until the client hangs up, and never answers.
+pub fn chatter() -> Reply {
+    Reply::events(|events| {
+        loop {
+            events.message(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#)?;
+            pause(Duration::from_millis(100));
+        }
+    })
+}
+
+/// Lets a moment pass, as a server that is busy does.
+pub fn pause(moment: Duration) {
+    Monitor::<()>::default().poll(moment, |()| None::<()>);
+}
+
+/// Announces a body that never comes, on a connection that stays open.
+pub fn promised_body(status: u16) -> Reply {
+    Reply::raw(move |wire| {
+        let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: 10\r\n\r\n");
+        wire.write_all(head.as_bytes())?;
+        wire.flush()?;
+        pause(PATIENCE * 2);
+        Ok(())
+    })
+}
+
+/// Opens a stream with `count` notifications of about `bytes` bytes, counting in
+/// `written` those that went out whole; then it stays open and silent.
+pub fn flood(count: usize, bytes: usize, written: Arc<Monitor<usize>>) -> Reply {
+    let filler = "x".repeat(bytes);
+    let message = format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"data":"{filler}"}}}}"#
+    );
+    Reply::events(move |events| {
+        for _ in 0..count {
+            events.message(&message)?;
+            written.update(|written| *written += 1);
+        }
+        loop {
+            events.raw(b": still here\n\n")?;
+            pause(Duration::from_secs(1));
+        }
     })
 }

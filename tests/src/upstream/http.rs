@@ -58,8 +58,8 @@ impl Events<'_> {
     ///
     /// # Errors
     /// Whatever the socket says; the client has gone.
-    pub fn message(&mut self, data: &str) -> io::Result<()> {
-        self.raw(format!("event: message\ndata: {data}\n\n").as_bytes())
+    pub fn message(&mut self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        self.raw(&[b"event: message\ndata: ", data.as_ref(), b"\n\n"].concat())
     }
 
     /// Sends bytes as one HTTP chunk.

@@ -66,7 +66,7 @@ fn work(shared: &Arc<Shared>, session: String, rpc: Rpc) {
         let mut say = |message: &str| {
             shared.state.update(|state| {
                 if let Some(session) = state.sessions.get_mut(&session) {
-                    session.queue.push_back(message.to_owned());
+                    session.queue.push_back(message.into());
                 }
             });
             Ok(())
