@@ -108,7 +108,7 @@ impl Config {
                 ..defaults
             },
             proxy: ProxySettings {
-                http: text("http_proxy").unwrap_or_default(),
+                http: either("http_proxy", "HTTP_PROXY"),
                 https: either("https_proxy", "HTTPS_PROXY"),
                 all: either("all_proxy", "ALL_PROXY"),
                 no: either("no_proxy", "NO_PROXY"),

@@ -352,3 +352,25 @@ fn a_started_daemon_holds_nothing_that_its_starter_had_open() {
     assert_eq!(shim.rest(), "");
     assert_eq!(upstream.count("POST tools/call"), 1);
 }
+
+/// Elsewhere file names have to be UTF-8.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_home_that_is_not_utf8_has_its_daemon_too() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let upstream = FakeUpstream::start();
+    let mut home = TestHome::stripped();
+    let name: &OsStr = OsStrExt::from_bytes(b"h\xffme");
+    let folder = home.folder().join(name);
+    std::fs::create_dir(&folder).expect("made");
+    home.set("HOME", folder);
+    one_shot(&home, &[&upstream.url()]);
+    let first = home.daemon_pid().expect("a daemon runs");
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(home.daemon_pid(), Some(first));
+    assert_eq!(upstream.sessions_made(), 1);
+    assert_eq!(home.run(&["status"]).code, 0);
+    assert_eq!(home.run(&["stop"]).code, 0);
+    home.wait_until_no_daemon();
+}
