@@ -211,6 +211,7 @@ async fn relay_events(
     let mut deadline: Option<Instant> = None;
     loop {
         let event = tokio::select! {
+            biased;
             event = events.next() => event,
             () = until(deadline) => return None,
             () = outbound.fate.cancelled.cancelled(), if deadline.is_none() => {
@@ -233,6 +234,11 @@ async fn relay_events(
             if outbound.replies.send(message).await.is_err() {
                 return None;
             }
+        }
+        if answered {
+            // The answer goes first; by then the end of the stream is usually
+            // there, and no timer has to be set for it.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Near {
     pub(crate) npx: Row,
     /// The npm package by node.
     pub(crate) node: Row,
+    /// The direct client's calls, timed over its standard input and output.
+    pub(crate) direct_by_line: Vec<Duration>,
     /// Our calls while a slow one is unanswered.
     pub(crate) beside_slow: Vec<Duration>,
     /// What ours holds in memory.
@@ -138,6 +140,9 @@ fn steady(
     }
     for _ in 0..rounds.blocks {
         near.direct.calls.extend(batch(&mut direct, rounds.calls)?);
+        for _ in 0..rounds.calls {
+            near.direct_by_line.push(one_by_line(&mut direct)?);
+        }
         for (conversation, row) in [
             (&mut shim, &mut near.warm),
             (&mut node, &mut near.node),
@@ -160,6 +165,15 @@ fn steady(
         conversation.end()?;
     }
     Ok(())
+}
+
+/// One call of the direct client, driven and timed over its standard input and
+/// output as the others are: what the pipes to a program cost is in both.
+fn one_by_line(direct: &mut Conversation) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    direct.send_line("1")?;
+    direct.line()?;
+    Ok(start.elapsed())
 }
 
 /// Eight clients at once, of each kind in turn.
