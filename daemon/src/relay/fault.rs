@@ -14,7 +14,12 @@ pub(crate) const BRIDGE_ERROR: i64 = -32001;
 
 /// Says in one sentence what happened, to which server, and what to do.
 pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
-    format!("{server} {error}")
+    let advice = match error {
+        UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
+        UpstreamError::TimedOut(_) => "; try again, or ask whoever runs it",
+        _ => "",
+    };
+    format!("{server} {error}{advice}")
 }
 
 /// Builds the answer to a request that the server did not answer. `sent`: the
@@ -73,7 +78,7 @@ mod tests {
         assert_eq!(refused["error"]["code"], -32001);
         assert_eq!(
             refused["error"]["message"],
-            "mcp-remote: https://h/mcp could not be reached: connection refused"
+            "mcp-remote: https://h/mcp could not be reached: connection refused; check the URL and the server, then try again"
         );
         assert!(refused["error"]["data"].get("maybeExecuted").is_none());
         let status = answer(

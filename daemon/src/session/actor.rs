@@ -218,6 +218,10 @@ impl Session {
         if in_order && self.notifying {
             if self.notifications.len() < MAX_PARKED {
                 self.notifications.push_back(outbound);
+            } else {
+                tracing::warn!(
+                    "dropped a notification: the server does not accept the earlier ones"
+                );
             }
             return;
         }

@@ -17,8 +17,8 @@ use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, Target, TransportKind, UpstreamError};
 
 /// How long a server may take to answer `initialize`. Some start a container
-/// for it; none may hold a client for ever, nor longer than the 30 s for which a
-/// shim whose client has gone waits for answers.
+/// for it; none may hold a client for ever, nor (with one transport to try) longer
+/// than the 30 s for which a shim whose client has gone waits for answers.
 const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// An open session.
