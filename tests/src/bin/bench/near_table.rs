@@ -33,8 +33,8 @@ pub(crate) struct Near {
     pub(crate) npx: Row,
     /// The npm package by node.
     pub(crate) node: Row,
-    /// The direct client's calls, timed over its standard input and output.
-    pub(crate) direct_by_line: Vec<Duration>,
+    /// The direct client on the daemon's HTTP stack, driven by line as ours is.
+    pub(crate) lines: Row,
     /// Our calls while a slow one is unanswered.
     pub(crate) beside_slow: Vec<Duration>,
     /// What ours holds in memory.
@@ -130,20 +130,19 @@ fn steady(
 ) -> Result<(), Failure> {
     let url = server.url();
     let mut direct = Conversation::start(&mut programs.direct(home, "batches", &url))?;
+    let mut lines = Conversation::start(&mut programs.direct(home, "lines", &url))?;
     let mut shim = Conversation::start(&mut programs.shim(home, &url))?;
     let mut node = Conversation::start(&mut programs.npm(Npm::Node, home, &url))?;
     let mut npx = Conversation::start(&mut programs.npm(Npm::Npx, home, &url))?;
-    for conversation in [&mut shim, &mut node, &mut npx] {
+    for conversation in [&mut lines, &mut shim, &mut node, &mut npx] {
         conversation.initialize()?;
         // The first call after the handshake waits for it; that is no steady call.
         conversation.echo()?;
     }
     for _ in 0..rounds.blocks {
         near.direct.calls.extend(batch(&mut direct, rounds.calls)?);
-        for _ in 0..rounds.calls {
-            near.direct_by_line.push(one_by_line(&mut direct)?);
-        }
         for (conversation, row) in [
+            (&mut lines, &mut near.lines),
             (&mut shim, &mut near.warm),
             (&mut node, &mut near.node),
             (&mut npx, &mut near.npx),
@@ -158,22 +157,14 @@ fn steady(
     near.memory.shim = pss(shim.pid())?;
     near.memory.daemon = pss(daemon(home)?)?;
     near.direct.one_client = Some(pss(direct.pid())?);
+    near.lines.one_client = Some(pss(lines.pid())?);
     near.warm.one_client = Some(near.memory.shim + near.memory.daemon);
     near.node.one_client = Some(pss(node.pid())?);
     near.npx.one_client = Some(pss_of_tree(npx.pid())?);
-    for conversation in [direct, shim, node, npx] {
+    for conversation in [direct, lines, shim, node, npx] {
         conversation.end()?;
     }
     Ok(())
-}
-
-/// One call of the direct client, driven and timed over its standard input and
-/// output as the others are: what the pipes to a program cost is in both.
-fn one_by_line(direct: &mut Conversation) -> Result<Duration, Failure> {
-    let start = Instant::now();
-    direct.send_line("1")?;
-    direct.line()?;
-    Ok(start.elapsed())
 }
 
 /// Eight clients at once, of each kind in turn.

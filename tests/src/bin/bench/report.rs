@@ -73,9 +73,14 @@ fn near_rows(near: &Near, counts: &RequestCounts) -> Vec<Vec<String>> {
     vec![
         head.map(str::to_owned).to_vec(),
         row(
-            "direct client (new process; steady: kept alive)",
+            "direct client (new process; steady: kept alive, no pipes)",
             &near.direct,
             Some(&counts.direct),
+        ),
+        row(
+            "direct client over pipes, on the daemon's HTTP stack",
+            &near.lines,
+            None,
         ),
         row("mcp-remote, no daemon yet", &near.cold, Some(&counts.cold)),
         row("mcp-remote, warm", &near.warm, Some(&counts.warm)),

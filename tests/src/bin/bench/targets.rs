@@ -62,7 +62,9 @@ fn times(near: &Near) -> Vec<Target> {
     let allowed = 4.0 + milliseconds(median(&near.bin_true));
     let steady = milliseconds(median(&near.warm.calls));
     let steady_direct = milliseconds(median(&near.direct.calls));
-    let by_line = milliseconds(median(&near.direct_by_line));
+    // The direct client that is driven as ours is, over pipes, on the same HTTP
+    // stack; beside it the least that any client could need.
+    let lines = milliseconds(median(&near.lines.calls));
     let beside = milliseconds(median(&near.beside_slow));
     // A call that waited for the slow one would take a second.
     let undelayed = milliseconds(percentile(&near.warm.calls, 99)).max(10.0);
@@ -85,11 +87,11 @@ fn times(near: &Near) -> Vec<Target> {
         Target {
             promise: "steady p50 at most direct + 0.2 ms",
             figure: format!(
-                "{steady:.3} ms, direct {steady_direct:.3} ms: {:+.3} ms (direct over stdio, as ours is timed, {by_line:.3} ms: {:+.3} ms)",
+                "{steady:.3} ms, direct {lines:.3} ms: {:+.3} ms (bare hyper, no pipes: {steady_direct:.3} ms: {:+.3} ms)",
+                steady - lines,
                 steady - steady_direct,
-                steady - by_line,
             ),
-            kept: steady <= steady_direct + 0.2,
+            kept: steady <= lines + 0.2,
         },
         Target {
             promise: "a second call is not delayed by a slow first one",

@@ -83,7 +83,7 @@ impl Connection {
 }
 
 /// Returns the data of the last event, or the body itself if it is no stream.
-fn data_of(body: &Bytes) -> Bytes {
+pub(crate) fn data_of(body: &Bytes) -> Bytes {
     let data = body
         .split(|byte| *byte == b'\n')
         .rev()

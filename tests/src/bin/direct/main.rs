@@ -5,6 +5,7 @@
 //! kept alive from request to request.
 
 mod connection;
+mod lines;
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
         ["once", url] => run(once(url, None)),
         ["once", url, ca_file] => run(once(url, Some(ca_file))),
         ["batches", url] => run(batches(url)),
-        _ => Err("usage: direct once URL [CA_FILE] | direct batches URL".into()),
+        ["lines", url] => run(lines::relay(url)),
+        _ => Err("usage: direct once URL [CA_FILE] | direct batches URL | direct lines URL".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
 
 fn run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()?;
     runtime.block_on(work)
 }
