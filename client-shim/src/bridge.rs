@@ -294,6 +294,7 @@ impl Bridge {
                 self.requests = None;
                 self.goodbye = Some(goodbye);
             }
+            Received::OpenBrowser(_) | Received::SignIn(_) => {}
         }
     }
 

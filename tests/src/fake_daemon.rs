@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, ReloadRequest, ReloadResponse,
-    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
+    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
+    WatchRequest,
 };
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -163,5 +164,9 @@ impl ManagementService for Management {
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
         Err(Status::unimplemented("reload"))
+    }
+
+    async fn logout(&self, _: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        Err(Status::unimplemented("logout"))
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn opening(
         shim_pid: std::process::id(),
         purpose: Purpose::Bridge.into(),
         resumed: None,
+        auth: None,
+        display: None,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })

@@ -43,7 +43,7 @@ pub(crate) async fn run(
             Event::Failed(error) => return Err(error),
             // Nothing follows the first frame.
             Event::Opened(requests) => drop(requests),
-            Event::Frame(Frame::Message(_)) | Event::Found(_) => {}
+            Event::Frame(_) | Event::Found(_) => {}
         }
     }
 }

@@ -6,8 +6,9 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, ReloadRequest, ReloadResponse,
-    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
+    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
+    WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -115,6 +116,10 @@ impl ManagementService for Management {
             accepted: true,
             reason: String::new(),
         }))
+    }
+
+    async fn logout(&self, _: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
+        Ok(Response::new(LogoutResponse::default()))
     }
 }
 

@@ -74,6 +74,7 @@ fn one(server: &Server) -> ServerStatus {
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
+        auth: Vec::new(),
     }
 }
 
