@@ -4,6 +4,7 @@
 //! Knows no MCP, no OAuth and no policy; a JSON-RPC message is bytes here, of
 //! which [`members`] can name a few top-level parts.
 
+pub mod browser;
 pub mod channel;
 pub mod endpoint;
 pub mod members;
