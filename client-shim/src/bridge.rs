@@ -23,6 +23,7 @@ use crate::json::{self, Fault};
 use crate::launch::Launcher;
 use crate::leave::Reason;
 use crate::notices::Notices;
+use crate::sign_in::{self, Browsers};
 use crate::stdio::Line;
 
 mod batch;
@@ -41,7 +42,7 @@ pub(crate) use opening::{Opening, opening, refusal};
 /// get an error: what kills one daemon would kill every next one.
 const ATTEMPTS: u32 = 3;
 
-/// Relays until the client has gone.
+/// Relays until the client has gone. `None`: it never said anything.
 ///
 /// If no daemon can be had at the start, or it refuses what the user asks for, that
 /// is said to the user, and the client gets it for an answer.
@@ -49,11 +50,11 @@ const ATTEMPTS: u32 = 3;
 /// # Errors
 /// Standard input or output cannot be used.
 pub(crate) async fn run(
-    opening: Opening,
+    opening: Arc<Opening>,
     drain_timeout: Duration,
-    launcher: Launcher,
+    launcher: Arc<Launcher>,
     notices: Notices,
-) -> Result<Exit, ShimError> {
+) -> Result<Option<Exit>, ShimError> {
     // A task of its own, because the runtime wakes its tasks in order and more
     // cheaply than the future that it blocks on.
     let mut task = JoinSet::new();
@@ -64,7 +65,7 @@ pub(crate) async fn run(
     match task.join_next().await {
         Some(Ok(outcome)) => outcome,
         Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-        None => Ok(Exit::OK),
+        None => Ok(Some(Exit::OK)),
     }
 }
 
@@ -87,9 +88,10 @@ pub(crate) async fn refuse(
     client.finish(end, to_print).await.exit(error.exit)
 }
 
-async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, ShimError> {
+async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Option<Exit>, ShimError> {
     let mut client = Client::start(drain_timeout)?;
     let (end, exit) = match converse(&mut bridge, &mut client).await {
+        Ok(End::Unused) => return Ok(None),
         Ok(end) => (end, Exit::OK),
         Err(error) => {
             bridge.give_up(&error);
@@ -104,15 +106,20 @@ async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Exit, Shim
     if exit == Exit::OK && matches!(end, End::Left(Reason::DrainTimeout)) {
         bridge.say_owed(drain_timeout);
     }
-    end.exit(exit)
+    end.exit(exit).map(Some)
 }
 
 /// Relays until the end, or until the daemon refuses or none can be had.
 async fn converse(bridge: &mut Bridge, client: &mut Client) -> Result<End, ShimError> {
     loop {
         bridge.prepare(client.input.has_ended());
-        if client.input.has_ended() && bridge.is_idle() {
-            return Ok(End::Said);
+        if client.input.has_ended() {
+            if !bridge.spoken_to {
+                return Ok(End::Unused);
+            }
+            if bridge.is_idle() {
+                return Ok(End::Said);
+            }
         }
         match next(bridge, client).await {
             Step::Done => {}
@@ -150,6 +157,7 @@ async fn next(bridge: &mut Bridge, client: &mut Client) -> Step {
         to_send,
         to_print,
         ledger,
+        spoken_to,
         ..
     } = bridge;
     let may_read = !input.has_ended();
@@ -176,6 +184,7 @@ async fn next(bridge: &mut Bridge, client: &mut Client) -> Step {
             Step::Done
         }
         lines = input.lines(), if may_read && to_send.is_empty() => {
+            *spoken_to |= !lines.is_empty();
             for line in lines {
                 match line {
                     Line::Message(message) => to_send.push_back(message),
@@ -198,7 +207,7 @@ async fn reserve(requests: Option<&Requests>) -> Option<mpsc::Permit<'_, RelayRe
 
 struct Bridge {
     launcher: Arc<Launcher>,
-    opening: Opening,
+    opening: Arc<Opening>,
     notices: Notices,
     ledger: Ledger,
     link: Link,
@@ -206,6 +215,8 @@ struct Bridge {
     requests: Option<Requests>,
     /// Whether it was dropped because the client has nothing more to say.
     half_closed: bool,
+    /// Whether the client has said anything.
+    spoken_to: bool,
     /// From the client, not sent yet.
     to_send: VecDeque<Bytes>,
     /// For the client, not written yet.
@@ -216,12 +227,13 @@ struct Bridge {
     relayed: bool,
     /// Daemons lost since the last message from one.
     in_vain: u32,
+    /// Browsers being opened.
+    browsers: Browsers,
 }
 
 impl Bridge {
     /// Begins to look for a daemon at once, before the client speaks.
-    fn new(launcher: Launcher, opening: Opening, notices: Notices) -> Self {
-        let launcher = Arc::new(launcher);
+    fn new(launcher: Arc<Launcher>, opening: Arc<Opening>, notices: Notices) -> Self {
         Self {
             link: Link::connect(&launcher),
             launcher,
@@ -230,11 +242,13 @@ impl Bridge {
             ledger: Ledger::default(),
             requests: None,
             half_closed: false,
+            spoken_to: false,
             to_send: VecDeque::new(),
             to_print: VecDeque::new(),
             goodbye: None,
             relayed: false,
             in_vain: 0,
+            browsers: Browsers::default(),
         }
     }
 
@@ -294,7 +308,12 @@ impl Bridge {
                 self.requests = None;
                 self.goodbye = Some(goodbye);
             }
-            Received::OpenBrowser(_) | Received::SignIn(_) => {}
+            Received::SignIn(sign_in) => sign_in::say(self.notices, &sign_in),
+            Received::OpenBrowser(asked) => {
+                if let Some(requests) = &self.requests {
+                    self.browsers.open(asked, self.opening.display(), requests);
+                }
+            }
         }
     }
 

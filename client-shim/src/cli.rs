@@ -15,14 +15,21 @@ use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
 use crate::notices::Volume;
 
+mod auth;
+
+pub(crate) use auth::AuthArguments;
+
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
 Usage: mcp-remote <https://server-url> [callback-port] [flags]
+       mcp-remote login <https://server-url> [flags]
+       mcp-remote logout <https://server-url> [flags] | --all
        mcp-remote status [SERVER] [--json]
        mcp-remote stop
 
 Speaks MCP on standard input and output for a remote server, through the
 daemon mcp-remoted, which keeps the session warm and is started when needed.
+At a terminal it signs in if that is needed, says who answers, and ends.
 
 Flags:
   --header 'Name: value'  send this header; ${VAR} is taken from the environment
@@ -31,6 +38,14 @@ Flags:
   --allow-http            permit http to hosts other than this one
   --ca-file PATH          trust the certificates of this PEM file as well
   --drain-timeout SECONDS wait this long for answers at the end (default 30)
+  --no-browser            print the URL to sign in at, open no browser
+  --auth-timeout SECONDS  wait this long for somebody to sign in
+  --static-oauth-client-info JSON|@file      a client registered by hand
+  --static-oauth-client-metadata JSON|@file  what to register with
+  --client-metadata-url URL                  the URL that is the client id
+  --resource URI, --disable-resource-parameter, --authorize-param NAME=VALUE,
+  --host HOST, --callback-path PATH, --auth-success-url URL, --use-id-token,
+  --allow-missing-pkce    see the README
   --debug, --verbose      say more on standard error
   --silent                say nothing on standard error
   --help, -h              this text
@@ -40,42 +55,45 @@ Flags:
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
 const NOT_SUPPORTED: &[(&str, bool)] = &[
-    ("--auth-success-url", true),
-    ("--auth-timeout", true),
-    ("--authorize-param", true),
     ("--body-timeout", true),
-    ("--callback-path", true),
     ("--client-credentials", false),
-    ("--client-metadata-url", true),
     ("--connect-timeout", true),
     ("--device-code", false),
     ("--disable-cookies", false),
-    ("--disable-resource-parameter", false),
     ("--headers-timeout", true),
-    ("--host", true),
     ("--ignore-tool", true),
     ("--ipv4", false),
     ("--keep-alive", false),
     ("--ping-interval", true),
     ("--protocol", true),
-    ("--resource", true),
-    ("--static-oauth-client-info", true),
-    ("--static-oauth-client-metadata", true),
     ("--token-endpoint", true),
-    ("--use-id-token", false),
 ];
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &[
+    "--all",
     "--allow-http",
+    "--allow-missing-pkce",
     "--debug",
+    "--disable-resource-parameter",
     "--enable-proxy",
     "--help",
     "--json",
+    "--no-browser",
     "--silent",
+    "--use-id-token",
     "--verbose",
     "--version",
     "-h",
+];
+
+/// Flags that a value follows, besides those about signing in.
+const VALUED: &[&str] = &[
+    "--ca-file",
+    "--drain-timeout",
+    "--header",
+    "--header-file",
+    "--transport",
 ];
 
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,6 +118,15 @@ pub(crate) enum Invocation {
     Version,
     /// Relay, or check a server if standard input is a terminal.
     Bridge(Box<BridgeArguments>),
+    /// Sign in, if that is needed.
+    Login(Box<BridgeArguments>),
+    /// Forget who is signed in.
+    Logout {
+        /// Whom to forget; `None`: everybody.
+        server: Option<Box<BridgeArguments>>,
+        /// Every grant of that server, or of all.
+        all: bool,
+    },
     /// Say what the daemon holds.
     Status {
         /// Only this server.
@@ -128,6 +155,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) ca_file: Option<PathBuf>,
     /// `--drain-timeout`.
     pub(crate) drain_timeout: Duration,
+    /// How to sign in.
+    pub(crate) auth: AuthArguments,
 }
 
 /// Understands the arguments after the program's name.
@@ -149,7 +178,9 @@ struct Words {
     help: bool,
     version: bool,
     json: bool,
+    all: bool,
     allow_http: bool,
+    auth: AuthArguments,
     positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
@@ -213,12 +244,14 @@ impl Words {
                 None if name == "--enable-proxy" => self.warnings.push(format!(
                     "{name} is not needed and ignored: the proxy environment always counts"
                 )),
+                None if self.auth.switch(name) => {}
                 None => {
+                    self.all |= name == "--all";
                     self.allow_http |= name == "--allow-http";
                     self.json |= name == "--json";
                 }
             },
-            "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout" => {
+            _ if VALUED.contains(&name) || auth::VALUED.contains(&name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -258,7 +291,8 @@ impl Words {
             "--header-file" => self.headers.push(Source::File(value.into())),
             "--transport" => self.transport = self.transport.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
-            _ => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
+            "--drain-timeout" => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
+            _ => self.warnings.extend(self.auth.valued(name, value).err()),
         }
     }
 
@@ -292,13 +326,28 @@ impl Words {
                 Ok(Invocation::Stop)
             }
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
-            _ => self.bridge(),
+            [(_, "login"), ..] => {
+                self.positional.remove(0);
+                Ok(Invocation::Login(self.bridge()?))
+            }
+            [(_, "logout"), rest @ ..] => {
+                let everybody = self.all && rest.is_empty();
+                self.positional.remove(0);
+                let all = std::mem::take(&mut self.all);
+                let server = match everybody {
+                    true => None,
+                    false => Some(self.bridge()?),
+                };
+                Ok(Invocation::Logout { server, all })
+            }
+            _ => Ok(Invocation::Bridge(self.bridge()?)),
         }
     }
 
     fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
         let json = (self.json && command != "status").then_some("--json");
-        match self.unknown.first().map(String::as_str).or(json) {
+        let all = self.all.then_some("--all");
+        match self.unknown.first().map(String::as_str).or(json).or(all) {
             Some(flag) => Err(usage(&format!(
                 "the flag {flag} means nothing to mcp-remote {command}"
             ))),
@@ -306,7 +355,7 @@ impl Words {
         }
     }
 
-    fn bridge(&mut self) -> Result<Invocation, ShimError> {
+    fn bridge(&mut self) -> Result<Box<BridgeArguments>, ShimError> {
         let mut words = std::mem::take(&mut self.positional);
         let Some(at) = words.iter().position(|(_, word)| is_url(word)) else {
             return Err(match words.first() {
@@ -317,15 +366,21 @@ impl Words {
             });
         };
         let (_, url) = words.remove(at);
-        if self.json {
-            self.unknown.push("--json".to_owned());
+        for (given, flag) in [(self.json, "--json"), (self.all, "--all")] {
+            if given {
+                self.unknown.push(flag.to_owned());
+            }
         }
         for flag in std::mem::take(&mut self.unknown) {
             let sentence = format!("unknown flag {flag} is ignored");
             self.warnings.push(sentence);
         }
-        // A callback port belongs to the grammar; the daemon owns the sign-in.
-        for (position, word) in words.iter().filter(|(_, word)| !is_port(word)) {
+        for (position, word) in words {
+            let word = word.as_str();
+            if starts_with_digits(word) {
+                self.warnings.extend(self.auth.port(word).err());
+                continue;
+            }
             self.warnings.push(if is_url(word) {
                 format!("the server URL in position {position} is ignored: only the first counts")
             } else {
@@ -333,7 +388,7 @@ impl Words {
             });
         }
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
-        Ok(Invocation::Bridge(Box::new(BridgeArguments {
+        Ok(Box::new(BridgeArguments {
             url,
             headers: std::mem::take(&mut self.headers),
             transport,
@@ -341,7 +396,8 @@ impl Words {
             debug: self.volume.debug,
             ca_file: self.ca_file.take().map(PathBuf::from),
             drain_timeout,
-        })))
+            auth: std::mem::take(&mut self.auth),
+        }))
     }
 
     fn transport(&mut self) -> Transport {
@@ -375,8 +431,8 @@ impl Words {
     }
 }
 
-/// The npm package takes what `parseInt` makes of it.
-fn is_port(word: &str) -> bool {
+/// Only a callback port does.
+fn starts_with_digits(word: &str) -> bool {
     word.starts_with(|first: char| first.is_ascii_digit())
 }
 

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write};
 use crate::exit::{Exit, ShimError};
 
 pub(crate) mod check;
+pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod status;
 pub(crate) mod stop;
 

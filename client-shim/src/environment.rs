@@ -1,13 +1,13 @@
 //! The process's environment, read once; nothing else in the shim reads it.
 //!
-//! Knows which variables matter to whom: places, proxies, certificates, and
-//! what a daemon started from here may inherit.
+//! Knows which variables matter to whom: places, proxies, certificates, the
+//! desktop, and what a daemon started from here may inherit.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use mcp_remote_proto::endpoint;
-use mcp_remote_proto::v1::ProxyEnvironment;
+use mcp_remote_proto::v1::{Display, ProxyEnvironment};
 
 /// What a daemon keeps of the environment of the shim that starts it. It
 /// outlives that shim, so nothing that belongs to one client only.
@@ -128,6 +128,64 @@ impl Environment {
         })
     }
 
+    /// Returns what there is of a desktop. `no_browser`: the user wants none.
+    pub(crate) fn display(&self, interactive: bool, no_browser: bool) -> Display {
+        let text = |name| self.text(name).unwrap_or_default().to_owned();
+        let is_set = |name| self.get(name).is_some_and(|value| !value.is_empty());
+        // Over SSH the desktop is another machine's, unless somebody arranged for
+        // a browser (as editors with remote windows do).
+        let remote = is_set("SSH_CONNECTION") || is_set("SSH_TTY");
+        let desktop = cfg!(any(windows, target_os = "macos"))
+            || is_set("DISPLAY")
+            || is_set("WAYLAND_DISPLAY");
+        Display {
+            display: text("DISPLAY"),
+            wayland_display: text("WAYLAND_DISPLAY"),
+            xauthority: text("XAUTHORITY"),
+            dbus_session_bus_address: text("DBUS_SESSION_BUS_ADDRESS"),
+            browser: text("BROWSER"),
+            xdg_runtime_dir: text("XDG_RUNTIME_DIR"),
+            interactive,
+            may_open_browser: !no_browser && (is_set("BROWSER") || (desktop && !remote)),
+            no_browser,
+        }
+    }
+
+    /// Replaces each `${NAME}` in `text` by that variable, written as `quote`
+    /// does. One that is not set stays, and `unset` hears its name.
+    pub(crate) fn expand(
+        &self,
+        text: &str,
+        quote: impl Fn(&str) -> String,
+        mut unset: impl FnMut(&str),
+    ) -> String {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            expanded.push_str(before);
+            match after.split_once('}') {
+                Some((name, after)) if !name.is_empty() => {
+                    match self.text(name) {
+                        Some(value) => expanded.push_str(&quote(value)),
+                        None => {
+                            unset(name);
+                            expanded.push_str("${");
+                            expanded.push_str(name);
+                            expanded.push('}');
+                        }
+                    }
+                    rest = after;
+                }
+                _ => {
+                    expanded.push_str("${");
+                    rest = after;
+                }
+            }
+        }
+        expanded.push_str(rest);
+        expanded
+    }
+
     /// Returns what a daemon started from here inherits.
     pub(crate) fn for_daemon(&self) -> Vec<(OsString, OsString)> {
         let inherited = |name: &OsStr| {
@@ -189,6 +247,24 @@ mod tests {
         let names: Vec<_> = environment.for_daemon();
         let names: Vec<_> = names.iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["HOME", "MCP_REMOTE_LOG"]);
+    }
+
+    #[test]
+    fn a_browser_is_opened_where_its_user_sees_it() {
+        let may = |variables: &[(&str, &str)]| {
+            Environment::of(variables)
+                .display(false, false)
+                .may_open_browser
+        };
+        let desktop = cfg!(any(windows, target_os = "macos"));
+        assert_eq!(may(&[]), desktop);
+        assert!(may(&[("DISPLAY", ":0")]));
+        assert!(may(&[("WAYLAND_DISPLAY", "wayland-0")]));
+        assert!(!may(&[("DISPLAY", ":10"), ("SSH_CONNECTION", "a 1 b 2")]));
+        assert!(may(&[("BROWSER", "/helper"), ("SSH_TTY", "/dev/pts/1")]));
+        assert_eq!(may(&[("BROWSER", "")]), desktop);
+        let environment = Environment::of(&[("DISPLAY", ":0")]);
+        assert!(!environment.display(false, true).may_open_browser);
     }
 
     #[test]

@@ -21,6 +21,8 @@ impl Exit {
     pub(crate) const VERSION_MISMATCH: Self = Self(4);
     /// A folder that others could enter.
     pub(crate) const UNSAFE_FOLDER: Self = Self(5);
+    /// Somebody has to sign in.
+    pub(crate) const NEEDS_LOGIN: Self = Self(11);
     /// SIGINT.
     pub(crate) const INTERRUPTED: Self = Self(130);
     /// SIGTERM.

@@ -22,6 +22,9 @@ pub(crate) enum Source {
     File(std::path::PathBuf),
 }
 
+/// The headers, and as `Name: value` before variables were expanded.
+pub(crate) type Collected = (Vec<Header>, Vec<String>);
+
 /// Collects the headers of every source; `warn` hears what is left out.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub(crate) fn collect(
     sources: &[Source],
     environment: &Environment,
     mut warn: impl FnMut(String),
-) -> Result<Vec<Header>, ShimError> {
+) -> Result<Collected, ShimError> {
     let mut headers = Vec::new();
     for source in sources {
         match source {
@@ -39,7 +42,7 @@ pub(crate) fn collect(
                 headers.extend(header(text, place, environment, &mut warn)?);
             }
             Source::File(path) => {
-                let text = read(path)?;
+                let text = read(path, "the header file")?;
                 for (number, line) in text.lines().enumerate() {
                     let line = line.trim();
                     if line.is_empty() || line.starts_with('#') {
@@ -51,15 +54,16 @@ pub(crate) fn collect(
             }
         }
     }
-    Ok(headers)
+    Ok(headers.into_iter().unzip())
 }
 
-fn read(path: &Path) -> Result<String, ShimError> {
+/// Reads a small text file that a flag names; errors call it `what`.
+///
+/// # Errors
+/// It cannot be read, or is no such file.
+pub(crate) fn read(path: &Path, what: &str) -> Result<String, ShimError> {
     let failed = |why: &dyn std::fmt::Display| {
-        ShimError::general(format!(
-            "the header file {} cannot be read: {why}",
-            path.display()
-        ))
+        ShimError::general(format!("{what} {} cannot be read: {why}", path.display()))
     };
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let mut text = String::new();
@@ -78,12 +82,13 @@ fn header(
     place: &str,
     environment: &Environment,
     warn: &mut impl FnMut(String),
-) -> Result<Option<Header>, ShimError> {
+) -> Result<Option<(Header, String)>, ShimError> {
     let Some((name, value)) = split(text) else {
         warn(format!("{place} is not 'Name: value' and is ignored"));
         return Ok(None);
     };
-    let value = expand(value, environment, |variable| {
+    let raw = format!("{name}: {}", value.trim_matches([' ', '\t']));
+    let value = environment.expand(value, str::to_owned, |variable| {
         warn(format!(
             "{place}: the environment variable {variable} is not set, so ${{{variable}}} is sent as it stands"
         ));
@@ -97,45 +102,17 @@ fn header(
             ),
         ));
     }
-    Ok(Some(Header {
+    let header = Header {
         name: name.to_owned(),
         value: value.to_owned(),
-    }))
+    };
+    Ok(Some((header, raw)))
 }
 
 fn split(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once(':')?;
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_!#$%&'*+.^`|~".contains(&byte);
     (!name.is_empty() && name.bytes().all(valid)).then_some((name, value))
-}
-
-/// Replaces each `${NAME}` by that variable. One that is not set stays.
-fn expand(text: &str, environment: &Environment, mut unset: impl FnMut(&str)) -> String {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        expanded.push_str(before);
-        match after.split_once('}') {
-            Some((name, after)) if !name.is_empty() => {
-                match environment.text(name) {
-                    Some(value) => expanded.push_str(value),
-                    None => {
-                        unset(name);
-                        expanded.push_str("${");
-                        expanded.push_str(name);
-                        expanded.push('}');
-                    }
-                }
-                rest = after;
-            }
-            _ => {
-                expanded.push_str("${");
-                rest = after;
-            }
-        }
-    }
-    expanded.push_str(rest);
-    expanded
 }
 
 #[cfg(test)]
@@ -150,13 +127,14 @@ mod tests {
             .map(|text| Source::Argument((*text).to_owned()))
             .collect();
         let mut warned = Vec::new();
-        let headers = collect(&sources, &environment, |warning| warned.push(warning))
+        let (headers, raw) = collect(&sources, &environment, |warning| warned.push(warning))
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         let headers: Vec<_> = headers
             .iter()
             .map(|header| (header.name.as_str(), header.value.as_str()))
             .collect();
         assert_eq!(headers, expected, "{arguments:?}");
+        assert_eq!(raw.len(), expected.len(), "{arguments:?}");
         assert_eq!(warned.len(), warnings, "{arguments:?}: {warned:?}");
     }
 
@@ -178,6 +156,14 @@ mod tests {
         check(&["A: ${NOPE}-${TOKEN}"], &[("A", "${NOPE}-s3cret")], 1);
         check(&["A: x${EMPTY}y$TOKEN"], &[("A", "xy$TOKEN")], 0);
         check(&["A: ${} ${TOKEN"], &[("A", "${} ${TOKEN")], 0);
+    }
+
+    #[test]
+    fn raw_text_is_as_before_the_expansion() {
+        let environment = Environment::of(&[("TEAM", "s3cret")]);
+        let sources = [Source::Argument("X-Team:  ${TEAM} ".to_owned())];
+        let (_, raw) = collect(&sources, &environment, |_| {}).expect("a header");
+        assert_eq!(raw, ["X-Team: ${TEAM}"]);
     }
 
     #[test]

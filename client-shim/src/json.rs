@@ -72,8 +72,20 @@ pub(crate) fn string(text: &str) -> String {
     json
 }
 
+/// Writes text as it stands inside a string, without the quotes.
+pub(crate) fn inside_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len());
+    push_escaped(&mut json, text);
+    json
+}
+
 fn push_string(json: &mut String, text: &str) {
     json.push('"');
+    push_escaped(json, text);
+    json.push('"');
+}
+
+fn push_escaped(json: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '"' => json.push_str("\\\""),
@@ -88,7 +100,6 @@ fn push_string(json: &mut String, text: &str) {
             other => json.push(other),
         }
     }
-    json.push('"');
 }
 
 /// Answers a line that is longer than a message may be.

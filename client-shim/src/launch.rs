@@ -22,6 +22,8 @@ mod descriptors;
 mod lock;
 mod start;
 
+#[cfg(unix)]
+pub(crate) use descriptors::keep_from_children;
 use start::Report;
 
 /// How long to wait for a daemon that holds the lock and does not answer: one
@@ -229,6 +231,10 @@ impl Launcher {
         ))
     }
 }
+
+/// Descriptors are not inherited there unless somebody asks for it.
+#[cfg(not(unix))]
+pub(crate) fn keep_from_children() {}
 
 /// Waits until a daemon that was asked to end has ended; false: it takes longer
 /// than `patience`.

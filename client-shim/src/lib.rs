@@ -5,7 +5,9 @@
 //! output of a bridge carries MCP messages and nothing else.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+mod auth_options;
 mod bridge;
 mod cli;
 mod commands;
@@ -17,6 +19,7 @@ mod json;
 mod launch;
 mod leave;
 mod notices;
+mod sign_in;
 mod stdio;
 
 use cli::{BridgeArguments, Invocation, Parsed};
@@ -56,6 +59,19 @@ fn run(
         Invocation::Help => commands::print(cli::USAGE),
         Invocation::Version => commands::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Invocation::Bridge(arguments) => run_bridge(&arguments, environment, notices),
+        Invocation::Login(arguments) => {
+            let opening = bridge::opening(&arguments, &environment, notices)?;
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::login::run(&opening, &launcher, notices))
+        }
+        Invocation::Logout { server, all } => {
+            let opening =
+                |arguments: &BridgeArguments| bridge::opening(arguments, &environment, notices);
+            let opening = server.as_deref().map(opening).transpose()?;
+            let launcher = Launcher::new(environment, notices)?;
+            let opening = opening.as_ref();
+            block_on(commands::logout::run(opening, all, &launcher, notices))
+        }
         Invocation::Status { server, json } => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::status::run(server, json, &launcher))
@@ -67,7 +83,8 @@ fn run(
     }
 }
 
-/// Relays, or checks the server where a person would have to type the messages.
+/// Relays; where a person would have to type the messages, signs in instead; and
+/// where nobody says anything, checks the server.
 fn run_bridge(
     arguments: &BridgeArguments,
     environment: Environment,
@@ -79,9 +96,17 @@ fn run_bridge(
         .and_then(|opening| Ok((opening, Launcher::new(environment, notices)?)));
     match prepared {
         Ok((opening, launcher)) if at_terminal => {
-            block_on(commands::check::run(opening, &launcher, notices))
+            block_on(commands::login::run(&opening, &launcher, notices))
         }
-        Ok((opening, launcher)) => block_on(bridge::run(opening, drain, launcher, notices)),
+        Ok((opening, launcher)) => {
+            let (opening, launcher) = (Arc::new(opening), Arc::new(launcher));
+            block_on(async {
+                match bridge::run(opening.clone(), drain, launcher.clone(), notices).await? {
+                    Some(exit) => Ok(exit),
+                    None => commands::check::run(&opening, &launcher, notices).await,
+                }
+            })
+        }
         Err(error) if at_terminal => Err(error),
         Err(error) => block_on(bridge::refuse(error, &arguments.url, drain, notices)),
     }

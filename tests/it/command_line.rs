@@ -98,8 +98,12 @@ fn an_unknown_flag_is_one_warning() {
     for (flags, name) in [
         (&["--no-such-flag"] as &[&str], "--no-such-flag"),
         (&["--enable-proxy"], "--enable-proxy"),
-        (&["--auth-timeout", "60"], "--auth-timeout"),
-        (&["--resource", "https://api.example.com/"], "--resource"),
+        (&["--body-timeout", "60"], "--body-timeout"),
+        (
+            &["--token-endpoint", "https://api.example.com/"],
+            "--token-endpoint",
+        ),
+        (&["--auth-timeout", "soon"], "--auth-timeout"),
     ] {
         for arguments in [
             [flags, &[url.as_str()]].concat(),

@@ -26,6 +26,8 @@ pub(super) struct Client {
 pub(super) enum End {
     /// Standard input has ended, and everything owed is written or on its way.
     Said,
+    /// Standard input has ended before anything was on it.
+    Unused,
     /// Something else asks to leave.
     Left(Reason),
     /// Standard output cannot be written.
@@ -84,7 +86,7 @@ impl End {
             Self::OutputFailed(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(unusable(&error))
             }
-            Self::Said | Self::Left(_) | Self::OutputFailed(_) => Ok(usual),
+            Self::Said | Self::Unused | Self::Left(_) | Self::OutputFailed(_) => Ok(usual),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What the daemon is told first: whom to talk to and how. Made once from the
 //! command line and the environment, said again to every daemon.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
-use mcp_remote_proto::v1::{Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport};
+use mcp_remote_proto::v1::{
+    Display, Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport,
+};
 use mcp_remote_proto::{API_VERSION, VERSION};
 use tonic::{Code, Status};
 
+use crate::auth_options;
 use crate::cli::BridgeArguments;
 use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
@@ -14,6 +18,7 @@ use crate::headers;
 use crate::notices::Notices;
 
 /// The first frame, and the server's name for people.
+#[derive(Clone)]
 pub(crate) struct Opening {
     open: Open,
     server: String,
@@ -36,9 +41,13 @@ pub(crate) fn opening(
         Some(path) => absolute(&path, "SSL_CERT_FILE")?,
         None => String::new(),
     };
-    let headers = headers::collect(&arguments.headers, environment, |warning| {
+    let (headers, raw) = headers::collect(&arguments.headers, environment, |warning| {
         notices.info(warning);
     })?;
+    let auth = auth_options::collect(&arguments.auth, raw, environment, |warning| {
+        notices.info(warning);
+    })?;
+    let interactive = std::io::stderr().is_terminal() || std::io::stdin().is_terminal();
     let transport: Transport = arguments.transport;
     let open = Open {
         server_url: arguments.url.clone(),
@@ -56,8 +65,8 @@ pub(crate) fn opening(
         shim_pid: std::process::id(),
         purpose: Purpose::Bridge.into(),
         resumed: None,
-        auth: None,
-        display: None,
+        auth: Some(auth),
+        display: Some(environment.display(interactive, arguments.auth.no_browser)),
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })
@@ -70,6 +79,14 @@ impl Opening {
             purpose: purpose.into(),
             ..self.open.clone()
         }
+    }
+
+    /// Returns what there is of a desktop.
+    pub(crate) fn display(&self) -> &Display {
+        self.open
+            .display
+            .as_ref()
+            .expect("an opening is made with one")
     }
 
     /// Returns the server's URL without secrets.

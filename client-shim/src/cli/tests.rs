@@ -127,9 +127,12 @@ fn what_may_be_a_secret_is_not_repeated() {
 
 #[test]
 fn a_flag_of_the_npm_package_takes_its_value_along() {
-    let expected = ["--resource is not supported by this release and ignored"];
-    assert_eq!(warnings(&["--resource", "https://api/", URL]), expected);
-    assert_eq!(warnings(&["--resource=https://api/", URL]), expected);
+    let expected = ["--token-endpoint is not supported by this release and ignored"];
+    assert_eq!(
+        warnings(&["--token-endpoint", "https://api/", URL]),
+        expected
+    );
+    assert_eq!(warnings(&["--token-endpoint=https://api/", URL]), expected);
     let expected = ["--ipv4 is not supported by this release and ignored"];
     assert_eq!(warnings(&["--ipv4", URL]), expected);
     assert!(warnings(&["--enable-proxy", URL])[0].starts_with("--enable-proxy is not needed"));
@@ -151,6 +154,38 @@ fn a_switch_with_a_value_is_not_switched_on() {
     let (arguments, warnings) = bridge(&[URL, "--allow-http=false"]);
     assert!(!arguments.allow_http);
     assert_eq!(warnings, ["--allow-http takes no value and is ignored"]);
+}
+
+#[test]
+fn flags_about_signing_in_go_with_any_server() {
+    let flags = [
+        "9696",
+        "--resource",
+        "https://api/",
+        "--no-browser",
+        "--use-id-token",
+    ];
+    for command in [None, Some("login"), Some("logout")] {
+        let line = [command.as_slice(), &[URL], &flags].concat();
+        let parsed = parsed(&line);
+        assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+        let arguments = match parsed.invocation {
+            Ok(Invocation::Bridge(arguments) | Invocation::Login(arguments)) => arguments,
+            Ok(Invocation::Logout { server, all }) => {
+                assert!(!all);
+                server.expect("one server")
+            }
+            other => panic!("{line:?} gave {other:?}"),
+        };
+        assert_eq!(arguments.url, URL);
+        assert_eq!(arguments.auth.callback_port, Some(9696));
+        assert_eq!(arguments.auth.resource.as_deref(), Some("https://api/"));
+        assert!(arguments.auth.no_browser && arguments.auth.use_id_token);
+    }
+    assert_eq!(
+        warnings(&[URL, "--authorize-param", "s3cret"]),
+        ["the value of --authorize-param is not name=value and is ignored"]
+    );
 }
 
 #[test]
@@ -206,6 +241,23 @@ fn subcommands() {
         Ok(status(Some(URL), true))
     );
     assert_eq!(parsed(&["stop"]).invocation, Ok(Invocation::Stop));
+    let everybody = Invocation::Logout {
+        server: None,
+        all: true,
+    };
+    assert_eq!(parsed(&["logout", "--all"]).invocation, Ok(everybody));
+    let line = ["logout", URL, "--all"];
+    assert!(matches!(
+        parsed(&line).invocation,
+        Ok(Invocation::Logout {
+            server: Some(_),
+            all: true
+        })
+    ));
+    assert!(refused(&["logout"]).starts_with("the server URL is missing"));
+    assert!(refused(&["login"]).starts_with("the server URL is missing"));
+    assert!(refused(&["stop", "--all"]).starts_with("the flag --all means nothing"));
+    assert_eq!(warnings(&[URL, "--all"]), ["unknown flag --all is ignored"]);
     let position = |position| format!("the argument in position {position} means nothing");
     assert!(refused(&["status", "a", "b"]).starts_with(&position(3)));
     assert!(refused(&["status", "--jsn"]).starts_with("the flag --jsn means nothing"));

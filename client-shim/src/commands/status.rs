@@ -12,6 +12,7 @@ use crate::launch::{Found, Launcher};
 use super::print;
 
 mod document;
+mod grants;
 mod table;
 
 /// A daemon answers from memory; one that takes this long hangs.

@@ -14,7 +14,7 @@ const OPEN: &str = if cfg!(target_os = "linux") {
 
 /// Marks every descriptor but the standard streams to be closed in programs that
 /// this one starts. Does nothing where the system does not list them.
-pub(super) fn keep_from_children() {
+pub(crate) fn keep_from_children() {
     let Ok(entries) = std::fs::read_dir(OPEN) else {
         return;
     };

@@ -75,7 +75,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             network,
         },
         resumed: open.resumed.map(resumed).transpose()?,
-        check: purpose == v1::Purpose::Check,
+        check: matches!(purpose, v1::Purpose::Check | v1::Purpose::Login),
         debug: options.debug,
         shim_pid: open.shim_pid,
         warnings,

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::{Api, convert};
 use crate::http::HttpError;
 use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
+use crate::upstream::UpstreamError;
 
 /// Frames waiting for a shim's connection: one, since each may be as long as a
 /// message can be. A shim that does not read holds up its own relay.
@@ -89,8 +90,13 @@ impl Relays {
     async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
         let _attached = Attached::new(&self.api.shims);
         let server = deps.server.clone();
-        let unavailable =
-            |error| Status::unavailable(relay::fault::sentence(&server.shown, &error));
+        let unavailable = |error| {
+            let sentence = relay::fault::sentence(&server.shown, &error);
+            match error {
+                UpstreamError::Unauthorized(_) => Status::unauthenticated(sentence),
+                _ => Status::unavailable(sentence),
+            }
+        };
         let (result, warm) = relay::check(deps).await.map_err(unavailable)?;
         let frame = convert::frame(ToShim::Server(result, warm), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))

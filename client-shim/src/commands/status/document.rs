@@ -3,7 +3,7 @@
 //!
 //! A promise to scripts: fields are added, never renamed or removed.
 
-use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
+use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState, ServerStatus, StatusResponse};
 
 use crate::json::{self, Object};
 
@@ -42,7 +42,33 @@ fn server(server: &ServerStatus) -> String {
         .optional_number("p99_us", server.p99_us)
         .string("last_error", &server.last_error)
         .number("last_used_unix_ms", server.last_used_unix_ms)
+        .raw("auth", &json::array(server.auth.iter().map(grant)))
         .end()
+}
+
+fn grant(grant: &AuthStatus) -> String {
+    Object::new()
+        .string("state", auth_word(grant.state()))
+        .string("issuer", &grant.issuer)
+        .string("scopes", &grant.scopes)
+        .number("expires_at_unix_ms", grant.expires_at_unix_ms)
+        .number("last_refresh_unix_ms", grant.last_refresh_unix_ms)
+        .number("next_refresh_unix_ms", grant.next_refresh_unix_ms)
+        .string("sign_in_url", &grant.sign_in_url)
+        .string("identity", &grant.identity)
+        .string("last_error", &grant.last_error)
+        .end()
+}
+
+/// The state of a grant, here and in the table.
+pub(super) fn auth_word(state: AuthState) -> &'static str {
+    match state {
+        AuthState::Unspecified => "unknown",
+        AuthState::SignedIn => "signed-in",
+        AuthState::Expired => "expired",
+        AuthState::SigningIn => "signing-in",
+        AuthState::NeedsLogin => "needs-login",
+    }
 }
 
 /// The state's name, here and in the table.
@@ -76,6 +102,12 @@ mod tests {
                 state: ServerState::BackingOff.into(),
                 p50_us: Some(850),
                 last_error: "said \"no\"".into(),
+                auth: vec![AuthStatus {
+                    state: AuthState::SignedIn.into(),
+                    issuer: "https://as".into(),
+                    expires_at_unix_ms: 9,
+                    ..AuthStatus::default()
+                }],
                 ..ServerStatus::default()
             }],
             shims: 1,
@@ -88,7 +120,10 @@ mod tests {
              {\"url\":\"https://h/mcp\",\"state\":\"backing-off\",\"protocol_version\":\"\",\
              \"transport\":\"\",\"server_name\":\"\",\"server_version\":\"\",\"sessions_idle\":0,\
              \"sessions_leased\":0,\"shims\":0,\"calls\":0,\"errors\":0,\"p50_us\":850,\
-             \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0}],\
+             \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0,\
+             \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
+             \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
+             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\"}]}],\
              \"health\":[\"disk full\"]}\n"
         );
     }

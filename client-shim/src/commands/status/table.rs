@@ -7,10 +7,12 @@ use mcp_remote_proto::VERSION;
 use mcp_remote_proto::v1::{ServerStatus, StatusResponse};
 
 use super::document::word;
+use super::grants;
 
-const HEADINGS: [&str; 11] = [
+const HEADINGS: [&str; 12] = [
     "SERVER",
     "STATE",
+    "AUTH",
     "PROTOCOL",
     "SESSIONS",
     "SHIMS",
@@ -38,6 +40,11 @@ pub(super) fn table(status: &StatusResponse, server: Option<&str>, now: u64) -> 
             .chain(rows)
             .collect();
         push_aligned(&mut text, &rows);
+    }
+    for server in &status.servers {
+        for grant in &server.auth {
+            text.push_str(&grants::line(&plain(&server.url), grant, now));
+        }
     }
     text.push_str(&health(status));
     text
@@ -70,6 +77,7 @@ fn row(server: &ServerStatus, now: u64) -> Row {
     [
         plain(&server.url),
         word(server.state()).to_owned(),
+        grants::cell(&server.auth, now),
         plain(protocol.trim_end()),
         sessions(server),
         server.shims.to_string(),
@@ -117,7 +125,7 @@ fn push_aligned(text: &mut String, rows: &[Row]) {
 }
 
 /// Text of a server or an error on one line of a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {
@@ -130,7 +138,7 @@ fn plain(text: &str) -> String {
 }
 
 /// The two largest units, as in `3h12m`.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     let seconds = ms / 1000;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match seconds {
@@ -154,7 +162,7 @@ fn latency(us: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mcp_remote_proto::v1::ServerState;
+    use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState};
 
     use super::*;
 
@@ -182,6 +190,12 @@ mod tests {
                 sessions_idle: 2,
                 shims: 1,
                 calls: 1234,
+                auth: vec![AuthStatus {
+                    state: AuthState::SignedIn.into(),
+                    issuer: "https://as".into(),
+                    expires_at_unix_ms: 1_012_000 + 2_520_000,
+                    ..AuthStatus::default()
+                }],
                 p50_us: Some(850),
                 p99_us: Some(12_345),
                 last_used_unix_ms: 1_000_000,
@@ -197,9 +211,10 @@ mod tests {
         let text = table(&status(servers), None, 1_012_000);
         let expected = format!(
             "mcp-remote {VERSION} (daemon 0.1.0, pid 4711, up 3h12m, started by shim)   socket /run/s\n\
-             SERVER                   STATE        PROTOCOL                    SESSIONS          SHIMS  CALLS  ERRORS  P50    P99     LAST USED  NOTE\n\
-             https://example.com/mcp  ready        2025-11-25 streamable-http  1 leased, 2 idle  1      1234   0       850us  12.3ms  12s ago\n\
-             http://h/é               backing-off  -                           0                 0      0      0       -      -       never      connection refused\n\
+             SERVER                   STATE        AUTH              PROTOCOL                    SESSIONS          SHIMS  CALLS  ERRORS  P50    P99     LAST USED  NOTE\n\
+             https://example.com/mcp  ready        signed-in 42m00s  2025-11-25 streamable-http  1 leased, 2 idle  1      1234   0       850us  12.3ms  12s ago\n\
+             http://h/é               backing-off  -                 -                           0                 0      0      0       -      -       never      connection refused\n\
+             https://example.com/mcp is signed in at https://as; the token expires in 42m00s\n\
              Health: all is well.\n"
         );
         assert_eq!(text, expected);

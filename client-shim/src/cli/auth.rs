@@ -1,0 +1,233 @@
+//! The flags about signing in: the npm package's names and rules, and two more.
+//!
+//! Pure. What is wrong is a warning and the usual value, as there; what only the
+//! daemon can judge (URLs, JSON) goes to it as it was typed.
+
+use std::time::Duration;
+
+/// Flags about signing in that a value follows.
+pub(super) const VALUED: &[&str] = &[
+    "--auth-success-url",
+    "--auth-timeout",
+    "--authorize-param",
+    "--callback-path",
+    "--client-metadata-url",
+    "--host",
+    "--resource",
+    "--static-oauth-client-info",
+    "--static-oauth-client-metadata",
+];
+
+/// Parameters that belong to the sign-in itself.
+const RESERVED_PARAMETERS: &[&str] = &[
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+];
+
+/// Paths that the npm package's listener serves otherwise.
+const RESERVED_PATHS: &[&str] = &["/wait-for-auth", "/.mcp-remote/id"];
+
+/// What the command line says of signing in; empty or `None`: nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct AuthArguments {
+    /// `--static-oauth-client-info`: JSON, or `@file`.
+    pub(crate) client_info: Option<String>,
+    /// `--static-oauth-client-metadata`: JSON, or `@file`.
+    pub(crate) client_metadata: Option<String>,
+    /// `--client-metadata-url`.
+    pub(crate) client_metadata_url: Option<String>,
+    /// `--resource`.
+    pub(crate) resource: Option<String>,
+    /// `--disable-resource-parameter`, or `--resource ''`.
+    pub(crate) disable_resource: bool,
+    /// `--authorize-param`, each one.
+    pub(crate) authorize_params: Vec<(String, String)>,
+    /// `[callback-port]`.
+    pub(crate) callback_port: Option<u16>,
+    /// `--host`.
+    pub(crate) host: Option<String>,
+    /// `--callback-path`.
+    pub(crate) callback_path: Option<String>,
+    /// `--auth-success-url`.
+    pub(crate) success_url: Option<String>,
+    /// `--auth-timeout`.
+    pub(crate) timeout: Option<Duration>,
+    /// `--use-id-token`.
+    pub(crate) use_id_token: bool,
+    /// `--allow-missing-pkce`.
+    pub(crate) allow_missing_pkce: bool,
+    /// `--no-browser`.
+    pub(crate) no_browser: bool,
+}
+
+impl AuthArguments {
+    /// Takes a switch; false: it is not about signing in.
+    pub(super) fn switch(&mut self, name: &str) -> bool {
+        let switch = match name {
+            "--disable-resource-parameter" => &mut self.disable_resource,
+            "--use-id-token" => &mut self.use_id_token,
+            "--allow-missing-pkce" => &mut self.allow_missing_pkce,
+            "--no-browser" => &mut self.no_browser,
+            _ => return false,
+        };
+        *switch = true;
+        true
+    }
+
+    /// Takes a flag of [`VALUED`] with its value; of most the first one wins.
+    ///
+    /// # Errors
+    /// Why it is ignored.
+    pub(super) fn valued(&mut self, name: &str, value: String) -> Result<(), String> {
+        let slot = match name {
+            "--authorize-param" => return self.authorize_param(&value),
+            "--auth-timeout" => return self.timeout(&value),
+            "--callback-path" => {
+                check_path(&value)?;
+                &mut self.callback_path
+            }
+            "--resource" if value.is_empty() => {
+                self.disable_resource = true;
+                return Ok(());
+            }
+            "--resource" => &mut self.resource,
+            "--auth-success-url" => &mut self.success_url,
+            "--client-metadata-url" => &mut self.client_metadata_url,
+            "--host" => &mut self.host,
+            "--static-oauth-client-info" => &mut self.client_info,
+            _ => &mut self.client_metadata,
+        };
+        if slot.is_none() {
+            *slot = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Takes the word after the URL that begins with a digit.
+    ///
+    /// # Errors
+    /// Why it is ignored.
+    pub(super) fn port(&mut self, word: &str) -> Result<(), String> {
+        // What `parseInt` makes of it; 0 means none.
+        let digits = word.split(|character: char| !character.is_ascii_digit());
+        let port = digits.take(1).collect::<String>().parse::<u16>();
+        let port = port.map_err(|_| "the callback port is not a port and is ignored".to_owned())?;
+        self.callback_port = self.callback_port.or((port > 0).then_some(port));
+        Ok(())
+    }
+
+    fn authorize_param(&mut self, value: &str) -> Result<(), String> {
+        let Some((name, value)) = value.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err("the value of --authorize-param is not name=value and is ignored".into());
+        };
+        if RESERVED_PARAMETERS.contains(&name) {
+            return Err(format!(
+                "--authorize-param {name} is ignored: the sign-in itself sets it"
+            ));
+        }
+        self.authorize_params
+            .push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn timeout(&mut self, value: &str) -> Result<(), String> {
+        let seconds = value
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|seconds| *seconds > 0);
+        let Some(seconds) = seconds else {
+            return Err(
+                "the value of --auth-timeout is not a number of seconds, the usual one is used"
+                    .into(),
+            );
+        };
+        let given = Duration::from_secs(seconds.into());
+        self.timeout = self.timeout.or(Some(given));
+        Ok(())
+    }
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    if !path.starts_with('/') || path.starts_with("//") || !path.bytes().all(plain) {
+        let sentence =
+            "the value of --callback-path is not a path like /oauth/callback, which is used";
+        return Err(sentence.into());
+    }
+    if RESERVED_PATHS.contains(&path) {
+        return Err("the value of --callback-path is reserved, /oauth/callback is used".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(flags: &[(&str, &str)]) -> (AuthArguments, Vec<String>) {
+        let mut arguments = AuthArguments::default();
+        let given = flags
+            .iter()
+            .map(|(name, value)| arguments.valued(name, (*value).to_owned()));
+        let warnings = given.filter_map(Result::err).collect();
+        (arguments, warnings)
+    }
+
+    #[test]
+    fn values_are_taken_as_they_are_typed() {
+        let (arguments, warnings) = after(&[
+            ("--resource", "https://api/"),
+            ("--resource", "https://second/"),
+            ("--authorize-param", "audience=a=b"),
+            ("--authorize-param", "prompt="),
+            ("--callback-path", "/cb"),
+            ("--auth-timeout", "90"),
+            ("--static-oauth-client-info", "@file"),
+        ]);
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(arguments.resource.as_deref(), Some("https://api/"));
+        let expected = [("audience", "a=b"), ("prompt", "")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(arguments.authorize_params, expected);
+        assert_eq!(arguments.callback_path.as_deref(), Some("/cb"));
+        assert_eq!(arguments.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(arguments.client_info.as_deref(), Some("@file"));
+        assert!(after(&[("--resource", "")]).0.disable_resource);
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_warning_that_repeats_no_value() {
+        for flag in [
+            ("--authorize-param", "s3cret"),
+            ("--authorize-param", "=s3cret"),
+            ("--authorize-param", "state=s3cret"),
+            ("--authorize-param", "redirect_uri=s3cret"),
+            ("--callback-path", "s3cret"),
+            ("--callback-path", "//s3cret"),
+            ("--callback-path", "/a?s3cret"),
+            ("--callback-path", "/wait-for-auth"),
+            ("--auth-timeout", "s3cret"),
+            ("--auth-timeout", "0"),
+        ] {
+            let (arguments, warnings) = after(&[flag]);
+            assert_eq!(arguments, AuthArguments::default(), "{flag:?}");
+            assert_eq!(warnings.len(), 1, "{flag:?}");
+            assert!(!warnings[0].contains("s3cret"), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_what_the_npm_package_makes_of_it() {
+        for (word, port) in [("9696", Some(9696)), ("9696abc", Some(9696)), ("0", None)] {
+            let mut arguments = AuthArguments::default();
+            assert_eq!(arguments.port(word), Ok(()));
+            assert_eq!(arguments.callback_port, port, "{word}");
+        }
+        assert!(AuthArguments::default().port("99999").is_err());
+    }
+}

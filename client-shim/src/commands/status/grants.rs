@@ -1,0 +1,133 @@
+//! Who is signed in, in words: a cell of the table, and a line below it for each
+//! grant.
+
+use mcp_remote_proto::v1::{AuthState, AuthStatus};
+
+use super::document::auth_word;
+use super::table::{duration, plain};
+
+/// Writes the cell of a server: the grant that needs somebody most.
+pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
+    let urgency = |grant: &&AuthStatus| match grant.state() {
+        AuthState::NeedsLogin => 0,
+        AuthState::SigningIn => 1,
+        AuthState::Expired => 2,
+        AuthState::SignedIn => 3,
+        AuthState::Unspecified => 4,
+    };
+    let Some(grant) = grants.iter().min_by_key(urgency) else {
+        return "-".to_owned();
+    };
+    let word = auth_word(grant.state());
+    match grant.expires_at_unix_ms.checked_sub(now) {
+        Some(left) if left > 0 && grant.state() == AuthState::SignedIn => {
+            format!("{word} {}", duration(left))
+        }
+        _ => word.to_owned(),
+    }
+}
+
+/// Writes the line of a grant.
+pub(super) fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
+    let mut line = match grant.state() {
+        AuthState::SignedIn | AuthState::Expired => {
+            let mut line = format!("{server} is signed in at {}", plain(&grant.issuer));
+            if !grant.scopes.is_empty() {
+                line.push_str(&format!(" ({})", plain(&grant.scopes)));
+            }
+            line + &times(grant, now)
+        }
+        AuthState::SigningIn => format!(
+            "{server} waits for a sign-in at {}",
+            plain(&grant.sign_in_url)
+        ),
+        AuthState::NeedsLogin | AuthState::Unspecified => {
+            format!("{server} needs a sign-in: run mcp-remote login {server}")
+        }
+    };
+    if !grant.last_error.is_empty() {
+        line.push_str(&format!("; {}", plain(&grant.last_error)));
+    }
+    line + "\n"
+}
+
+fn times(grant: &AuthStatus, now: u64) -> String {
+    let mut times = Vec::new();
+    match grant.expires_at_unix_ms {
+        0 => {}
+        at if at <= now => times.push("the token has expired".to_owned()),
+        at => times.push(format!("the token expires in {}", duration(at - now))),
+    }
+    match grant.last_refresh_unix_ms {
+        0 => {}
+        at => times.push(format!(
+            "was refreshed {} ago",
+            duration(now.saturating_sub(at))
+        )),
+    }
+    match grant.next_refresh_unix_ms {
+        0 => {}
+        at => times.push(format!("will be in {}", duration(at.saturating_sub(now)))),
+    }
+    match times.is_empty() {
+        true => String::new(),
+        false => format!("; {}", times.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000_000;
+
+    fn signed_in() -> AuthStatus {
+        AuthStatus {
+            state: AuthState::SignedIn.into(),
+            issuer: "https://as".into(),
+            scopes: "read write".into(),
+            expires_at_unix_ms: NOW + 2_520_000,
+            last_refresh_unix_ms: NOW - 1_080_000,
+            next_refresh_unix_ms: NOW + 1_860_000,
+            ..AuthStatus::default()
+        }
+    }
+
+    fn pending() -> AuthStatus {
+        AuthStatus {
+            state: AuthState::SigningIn.into(),
+            sign_in_url: "https://as/authorize?x".into(),
+            ..AuthStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_cell_counts_down_and_shows_what_is_urgent() {
+        assert_eq!(cell(&[], NOW), "-");
+        assert_eq!(cell(&[signed_in()], NOW), "signed-in 42m00s");
+        assert_eq!(cell(&[signed_in(), pending()], NOW), "signing-in");
+        assert_eq!(cell(&[signed_in()], u64::MAX), "signed-in");
+    }
+
+    #[test]
+    fn a_line_says_who_until_when() {
+        assert_eq!(
+            line("https://h/mcp", &signed_in(), NOW),
+            "https://h/mcp is signed in at https://as (read write); the token expires in 42m00s, \
+             was refreshed 18m00s ago, will be in 31m00s\n"
+        );
+        assert_eq!(
+            line("https://h/mcp", &pending(), NOW),
+            "https://h/mcp waits for a sign-in at https://as/authorize?x\n"
+        );
+        let lost = AuthStatus {
+            state: AuthState::NeedsLogin.into(),
+            last_error: "the grant was revoked".into(),
+            ..AuthStatus::default()
+        };
+        assert_eq!(
+            line("https://h/mcp", &lost, NOW),
+            "https://h/mcp needs a sign-in: run mcp-remote login https://h/mcp; the grant was revoked\n"
+        );
+    }
+}
