@@ -163,15 +163,17 @@ impl HttpClients {
 fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
     let tls = tls(options)?;
     Ok(HttpClient {
-        requests: build_one(options, tls.clone())?,
-        streams: build_one(options, tls)?,
+        requests: finish(builder(options, tls.clone())?)?,
+        streams: finish(builder(options, tls.clone())?)?,
+        options: options.clone(),
+        tls,
     })
 }
 
-fn build_one(
+fn builder(
     options: &NetworkOptions,
     tls: rustls::ClientConfig,
-) -> Result<reqwest::Client, HttpError> {
+) -> Result<reqwest::ClientBuilder, HttpError> {
     let mut builder = reqwest::Client::builder()
         .use_preconfigured_tls(tls)
         .user_agent(concat!("mcp-remoted/", env!("CARGO_PKG_VERSION")))
@@ -188,6 +190,10 @@ fn build_one(
         let unusable = |_| HttpError::Setup("the proxy setting is not a valid proxy URL".into());
         builder = builder.proxy(reqwest::Proxy::all(proxy.reveal()).map_err(unusable)?);
     }
+    Ok(builder)
+}
+
+fn finish(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, HttpError> {
     builder
         .build()
         .map_err(|error| HttpError::Setup(cause(&error)))
@@ -238,9 +244,23 @@ pub(crate) struct HttpClient {
     /// For GET, whose streams stay: they must not take the connection that a
     /// request has just left warm.
     streams: reqwest::Client,
+    options: NetworkOptions,
+    tls: rustls::ClientConfig,
 }
 
 impl HttpClient {
+    /// Builds a client over the same network whose connections go only where a
+    /// resolver leads. It is not kept, and shares no connections.
+    pub(crate) fn guarded(
+        &self,
+        resolver: impl reqwest::dns::Resolve + 'static,
+    ) -> Result<reqwest::Client, HttpError> {
+        let builder = builder(&self.options, self.tls.clone())?;
+        // Sign-ins and refreshes are rare, so few connections are kept.
+        let builder = builder.dns_resolver(Arc::new(resolver));
+        finish(builder.pool_max_idle_per_host(1))
+    }
+
     /// Sends a request and returns the head of its response. Follows redirects
     /// within the origin. Dropping the future abandons the request.
     pub(crate) async fn send(
@@ -293,6 +313,12 @@ fn is_redirect(status: StatusCode) -> bool {
 #[derive(Debug)]
 pub(crate) struct Response(reqwest::Response);
 
+impl From<reqwest::Response> for Response {
+    fn from(response: reqwest::Response) -> Self {
+        Self(response)
+    }
+}
+
 impl Response {
     /// Returns the status.
     pub(crate) fn status(&self) -> StatusCode {
@@ -343,7 +369,8 @@ impl Response {
     }
 }
 
-fn no_response(error: &reqwest::Error) -> HttpError {
+/// Says why a request got no response.
+pub(crate) fn no_response(error: &reqwest::Error) -> HttpError {
     if error.is_connect() {
         HttpError::Connect(cause(error))
     } else if error.is_builder() {

@@ -7,6 +7,13 @@
 
 pub(crate) mod identity;
 
+pub(crate) mod address;
+pub(crate) mod authorization;
+pub(crate) mod authorize_url;
 pub(crate) mod challenge;
+pub(crate) mod discovery;
+pub(crate) mod http;
+pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod text;
+pub(crate) mod token;

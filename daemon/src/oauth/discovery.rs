@@ -1,0 +1,235 @@
+//! Finds the authorization server of an MCP server, and what it can do: RFC 9728,
+//! RFC 8414 and OpenID Connect Discovery, and behind all of them what revision
+//! 2025-03-26 did. Keeps nothing.
+//!
+//! Metadata are used only if they name the one they were asked of: a server
+//! cannot speak for a resource or an issuer that is not its own.
+
+mod resource;
+mod server;
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use http::{HeaderMap, HeaderValue};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::challenge::Challenge;
+use super::http::{OAuthHttp, OAuthHttpError};
+use super::identity::{Identity, ResourceChoice};
+use super::scope::Scope;
+use crate::protocol::ProtocolVersion;
+
+/// The scope that stands for a refresh token (OpenID Connect Core, section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// Where and how to sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Discovered {
+    /// The `resource` to send, byte for byte as published or given; `None`: send
+    /// none.
+    pub(crate) resource: Option<String>,
+    /// The scopes that the resource lists.
+    pub(crate) scopes_supported: Option<Scope>,
+    /// The authorization server.
+    pub(crate) server: AuthorizationServer,
+}
+
+/// What an authorization server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuthorizationServer {
+    /// Its name, byte for byte: grants and registrations belong to it.
+    pub(crate) issuer: String,
+    /// Where the browser goes.
+    pub(crate) authorization_endpoint: Url,
+    /// Where codes and refresh tokens are exchanged.
+    pub(crate) token_endpoint: Url,
+    /// Where clients register themselves.
+    pub(crate) registration_endpoint: Option<Url>,
+    /// Where tokens are revoked.
+    pub(crate) revocation_endpoint: Option<Url>,
+    /// Where devices begin to sign in.
+    pub(crate) device_authorization_endpoint: Option<Url>,
+    /// The scopes that it lists.
+    pub(crate) scopes_supported: Option<Scope>,
+    /// How clients may say who they are; empty: not said.
+    pub(crate) token_endpoint_auth_methods: Vec<String>,
+    /// The grants it gives; empty: not said.
+    pub(crate) grant_types: Vec<String>,
+    /// Whether the id of a client may be the URL of a document about it.
+    pub(crate) client_id_metadata_document_supported: bool,
+    /// Whether its redirects always say who they come from (RFC 9207).
+    pub(crate) iss_parameter_supported: bool,
+}
+
+/// Why nobody can sign in. Each completes "the sign-in failed: ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DiscoveryError {
+    /// What was found cannot be used; asking again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody did not answer; it may be different next time.
+    #[error("{0}")]
+    Unanswered(String),
+    /// The authorization server does not announce PKCE with S256.
+    #[error(
+        "the authorization server {0} does not announce that it checks PKCE (S256), without which a sign-in can be stolen: ask who runs it to announce it, or trust it all the same with --allow-missing-pkce"
+    )]
+    NoPkce(String),
+}
+
+impl From<OAuthHttpError> for DiscoveryError {
+    fn from(error: OAuthHttpError) -> Self {
+        match error {
+            OAuthHttpError::Refused(why) | OAuthHttpError::Redirected(why) => Self::Refused(why),
+            OAuthHttpError::Unanswered(why) => Self::Unanswered(why),
+        }
+    }
+}
+
+/// Finds the authorization server in the specified order (MCP, Authorization >
+/// Authorization Server Discovery).
+pub(crate) async fn discover(
+    http: &OAuthHttp,
+    identity: &Identity,
+    challenge: &Challenge,
+) -> Result<Discovered, DiscoveryError> {
+    let found = resource::find(http, identity, challenge).await?;
+    let issuer = found
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.issuer.as_deref());
+    let server = match issuer {
+        Some(issuer) => server::of_issuer(http, issuer, identity.allow_missing_pkce).await?,
+        None => server::of_origin(http, identity, found.trouble).await?,
+    };
+    let (published, scopes_supported) = match found.metadata {
+        Some(metadata) => (Some(metadata.resource), metadata.scopes),
+        None => (None, None),
+    };
+    let resource = match &identity.resource {
+        ResourceChoice::Derived => published,
+        ResourceChoice::Given(resource) => Some(resource.clone()),
+        ResourceChoice::Disabled => None,
+    };
+    Ok(Discovered {
+        resource,
+        scopes_supported,
+        server,
+    })
+}
+
+/// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
+/// `None`: leave `scope` out. `already`: what was asked for before, which a
+/// step-up adds to.
+pub(crate) fn scopes_to_ask(
+    identity: &Identity,
+    challenge: &Challenge,
+    discovered: &Discovered,
+    already: Option<&Scope>,
+) -> Option<Scope> {
+    if let Some(pinned) = &identity.scope {
+        return Some(pinned.clone());
+    }
+    let wanted = match (&challenge.scope, already) {
+        (Some(challenged), Some(already)) => already.union(challenged),
+        (Some(challenged), None) => challenged.clone(),
+        (None, Some(already)) => already.clone(),
+        (None, None) => discovered.scopes_supported.clone()?,
+    };
+    let server = &discovered.server;
+    let offers_refresh = server
+        .scopes_supported
+        .as_ref()
+        .is_some_and(|scopes| scopes.contains(OFFLINE_ACCESS));
+    if !offers_refresh {
+        return Some(wanted);
+    }
+    let offline = Scope::parse(OFFLINE_ACCESS).expect("it is a token");
+    Some(wanted.union(&offline))
+}
+
+/// What looking for a document came to.
+enum Look {
+    Found(Map<String, Value>),
+    /// Nothing of the kind is there.
+    Absent,
+    /// Nobody said whether it is there.
+    Trouble(DiscoveryError),
+}
+
+/// Asks for a JSON document. What is refused for safety ends the sign-in.
+async fn look(http: &OAuthHttp, url: &Url) -> Result<Look, DiscoveryError> {
+    let mut headers = HeaderMap::new();
+    // Wanted by revision 2025-03-26 (Authorization > Server Metadata Discovery).
+    let version = HeaderValue::from_static(ProtocolVersion::LATEST.as_str());
+    headers.insert("mcp-protocol-version", version);
+    let reply = match http.get(url, &headers).await {
+        Ok(reply) => reply,
+        // Where nothing is, some servers lead to their web site.
+        Err(OAuthHttpError::Redirected(_)) => return Ok(Look::Absent),
+        Err(error @ OAuthHttpError::Unanswered(_)) => return Ok(Look::Trouble(error.into())),
+        Err(error @ OAuthHttpError::Refused(_)) => return Err(error.into()),
+    };
+    Ok(match reply.status.as_u16() {
+        200 => reply.json().map_or(Look::Absent, Look::Found),
+        status @ (429 | 502..=504) => Look::Trouble(DiscoveryError::Unanswered(format!(
+            "{} answered {status}: try again later",
+            crate::server_url::shown(url)
+        ))),
+        _ => Look::Absent,
+    })
+}
+
+/// Asks for several documents at once; the first in their order that is there
+/// counts.
+async fn look_for_first(
+    http: &OAuthHttp,
+    urls: &[Url],
+    is_it: impl Fn(&Map<String, Value>) -> bool,
+) -> Result<Look, DiscoveryError> {
+    let mut looks: FuturesOrdered<_> = urls.iter().map(|url| look(http, url)).collect();
+    let mut outcome = Look::Absent;
+    while let Some(look) = looks.next().await {
+        match look? {
+            Look::Found(document) if is_it(&document) => return Ok(Look::Found(document)),
+            trouble @ Look::Trouble(_) if matches!(outcome, Look::Absent) => outcome = trouble,
+            _ => {}
+        }
+    }
+    Ok(outcome)
+}
+
+fn text<'a>(document: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    document.get(name)?.as_str()
+}
+
+fn texts<'a>(document: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a str> {
+    let array = document.get(name).and_then(Value::as_array);
+    array.into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn scopes(document: &Map<String, Value>) -> Option<Scope> {
+    Scope::from_tokens(texts(document, "scopes_supported"))
+}
+
+/// Returns a URL with a well-known name between its host and its path (RFC 8414,
+/// section 3.1).
+fn well_known(url: &Url, name: &str) -> Url {
+    let path = format!("/.well-known/{name}{}", url.path().trim_end_matches('/'));
+    let mut url = url.clone();
+    url.set_path(&path);
+    url
+}
+
+/// Leaves out what comes a second time.
+fn distinct(urls: impl IntoIterator<Item = Url>) -> Vec<Url> {
+    let mut seen = BTreeSet::new();
+    let urls = urls.into_iter();
+    urls.filter(|url| seen.insert(url.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests;

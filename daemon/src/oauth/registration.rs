@@ -1,0 +1,327 @@
+//! As which client we sign in: one that the user registered, one that a document
+//! describes (Client ID Metadata Document), or one that we register (RFC 7591),
+//! in that order. Keeps nothing.
+//!
+//! A client belongs to the issuer that knows it and is never shown to another.
+
+use serde_json::{Map, Value, json};
+
+use super::discovery::{AuthorizationServer, Discovered};
+use super::http::{OAuthHttp, OAuthHttpError, Reply};
+use super::identity::{ClientChoice, Identity};
+use super::scope::Scope;
+use super::text::{after_colon, printable};
+use crate::secret::Secret;
+
+/// The name that people see on consent pages.
+const CLIENT_NAME: &str = "mcp-remote";
+
+/// How a client says who it is at the token endpoint (RFC 7591, section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuthMethod {
+    /// By its id alone.
+    None,
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+}
+
+impl AuthMethod {
+    /// Reads its registered name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::None, Self::Basic, Self::Post]
+            .into_iter()
+            .find(|method| method.as_str() == text)
+    }
+
+    /// Returns its registered name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "client_secret_basic",
+            Self::Post => "client_secret_post",
+        }
+    }
+}
+
+/// A client that an authorization server knows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// Who knows it.
+    pub(crate) issuer: String,
+    /// Its id.
+    pub(crate) client_id: String,
+    /// Its secret.
+    pub(crate) client_secret: Option<Secret<String>>,
+    /// How it says who it is.
+    pub(crate) auth_method: AuthMethod,
+    /// Where it may be redirected to; empty: not known.
+    pub(crate) redirect_uris: Vec<String>,
+    /// When its secret ends, in seconds since the epoch.
+    pub(crate) secret_expires_at: Option<u64>,
+    /// The registration as it came, secrets included; empty for other clients.
+    pub(crate) document: Map<String, Value>,
+}
+
+/// The document has secrets in it.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("issuer", &self.issuer)
+            .field("client_id", &self.client_id)
+            .field("auth_method", &self.auth_method)
+            .field("redirect_uris", &self.redirect_uris)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Reads a registration, new or kept; `None` if it has no usable client in it.
+    pub(crate) fn from_document(issuer: &str, document: Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| document.get(name).and_then(Value::as_str);
+        let client_id = text("client_id").filter(|id| !id.is_empty())?.to_owned();
+        let secret = text("client_secret").filter(|secret| !secret.is_empty());
+        let auth_method = match text("token_endpoint_auth_method") {
+            Some(method) => AuthMethod::parse(method)?,
+            None if secret.is_none() => AuthMethod::None,
+            None => AuthMethod::Basic,
+        };
+        if auth_method != AuthMethod::None && secret.is_none() {
+            return None;
+        }
+        let uris = document.get("redirect_uris").and_then(Value::as_array);
+        let uris = uris.into_iter().flatten().filter_map(Value::as_str);
+        let expires_at = document.get("client_secret_expires_at");
+        Some(Self {
+            issuer: issuer.to_owned(),
+            client_id,
+            client_secret: secret
+                .filter(|_| auth_method != AuthMethod::None)
+                .map(|secret| Secret::new(secret.to_owned())),
+            auth_method,
+            redirect_uris: uris.map(str::to_owned).collect(),
+            // Zero says that it does not end.
+            secret_expires_at: expires_at.and_then(Value::as_u64).filter(|at| *at > 0),
+            document,
+        })
+    }
+}
+
+/// Why there is no client. Each completes "the sign-in failed: ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RegistrationError {
+    /// The user has to register one.
+    #[error(
+        "the authorization server {0} does not let programs register themselves: register a client there and give it with --static-oauth-client-info '{{\"client_id\":\"...\"}}'"
+    )]
+    Closed(String),
+    /// It does not take ours.
+    #[error(
+        "the authorization server {issuer} refused to register a client ({status}){}",
+        after_colon(.said)
+    )]
+    Rejected {
+        /// Who.
+        issuer: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said, as one harmless line.
+        said: String,
+    },
+    /// What it answered, or how it is reached, cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// It did not answer; it may be different next time.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+impl From<OAuthHttpError> for RegistrationError {
+    fn from(error: OAuthHttpError) -> Self {
+        match error {
+            OAuthHttpError::Refused(why) | OAuthHttpError::Redirected(why) => Self::Unusable(why),
+            OAuthHttpError::Unanswered(why) => Self::Unanswered(why),
+        }
+    }
+}
+
+/// Returns the client to sign in as, registering it if there is no other way.
+/// `redirect_uris`: the one to use first, then others that may be used.
+pub(crate) async fn register(
+    http: &OAuthHttp,
+    identity: &Identity,
+    discovered: &Discovered,
+    redirect_uris: &[String],
+    scope: Option<&Scope>,
+) -> Result<Client, RegistrationError> {
+    let server = &discovered.server;
+    match &identity.client {
+        ClientChoice::PreRegistered { .. } => return pre_registered(&identity.client, server),
+        ClientChoice::MetadataUrl(url) if server.client_id_metadata_document_supported => {
+            return Ok(Client {
+                issuer: server.issuer.clone(),
+                client_id: url.as_str().to_owned(),
+                client_secret: None,
+                auth_method: AuthMethod::None,
+                redirect_uris: redirect_uris.to_vec(),
+                secret_expires_at: None,
+                document: Map::new(),
+            });
+        }
+        ClientChoice::MetadataUrl(_) | ClientChoice::Dynamic => {}
+    }
+    let Some(endpoint) = &server.registration_endpoint else {
+        return Err(RegistrationError::Closed(printable(&server.issuer)));
+    };
+    let wish = wish(identity, server, redirect_uris, scope);
+    let mut reply = http
+        .post_json(endpoint, &Value::Object(wish.clone()))
+        .await?;
+    if reply.status.as_u16() == 400
+        && let Some(less) = smaller(&wish)
+    {
+        reply = http.post_json(endpoint, &Value::Object(less)).await?;
+    }
+    registered(server, &reply, redirect_uris)
+}
+
+fn pre_registered(
+    choice: &ClientChoice,
+    server: &AuthorizationServer,
+) -> Result<Client, RegistrationError> {
+    let ClientChoice::PreRegistered {
+        client_id,
+        client_secret,
+        auth_method,
+        redirect_uris,
+    } = choice
+    else {
+        unreachable!("the caller has matched it");
+    };
+    let auth_method = match (auth_method, client_secret) {
+        (_, None) => AuthMethod::None,
+        (None, Some(_)) => secret_method(server),
+        (Some(method), Some(_)) => AuthMethod::parse(method).ok_or_else(|| {
+            RegistrationError::Unusable(format!(
+                "the token_endpoint_auth_method {} of --static-oauth-client-info is not known: use none, client_secret_basic or client_secret_post",
+                printable(method)
+            ))
+        })?,
+    };
+    Ok(Client {
+        issuer: server.issuer.clone(),
+        client_id: client_id.clone(),
+        client_secret: client_secret
+            .clone()
+            .filter(|_| auth_method != AuthMethod::None),
+        auth_method,
+        redirect_uris: redirect_uris.clone(),
+        secret_expires_at: None,
+        document: Map::new(),
+    })
+}
+
+/// How a client with a secret shows it: in the way that every server takes, if
+/// it is not said to be another (RFC 8414, section 2).
+fn secret_method(server: &AuthorizationServer) -> AuthMethod {
+    let methods = &server.token_endpoint_auth_methods;
+    let offers = |method: AuthMethod| methods.iter().any(|offered| offered == method.as_str());
+    if offers(AuthMethod::Post) && !offers(AuthMethod::Basic) {
+        AuthMethod::Post
+    } else {
+        AuthMethod::Basic
+    }
+}
+
+/// What a registration asks for.
+fn wish(
+    identity: &Identity,
+    server: &AuthorizationServer,
+    redirect_uris: &[String],
+    scope: Option<&Scope>,
+) -> Map<String, Value> {
+    let methods = &server.token_endpoint_auth_methods;
+    let offered = [AuthMethod::None, AuthMethod::Post, AuthMethod::Basic]
+        .into_iter()
+        .find(|method| methods.iter().any(|offered| offered == method.as_str()));
+    let mut grants = vec!["authorization_code"];
+    let refresh = "refresh_token";
+    if server.grant_types.is_empty() || server.grant_types.iter().any(|grant| grant == refresh) {
+        grants.push(refresh);
+    }
+    let wish = json!({
+        "client_name": CLIENT_NAME,
+        "software_id": CLIENT_NAME,
+        "software_version": env!("CARGO_PKG_VERSION"),
+        "application_type": "native",
+        "grant_types": grants,
+        "response_types": ["code"],
+        "token_endpoint_auth_method": offered.unwrap_or(AuthMethod::None).as_str(),
+    });
+    let Value::Object(mut wish) = wish else {
+        unreachable!("it is written as an object");
+    };
+    if let Some(scope) = scope {
+        wish.insert("scope".into(), scope.to_string().into());
+    }
+    wish.extend(identity.client_metadata.clone());
+    // Others lead to no listener of ours.
+    wish.insert("redirect_uris".into(), redirect_uris.into());
+    wish
+}
+
+/// The same with only what is needed: some servers refuse what they do not know,
+/// or more than one redirect URI. `None`: it is no smaller.
+fn smaller(wish: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let mut less = wish.clone();
+    for name in ["software_id", "software_version", "scope"] {
+        less.remove(name);
+    }
+    if let Some(Value::Array(uris)) = less.get_mut("redirect_uris") {
+        uris.truncate(1);
+    }
+    (less != *wish).then_some(less)
+}
+
+fn registered(
+    server: &AuthorizationServer,
+    reply: &Reply,
+    redirect_uris: &[String],
+) -> Result<Client, RegistrationError> {
+    let issuer = printable(&server.issuer);
+    let document = reply.json();
+    if !reply.status.is_success() {
+        return Err(match reply.status.as_u16() {
+            401 | 403 | 404 | 405 => RegistrationError::Closed(issuer),
+            status @ (408 | 429 | 500..) => RegistrationError::Unanswered(format!(
+                "the authorization server {issuer} answered {status} to a registration: try again later"
+            )),
+            status => RegistrationError::Rejected {
+                issuer,
+                status,
+                said: said(document.as_ref()),
+            },
+        });
+    }
+    let unusable = || {
+        RegistrationError::Unusable(format!(
+            "the authorization server {issuer} answered a registration with no usable client"
+        ))
+    };
+    let document = document.ok_or_else(unusable)?;
+    let mut client = Client::from_document(&server.issuer, document).ok_or_else(unusable)?;
+    if client.redirect_uris.is_empty() {
+        client.redirect_uris = redirect_uris.to_vec();
+    }
+    Ok(client)
+}
+
+fn said(document: Option<&Map<String, Value>>) -> String {
+    let text = |name: &str| document?.get(name)?.as_str().map(printable);
+    let said = [text("error"), text("error_description")];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

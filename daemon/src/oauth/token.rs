@@ -1,0 +1,318 @@
+//! The token endpoint: codes and refresh tokens are exchanged there (RFC 6749,
+//! sections 4.1.3 and 6), and tokens revoked (RFC 7009). Keeps nothing.
+//!
+//! Only `InvalidGrant` says that a grant is gone. Whatever else happens, the
+//! refresh token may still be good.
+
+mod response;
+
+use std::pin::Pin;
+
+use http::{HeaderValue, header};
+use oauth2::basic::{
+    BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
+};
+use oauth2::{
+    AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, StandardRevocableToken, TokenUrl,
+};
+use serde_json::Value;
+
+use super::authorization::{Code, Pending};
+use super::discovery::AuthorizationServer;
+use super::http::{OAuthHttp, OAuthHttpError, Reply};
+use super::registration::{AuthMethod, Client};
+use super::scope::Scope;
+use super::text::{after_colon, printable, printable_without};
+use crate::secret::Secret;
+
+pub(crate) use response::TokenResponse;
+use response::{Answer, Unusable};
+
+/// Why there is no token. Each completes "the sign-in failed: ..." or "the token
+/// could not be refreshed: ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenEndpointError {
+    /// The code or refresh token is not, or no longer, good.
+    #[error("the authorization server no longer accepts the grant{}", after_colon(.0))]
+    InvalidGrant(String),
+    /// The client is not, or no longer, known.
+    #[error("the authorization server does not accept the client{}", after_colon(.0))]
+    InvalidClient(String),
+    /// It refuses for another reason.
+    #[error("the authorization server answered {status} {error}{}", after_colon(.description))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The code of the error, as one harmless line.
+        error: String,
+        /// What it says, as one harmless line.
+        description: String,
+    },
+    /// It did not answer, or cannot at the moment.
+    #[error("{0}")]
+    Transient(String),
+    /// What it answered, or how it is reached, cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl From<OAuthHttpError> for TokenEndpointError {
+    fn from(error: OAuthHttpError) -> Self {
+        match error {
+            OAuthHttpError::Refused(why) | OAuthHttpError::Redirected(why) => Self::Unusable(why),
+            OAuthHttpError::Unanswered(why) => Self::Transient(why),
+        }
+    }
+}
+
+/// Exchanges a code, with what the sign-in was begun with.
+pub(crate) async fn exchange(
+    http: &OAuthHttp,
+    server: &AuthorizationServer,
+    client: &Client,
+    pending: &Pending,
+    code: &Code,
+) -> Result<TokenResponse, TokenEndpointError> {
+    same_issuer(server, &pending.issuer)?;
+    same_issuer(server, &client.issuer)?;
+    let redirect = RedirectUrl::new(pending.redirect_uri.clone()).map_err(|_| {
+        let uri = printable(&pending.redirect_uri);
+        TokenEndpointError::Unusable(format!("{uri} is not a usable redirect URI"))
+    })?;
+    let oauth = oauth(server, client).set_redirect_uri(redirect);
+    let mut request = oauth
+        .exchange_code(AuthorizationCode::new(code.0.reveal().clone()))
+        .set_pkce_verifier(PkceCodeVerifier::new(pending.verifier.reveal().clone()));
+    if let Some(resource) = &pending.resource {
+        request = request.add_extra_param("resource", resource);
+    }
+    let secrets = [&code.0, &pending.verifier];
+    let endpoint = Endpoint {
+        http,
+        server,
+        secrets: secrets.into_iter().chain(&client.client_secret).collect(),
+    };
+    let answer = request.request_async(&endpoint).await;
+    endpoint.answered(answer)
+}
+
+/// Exchanges a refresh token. `issuer`: who gave it; it is shown to nobody else.
+/// `scope`: only to ask for less than before, or for servers that want it again.
+pub(crate) async fn refresh(
+    http: &OAuthHttp,
+    server: &AuthorizationServer,
+    client: &Client,
+    issuer: &str,
+    refresh_token: &Secret<String>,
+    resource: Option<&str>,
+    scope: Option<&Scope>,
+) -> Result<TokenResponse, TokenEndpointError> {
+    same_issuer(server, issuer)?;
+    same_issuer(server, &client.issuer)?;
+    let oauth = oauth(server, client);
+    let token = RefreshToken::new(refresh_token.reveal().clone());
+    let scopes = scope.into_iter().flat_map(Scope::tokens);
+    let mut request = oauth
+        .exchange_refresh_token(&token)
+        .add_scopes(scopes.map(|token| oauth2::Scope::new(token.to_owned())));
+    if let Some(resource) = resource {
+        request = request.add_extra_param("resource", resource);
+    }
+    let secrets = [refresh_token].into_iter();
+    let endpoint = Endpoint {
+        http,
+        server,
+        secrets: secrets.chain(&client.client_secret).collect(),
+    };
+    let answer = request.request_async(&endpoint).await;
+    endpoint.answered(answer)
+}
+
+/// What a token is, for a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenKind {
+    /// An access token.
+    Access,
+    /// A refresh token; with it goes all that came from it.
+    Refresh,
+}
+
+/// Revokes a token. `Ok(false)`: the server has no way to.
+pub(crate) async fn revoke(
+    http: &OAuthHttp,
+    server: &AuthorizationServer,
+    client: &Client,
+    token: &Secret<String>,
+    kind: TokenKind,
+) -> Result<bool, TokenEndpointError> {
+    same_issuer(server, &client.issuer)?;
+    let Some(endpoint) = &server.revocation_endpoint else {
+        return Ok(false);
+    };
+    // The crate's own request takes no http URL, not even on this machine.
+    let hint = match kind {
+        TokenKind::Access => "access_token",
+        TokenKind::Refresh => "refresh_token",
+    };
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("token", token.reveal());
+    form.append_pair("token_type_hint", hint);
+    let mut authorization = None;
+    match (&client.client_secret, client.auth_method) {
+        (Some(secret), AuthMethod::Basic) => authorization = Some(basic(client, secret)),
+        (secret, _) => {
+            form.append_pair("client_id", &client.client_id);
+            if let Some(secret) = secret {
+                form.append_pair("client_secret", secret.reveal());
+            }
+        }
+    }
+    let mut request = http::Request::new(form.finish().into_bytes());
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert(header::CONTENT_TYPE, form);
+    if let Some(authorization) = authorization {
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, authorization);
+    }
+    let reply = http.post(endpoint, request).await?;
+    if reply.status.is_success() {
+        return Ok(true);
+    }
+    let status = reply.status.as_u16();
+    Err(TokenEndpointError::Refused {
+        status,
+        error: "to a revocation".into(),
+        description: String::new(),
+    })
+}
+
+/// HTTP Basic as OAuth has it: both parts form-encoded (RFC 6749, section 2.3.1).
+fn basic(client: &Client, secret: &Secret<String>) -> HeaderValue {
+    use base64::Engine as _;
+    let encode =
+        |part: &str| -> String { url::form_urlencoded::byte_serialize(part.as_bytes()).collect() };
+    let pair = format!("{}:{}", encode(&client.client_id), encode(secret.reveal()));
+    let encoded = base64::prelude::BASE64_STANDARD.encode(pair);
+    let mut value =
+        HeaderValue::try_from(format!("Basic {encoded}")).expect("base64 fits into a header");
+    value.set_sensitive(true);
+    value
+}
+
+/// Grants and clients go only to the issuer that gave them.
+fn same_issuer(server: &AuthorizationServer, issuer: &str) -> Result<(), TokenEndpointError> {
+    if server.issuer == issuer {
+        return Ok(());
+    }
+    Err(TokenEndpointError::Unusable(format!(
+        "the authorization server is now {}, not {}, which gave the grant: sign in again",
+        printable(&server.issuer),
+        printable(issuer)
+    )))
+}
+
+type Oauth = oauth2::Client<
+    BasicErrorResponse,
+    Answer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+fn oauth(server: &AuthorizationServer, client: &Client) -> Oauth {
+    let oauth = oauth2::Client::new(ClientId::new(client.client_id.clone()))
+        .set_token_uri(TokenUrl::from_url(server.token_endpoint.clone()))
+        .set_auth_type(match client.auth_method {
+            AuthMethod::Basic => AuthType::BasicAuth,
+            AuthMethod::None | AuthMethod::Post => AuthType::RequestBody,
+        });
+    match &client.client_secret {
+        Some(secret) => oauth.set_client_secret(ClientSecret::new(secret.reveal().clone())),
+        None => oauth,
+    }
+}
+
+/// The token endpoint of one server, as the `oauth2` crate asks it.
+struct Endpoint<'a> {
+    http: &'a OAuthHttp,
+    server: &'a AuthorizationServer,
+    /// What it is asked with, and must not be shown when it comes back.
+    secrets: Vec<&'a Secret<String>>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
+    type Error = TokenEndpointError;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<HttpResponse, TokenEndpointError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let reply = self.http.post(&self.server.token_endpoint, request).await?;
+            if let Some(refusal) = self.refusal(&reply) {
+                return Err(refusal);
+            }
+            // Its status and media type have said what they can.
+            Ok(HttpResponse::new(reply.body.into()))
+        })
+    }
+}
+
+impl Endpoint<'_> {
+    /// Tells whether an answer is a refusal. Some servers report errors with 200.
+    fn refusal(&self, reply: &Reply) -> Option<TokenEndpointError> {
+        let status = reply.status.as_u16();
+        if matches!(status, 408 | 429 | 500..) {
+            let issuer = printable(&self.server.issuer);
+            return Some(TokenEndpointError::Transient(format!(
+                "the authorization server {issuer} answered {status}: try again later"
+            )));
+        }
+        let document = reply.json().unwrap_or_default();
+        let clean = |name: &str| {
+            let text = document.get(name).and_then(Value::as_str)?;
+            Some(printable_without(text, self.secrets.iter().copied()))
+        };
+        let error = clean("error").filter(|_| !document.contains_key("access_token"));
+        let description = clean("error_description").unwrap_or_default();
+        match error.as_deref() {
+            None if reply.status.is_success() => None,
+            Some("invalid_grant") => Some(TokenEndpointError::InvalidGrant(description)),
+            Some("invalid_client") => Some(TokenEndpointError::InvalidClient(description)),
+            _ => Some(TokenEndpointError::Refused {
+                status,
+                error: error.unwrap_or_else(|| "without saying why".into()),
+                description,
+            }),
+        }
+    }
+
+    fn answered(
+        &self,
+        answer: Result<Answer, RequestTokenError<TokenEndpointError, BasicErrorResponse>>,
+    ) -> Result<TokenResponse, TokenEndpointError> {
+        let why = match answer {
+            Ok(answer) => return Ok(answer.into()),
+            Err(RequestTokenError::Request(error)) => return Err(error),
+            Err(RequestTokenError::Parse(_, body)) => Unusable::of(&body),
+            // The crate does not see refusals, so this is an empty answer.
+            Err(RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_)) => {
+                Unusable::NotJson
+            }
+        };
+        let issuer = printable(&self.server.issuer);
+        Err(TokenEndpointError::Unusable(format!(
+            "the authorization server {issuer} {why}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests;
