@@ -71,7 +71,7 @@ pub fn is_safe(url: &str) -> bool {
         None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
     };
     let is_port = |digits: &str| digits.parse::<u16>().is_ok();
-    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     !host.is_empty()
         && !host.starts_with('-')
         && host.bytes().all(name)
@@ -80,7 +80,8 @@ pub fn is_safe(url: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
+    host == "localhost"
+        || host.ends_with(".localhost")
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
@@ -205,6 +206,7 @@ mod tests {
             "http://127.0.0.1:5598/x",
             "http://[::1]:1/",
             "http://localhost/",
+            "http://a_b.localhost/",
         ] {
             assert!(is_safe(url), "{url}");
         }

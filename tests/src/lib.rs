@@ -4,6 +4,7 @@
 //! the real ones, started from the folder of the test executable. Everything
 //! here blocks on events with one deadline, [`monitor::PATIENCE`]; nothing sleeps.
 
+pub mod authorization_server;
 pub mod daemon;
 pub mod fake_daemon;
 pub mod home;

@@ -1,0 +1,332 @@
+//! An OAuth authorization server that does what a test says and remembers what
+//! it saw, and the guard that puts a fake MCP server behind it.
+//!
+//! Out of the box it is strict and well-behaved: one-time codes with PKCE,
+//! rotating refresh tokens with reuse detection, consent given at once. What a
+//! conforming client would not do is a complaint, and complaints fail the test
+//! at the end. Every secret that it gives begins with [`SECRET`].
+
+mod endpoints;
+mod guard;
+mod metadata;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+use crate::home::SECRET;
+use crate::monitor::Monitor;
+use crate::upstream::{FakeUpstream, Reply, Request};
+
+/// Which kind of authorization server to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where its metadata stand.
+    pub metadata: Metadata,
+    /// Where the guarded server says who its authorization server is.
+    pub resource_metadata: ResourceMetadata,
+    /// The path of the issuer, for instance "/tenant1".
+    pub issuer_path: String,
+    /// Whether clients may register themselves.
+    pub registration: bool,
+    /// Whether a refresh token comes with an access token.
+    pub refresh_tokens: bool,
+    /// Whether each refresh token works once only.
+    pub rotation: bool,
+    /// `expires_in` of access tokens, as it is written; absent: not said.
+    pub expires_in: Option<Value>,
+    /// `iss` in redirects, and that it is announced.
+    pub iss: bool,
+    /// The scopes that the guarded server asks for and that are granted.
+    pub scopes: Option<String>,
+    /// Members to change in the metadata; null removes one.
+    pub patch: Map<String, Value>,
+    /// Members to change in the guarded server's metadata.
+    pub resource_patch: Map<String, Value>,
+}
+
+/// Where an authorization server's metadata stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// RFC 8414, before the issuer's path.
+    OAuth,
+    /// OpenID Connect, before the issuer's path.
+    OpenIdInserted,
+    /// OpenID Connect, behind the issuer's path.
+    OpenIdAppended,
+    /// Nowhere.
+    None,
+}
+
+/// Where a guarded server says who its authorization server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResourceMetadata {
+    /// At a URL of its own that the challenge names.
+    Hint,
+    /// At the well-known place with the server's path; the challenge is silent.
+    Path,
+    /// At the well-known place without a path; the challenge is silent.
+    Root,
+    /// Nowhere: the authorization server is at the guarded server's own origin.
+    None,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            metadata: Metadata::OAuth,
+            resource_metadata: ResourceMetadata::Hint,
+            issuer_path: String::new(),
+            registration: true,
+            refresh_tokens: true,
+            rotation: true,
+            expires_in: Some(3600.into()),
+            iss: true,
+            scopes: None,
+            patch: Map::new(),
+            resource_patch: Map::new(),
+        }
+    }
+}
+
+/// A registered client.
+#[derive(Debug, Clone)]
+struct Client {
+    redirect_uris: Vec<String>,
+    secret: Option<String>,
+}
+
+/// What a code was given for.
+#[derive(Debug, Clone)]
+struct Code {
+    client: String,
+    redirect_uri: String,
+    challenge: String,
+    resource: Option<String>,
+    scope: Option<String>,
+}
+
+/// One person's consent, and what came of it.
+#[derive(Debug, Clone, Default)]
+struct Grant {
+    client: String,
+    resource: Option<String>,
+    scope: Option<String>,
+    revoked: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: Vec<(String, Request)>,
+    clients: BTreeMap<String, Client>,
+    codes: BTreeMap<String, Code>,
+    grants: Vec<Grant>,
+    /// Access tokens that work, and the grant of each.
+    access: BTreeMap<String, usize>,
+    /// Refresh tokens that work, and the grant of each.
+    refresh: BTreeMap<String, usize>,
+    /// Refresh tokens that have been used.
+    used: BTreeMap<String, usize>,
+    minted: u64,
+    /// Scopes that some request needs besides those of its token.
+    wanted: BTreeSet<String>,
+    complaints: Vec<String>,
+}
+
+type Script = Arc<dyn Fn(&str, &Request) -> Option<Reply> + Send + Sync>;
+
+struct Shared {
+    config: Config,
+    origin: String,
+    state: Monitor<State>,
+    script: Mutex<Option<Script>>,
+}
+
+/// An authorization server on loopback.
+#[expect(missing_debug_implementations, reason = "holds a closure")]
+pub struct FakeAuthorizationServer {
+    shared: Arc<Shared>,
+    http: FakeUpstream,
+}
+
+impl FakeAuthorizationServer {
+    /// Starts a strict and well-behaved one.
+    pub fn start() -> Self {
+        Self::with(Config::default())
+    }
+
+    /// Starts one of this kind.
+    pub fn with(config: Config) -> Self {
+        let http = FakeUpstream::start();
+        Self::at(config, http)
+    }
+
+    fn at(config: Config, http: FakeUpstream) -> Self {
+        let shared = Arc::new(Shared {
+            config,
+            origin: http.origin(),
+            state: Monitor::default(),
+            script: Mutex::default(),
+        });
+        let serving = shared.clone();
+        http.script(move |request| Some(serving.reply(request)));
+        Self { shared, http }
+    }
+
+    /// Puts an MCP server behind this authorization server.
+    pub fn protect(&self, upstream: &FakeUpstream) {
+        let (shared, origin) = (self.shared.clone(), upstream.origin());
+        upstream.script(move |request| guard::reply(&shared, &origin, request));
+    }
+
+    /// Lets `script` answer the requests that it wants to; it gets their labels.
+    pub fn script(&self, script: impl Fn(&str, &Request) -> Option<Reply> + Send + Sync + 'static) {
+        let slot = self.shared.script.lock();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(script));
+    }
+
+    /// Ends scripting.
+    pub fn behave(&self) {
+        let slot = self.shared.script.lock();
+        *slot.unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns its origin, which with the path of the configuration is its issuer.
+    pub fn origin(&self) -> String {
+        self.shared.origin.clone()
+    }
+
+    /// Returns what it was asked, in order: "authorize", "token code", "token
+    /// refresh", "register", "revoke", or the path of a metadata document.
+    pub fn labels(&self) -> Vec<String> {
+        self.shared.state.look(|state| {
+            let labels = state.requests.iter().map(|(label, _)| label.clone());
+            labels.collect()
+        })
+    }
+
+    /// Counts the requests of this label.
+    pub fn count(&self, wanted: &str) -> usize {
+        self.labels()
+            .iter()
+            .filter(|label| *label == wanted)
+            .count()
+    }
+
+    /// Waits for the `nth` request (from 1) of this label.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub fn wait_for(&self, wanted: &str, nth: usize) -> Request {
+        let what = format!("request {nth} of {wanted:?}");
+        self.shared.state.expect(&what, |state| {
+            let mut found = state.requests.iter().filter(|(label, _)| label == wanted);
+            found.nth(nth - 1).map(|(_, request)| request.clone())
+        })
+    }
+
+    /// Makes every access token so far worthless; refresh tokens still work.
+    pub fn expire_access_tokens(&self) {
+        self.shared.state.update(|state| state.access.clear());
+    }
+
+    /// Withdraws everything that was granted.
+    pub fn revoke_all(&self) {
+        self.shared.state.update(|state| {
+            state.access.clear();
+            for grant in &mut state.grants {
+                grant.revoked = true;
+            }
+        });
+    }
+
+    /// Forgets all registered clients.
+    pub fn forget_clients(&self) {
+        self.shared.state.update(|state| state.clients.clear());
+    }
+
+    /// Registers a client by hand; returns its secret.
+    pub fn register(&self, id: &str, redirect_uri: &str) -> String {
+        let secret = format!("{SECRET}client");
+        let client = Client {
+            redirect_uris: vec![redirect_uri.to_owned()],
+            secret: Some(secret.clone()),
+        };
+        self.shared
+            .state
+            .update(|state| state.clients.insert(id.to_owned(), client));
+        secret
+    }
+
+    /// Asks for this scope from now on, with 403 where a token does not have it.
+    pub fn want_scope(&self, scope: &str) {
+        self.shared
+            .state
+            .update(|state| state.wanted.insert(scope.to_owned()));
+    }
+
+    /// Stops listening and ends all connections.
+    pub fn go_down(&mut self) {
+        self.http.go_down();
+    }
+
+    /// Listens again where it did before.
+    pub fn come_back(&mut self) {
+        self.http.come_back();
+    }
+}
+
+impl Shared {
+    fn complain(&self, complaint: String) {
+        self.state.update(|state| state.complaints.push(complaint));
+    }
+
+    fn issuer(&self, origin: &str) -> String {
+        format!("{origin}{}", self.config.issuer_path)
+    }
+
+    fn reply(&self, request: &Request) -> Reply {
+        self.answer(&self.origin, request)
+            .unwrap_or_else(|| Reply::status(404))
+    }
+
+    /// Answers as the authorization server at `origin`; `None`: nothing is there.
+    fn answer(&self, origin: &str, request: &Request) -> Option<Reply> {
+        let label = endpoints::label(request);
+        self.state
+            .update(|state| state.requests.push((label.clone(), request.clone())));
+        let script = {
+            let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+            script.clone()
+        };
+        script
+            .and_then(|script| script(&label, request))
+            .or_else(|| endpoints::reply(self, origin, request))
+            .or_else(|| metadata::reply(self, origin, request))
+    }
+}
+
+impl State {
+    /// Makes a value that nobody else has.
+    fn mint(&mut self, kind: &str) -> String {
+        self.minted += 1;
+        format!("{SECRET}{kind}-{}", self.minted)
+    }
+}
+
+impl Drop for FakeAuthorizationServer {
+    fn drop(&mut self) {
+        self.http.go_down();
+        if !std::thread::panicking() {
+            let complaints = self.shared.state.look(|state| state.complaints.clone());
+            assert!(
+                complaints.is_empty(),
+                "the fake authorization server complains: {complaints:#?}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

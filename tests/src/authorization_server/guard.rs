@@ -1,0 +1,59 @@
+//! The guard before a fake MCP server: no token, no answer.
+
+use super::{ResourceMetadata, Shared, metadata};
+use crate::upstream::{Reply, Request};
+
+/// Answers what is not for the MCP server itself, which is at `origin`.
+pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<Reply> {
+    if let Some(reply) = metadata::resource_reply(shared, origin, request) {
+        return Some(reply);
+    }
+    let path = request.target.split('?').next().unwrap_or_default();
+    if path != "/mcp" {
+        let here = shared.config.resource_metadata == ResourceMetadata::None;
+        let answer = here.then(|| shared.answer(origin, request)).flatten();
+        return Some(answer.unwrap_or_else(|| Reply::status(404)));
+    }
+    let challenge = match shared.config.resource_metadata {
+        ResourceMetadata::Hint => {
+            format!(r#", resource_metadata="{origin}/metadata-of-this-server""#)
+        }
+        _ => String::new(),
+    };
+    let Some(token) = request.header("Authorization") else {
+        let challenge = format!(r#"Bearer realm="fake"{challenge}"#);
+        return Some(Reply::status(401).with("WWW-Authenticate", &challenge));
+    };
+    let token = token.strip_prefix("Bearer ").unwrap_or_default();
+    let granted = shared.state.look(|state| {
+        let grant = state.access.get(token).map(|grant| &state.grants[*grant]);
+        grant.filter(|grant| !grant.revoked).cloned()
+    });
+    let Some(grant) = granted else {
+        let challenge = format!(r#"Bearer error="invalid_token"{challenge}"#);
+        return Some(Reply::status(401).with("WWW-Authenticate", &challenge));
+    };
+    let expected = metadata::resource(origin);
+    if grant
+        .resource
+        .as_deref()
+        .is_some_and(|resource| resource != expected)
+    {
+        shared.complain(format!(
+            "a token for {:?} came to {expected}",
+            grant.resource
+        ));
+    }
+    let scopes = grant.scope.unwrap_or_default();
+    let missing = shared.state.look(|state| {
+        let missing = state
+            .wanted
+            .iter()
+            .find(|wanted| !scopes.split(' ').any(|scope| scope == *wanted));
+        missing.cloned()
+    });
+    missing.map(|scope| {
+        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}"{challenge}"#);
+        Reply::status(403).with("WWW-Authenticate", &challenge)
+    })
+}
