@@ -2,6 +2,11 @@
 //! Only `api/*` names tonic or the generated types.
 
 mod convert;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "sessions do not ask for tokens yet")
+)]
+mod identity;
 mod management;
 mod peer;
 mod relay;

@@ -21,6 +21,7 @@ mod recovery;
 mod relay;
 mod secrets;
 mod server_requests;
+mod sign_in_shim;
 mod silence;
 mod start;
 mod stopping;

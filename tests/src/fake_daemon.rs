@@ -1,12 +1,14 @@
 //! A daemon of another release, as far as a shim meets it before it relays.
 //!
 //! Serves hello and handover on the usual socket and counts what it was asked;
-//! everything else is unimplemented.
+//! one relay stream may be played by the test. Everything else is unimplemented.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
+use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
 use mcp_remote_proto::v1::{
     HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
     ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status};
 
+use crate::fake_relay::FakeRelay;
 use crate::home::TestHome;
 use crate::monitor::Monitor;
 
@@ -41,6 +44,7 @@ struct Shared {
     answers: Answers,
     state_folder: String,
     asked: Monitor<Vec<String>>,
+    relay: FakeRelay,
     end: Notify,
 }
 
@@ -65,6 +69,7 @@ impl FakeDaemon {
             answers,
             state_folder: home.state().display().to_string(),
             asked: Monitor::default(),
+            relay: FakeRelay::default(),
             end: Notify::new(),
         });
         let server = shared.clone();
@@ -80,6 +85,17 @@ impl FakeDaemon {
             shared,
             serving: Some(serving),
         }
+    }
+
+    /// Starts one of this release, and plays its relay stream.
+    pub fn relaying(home: &TestHome) -> (Self, FakeRelay) {
+        let answers = Answers {
+            api_version: Some(API_VERSION),
+            handover: Ok(()),
+        };
+        let daemon = Self::start(home, answers);
+        let relay = daemon.shared.relay.clone();
+        (daemon, relay)
     }
 
     /// Returns what it was asked, in order.
@@ -100,7 +116,9 @@ impl Drop for FakeDaemon {
 async fn serve(shared: Arc<Shared>, listener: std::os::unix::net::UnixListener) {
     let listener = UnixListener::from_std(listener).expect("a runtime is there");
     let end = shared.clone();
+    let relay = RelayServiceServer::new(shared.relay.clone());
     let server = tonic::transport::Server::builder()
+        .add_service(relay)
         .add_service(ManagementServiceServer::new(Management(shared)))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
             end.end.notified().await;

@@ -7,6 +7,7 @@
 pub mod authorization_server;
 pub mod daemon;
 pub mod fake_daemon;
+pub mod fake_relay;
 pub mod home;
 pub mod monitor;
 pub mod process;
