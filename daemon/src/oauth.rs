@@ -5,7 +5,11 @@
 //! error, `Debug` or status.
 #![expect(dead_code, reason = "sessions do not ask for tokens yet")]
 
+pub(crate) mod grant;
 pub(crate) mod identity;
+pub(crate) mod loopback;
+pub(crate) mod pages;
+pub(crate) mod store;
 
 pub(crate) mod address;
 pub(crate) mod authorization;
@@ -17,3 +21,6 @@ pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod text;
 pub(crate) mod token;
+
+#[cfg(test)]
+mod fake;

@@ -210,6 +210,12 @@ fn sorted_json(members: impl Iterator<Item = (String, String)>) -> Option<String
 pub(crate) struct IdentityHash(String);
 
 impl IdentityHash {
+    /// Reads digits from a file's name.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+    }
+
     /// Returns the digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -1,0 +1,232 @@
+//! A grant: the tokens of one identity as they are kept in `{hash}_tokens.json`.
+//! Pure; times are the wall clock's.
+//!
+//! Reads what the npm package wrote as well; numbers that make no sense are as
+//! good as absent.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::scope::Scope;
+use crate::secret::Secret;
+
+/// Longer lives are cut to this: nobody can tell them from for ever, and sums
+/// with them stay within every clock.
+const LONGEST_LIFE: u64 = 10 * 365 * 24 * 3600;
+
+/// The tokens of one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// What the server wants to see.
+    pub(crate) access_token: Secret<String>,
+    /// What a new one is had for.
+    pub(crate) refresh_token: Option<Secret<String>>,
+    /// The ID token, if it is used.
+    pub(crate) id_token: Option<Secret<String>>,
+    /// The life that the server gave it.
+    pub(crate) life: Option<Duration>,
+    /// When that ends.
+    pub(crate) expires_at: Option<SystemTime>,
+    /// What was granted; `None`: the server did not say.
+    pub(crate) scope: Option<Scope>,
+    /// What was asked for.
+    pub(crate) requested_scope: Option<Scope>,
+    /// Who granted it; `None`: a file of an old npm package.
+    pub(crate) issuer: Option<String>,
+}
+
+/// The file. Unknown members are lost with the next write.
+#[derive(Deserialize, Serialize)]
+struct File {
+    access_token: Zeroizing<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id_token: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_in: Option<Value>,
+    #[serde(default)]
+    token_type: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requested_scope: Option<String>,
+}
+
+impl Grant {
+    /// Reads a file that was written at `written`; `None` if it holds no token.
+    pub(crate) fn read(content: &[u8], written: Option<SystemTime>) -> Option<Self> {
+        let file: File = serde_json::from_slice(content).ok()?;
+        let secret = |text: &Zeroizing<String>| Secret::new(text.to_string());
+        let given = |text: Option<Zeroizing<String>>| {
+            text.filter(|text| !text.is_empty())
+                .map(|text| secret(&text))
+        };
+        let life = file.expires_in.as_ref().and_then(number).map(life);
+        let expires_at = match file.expires_at.as_ref().and_then(number) {
+            Some(at) => UNIX_EPOCH.checked_add(Duration::from_millis(at)),
+            None => written
+                .zip(life)
+                .and_then(|(written, life)| written.checked_add(life)),
+        };
+        Some(Self {
+            access_token: Some(secret(&file.access_token))
+                .filter(|token| !token.reveal().is_empty())?,
+            refresh_token: given(file.refresh_token),
+            id_token: given(file.id_token),
+            life,
+            expires_at,
+            scope: file.scope.as_deref().and_then(Scope::parse),
+            requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
+            issuer: file.issuer,
+        })
+    }
+
+    /// Returns the file's content.
+    pub(crate) fn write(&self) -> Zeroizing<Vec<u8>> {
+        let text = |secret: &Secret<String>| Zeroizing::new(secret.reveal().clone());
+        let file = File {
+            access_token: text(&self.access_token),
+            refresh_token: self.refresh_token.as_ref().map(text),
+            id_token: self.id_token.as_ref().map(text),
+            expires_in: self.life.map(|life| life.as_secs().into()),
+            token_type: Some("Bearer".into()),
+            scope: self.scope.as_ref().map(Scope::to_string),
+            expires_at: self.expires_at.map(|at| milliseconds(at).into()),
+            issuer: self.issuer.clone(),
+            requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
+        };
+        Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
+    }
+
+    /// Says whether the clock has passed its end.
+    pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Returns when it is best renewed: `part` of its life, of which the rest
+    /// remains for trying again.
+    pub(crate) fn renew_at(&self, part: f64) -> Option<SystemTime> {
+        let rest = self.life?.mul_f64(1.0 - part);
+        self.expires_at?.checked_sub(rest)
+    }
+}
+
+/// Returns a time in ms since the epoch.
+pub(crate) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns a life that can be reckoned with.
+pub(crate) fn life(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(LONGEST_LIFE))
+}
+
+/// Numbers, and numbers in quotes.
+fn number(value: &Value) -> Option<u64> {
+    let float = |number: f64| {
+        let fits = number.is_finite() && number >= 0.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast saturates, which is what is wanted"
+        )]
+        fits.then_some(number as u64)
+    };
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| number.as_f64().and_then(float)),
+        Value::String(text) => text.trim().parse().ok().and_then(float),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let grant = Grant {
+            access_token: Secret::new("a".into()),
+            refresh_token: Some(Secret::new("r".into())),
+            id_token: None,
+            life: Some(Duration::from_secs(3600)),
+            expires_at: UNIX_EPOCH.checked_add(Duration::from_millis(1_700_000_000_123)),
+            scope: Scope::parse("read write"),
+            requested_scope: Scope::parse("read"),
+            issuer: Some("https://as.example".into()),
+        };
+        let content = grant.write();
+        assert_eq!(Grant::read(&content, None), Some(grant));
+        let file: Value = serde_json::from_slice(&content).expect("JSON");
+        let expected = serde_json::json!({
+            "access_token": "a", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer",
+            "scope": "read write", "expires_at": 1_700_000_000_123_u64,
+            "issuer": "https://as.example", "requested_scope": "read",
+        });
+        assert_eq!(file, expected);
+    }
+
+    #[test]
+    fn files_of_others_are_read_with_what_makes_sense_in_them() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let check = |text: &str, expected: Option<Option<u64>>| {
+            let grant = Grant::read(text.as_bytes(), Some(now));
+            let expires = grant.map(|grant| grant.expires_at.map(|at| milliseconds(at) / 1000));
+            assert_eq!(expires, expected, "{text}");
+        };
+        check(r#"{"access_token":"a"}"#, Some(None));
+        check(
+            r#"{"access_token":"a","expires_in":10}"#,
+            Some(Some(1_000_010)),
+        );
+        check(
+            r#"{"access_token":"a","expires_in":"10","token_type":7}"#,
+            Some(Some(1_000_010)),
+        );
+        check(r#"{"access_token":"a","expires_in":-1}"#, Some(None));
+        check(
+            r#"{"access_token":"a","expires_in":1e18}"#,
+            Some(Some(1_000_000 + LONGEST_LIFE)),
+        );
+        check(
+            r#"{"access_token":"a","expires_in":1,"expires_at":2000}"#,
+            Some(Some(2)),
+        );
+        check(r#"{"access_token":""}"#, None);
+        check(r#"{"access_token":5}"#, None);
+        check(r#"{"access_token":"a""#, None);
+        check("[]", None);
+        check("", None);
+    }
+
+    #[test]
+    fn tokens_are_not_shown() {
+        let grant = Grant::read(
+            br#"{"access_token":"hidden1","refresh_token":"hidden2"}"#,
+            None,
+        );
+        assert!(grant.is_some() && !format!("{grant:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn a_grant_is_renewed_before_it_expires() {
+        let grant = |text: &str| Grant::read(text.as_bytes(), Some(UNIX_EPOCH)).expect("a token");
+        let hour = grant(r#"{"access_token":"a","expires_in":3600}"#);
+        assert_eq!(
+            hour.renew_at(0.75),
+            Some(UNIX_EPOCH + Duration::from_secs(2700))
+        );
+        assert!(!hour.has_expired(UNIX_EPOCH + Duration::from_secs(3599)));
+        assert!(hour.has_expired(UNIX_EPOCH + Duration::from_secs(3600)));
+        assert_eq!(grant(r#"{"access_token":"a"}"#).renew_at(0.75), None);
+    }
+}

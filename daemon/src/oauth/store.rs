@@ -1,0 +1,374 @@
+//! The token files of this user: `mcp-remote-d1/{hash}_tokens.json`,
+//! `{hash}_client_info.json` and `{hash}_code_verifier.txt`. Asynchronous over
+//! blocking threads; knows no OAuth requests.
+//!
+//! What a call has written survives a crash once the call has returned. The
+//! version in the folder's name is the layout's: an upgrade signs nobody out.
+
+mod files;
+mod import;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use self::files::{Loose, Replacement};
+use super::grant::Grant;
+use super::identity::{Identity, IdentityHash};
+use crate::secret::Secret;
+
+pub(crate) use self::files::FileError;
+
+/// The folder of this layout.
+const FOLDER: &str = "mcp-remote-d1";
+
+const TOKENS: &str = "tokens.json";
+const CLIENT: &str = "client_info.json";
+const VERIFIER: &str = "code_verifier.txt";
+/// Marks what has been taken over from the npm package, so that it happens once.
+const IMPORTED: &str = "imported.txt";
+const LOCK: &str = "lock";
+
+/// Age at which the verifier of a sign-in that a killed daemon left is swept.
+const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+
+/// How often a lock that another daemon holds is tried.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long it is tried: longer than a refresh can take.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the store cannot be used. One sentence, no secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// A file or folder.
+    #[error("the token store failed: {0}")]
+    File(#[from] FileError),
+    /// Another daemon that uses the same folder.
+    #[error("the token store failed: another daemon has held {} for {} s", .0.display(), LOCK_TIMEOUT.as_secs())]
+    Locked(PathBuf),
+    /// The daemon is stopping.
+    #[error("the token store failed: the daemon is stopping")]
+    Stopping,
+}
+
+/// A registered client as it is kept: the registration response and `issuer`.
+pub(crate) type ClientDocument = Map<String, Value>;
+
+/// What is kept of an identity.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    /// Its tokens.
+    pub(crate) grant: Option<Grant>,
+    /// Its client.
+    pub(crate) client: Option<ClientDocument>,
+}
+
+/// The files. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store(Arc<Folders>);
+
+#[derive(Debug)]
+struct Folders {
+    /// `~/.mcp-auth`.
+    base: PathBuf,
+    /// Ours in it.
+    ours: PathBuf,
+}
+
+/// The right to renew a grant, among all daemons that use the folder.
+#[derive(Debug)]
+pub(crate) struct GrantLock {
+    _file: std::fs::File,
+}
+
+/// Room on the disk for new tokens, taken before they are asked for.
+#[derive(Debug)]
+pub(crate) struct Reserved(Replacement);
+
+impl Reserved {
+    /// Replaces the tokens of the identity that this was taken for.
+    pub(crate) async fn put(self, grant: &Grant) -> Result<(), StoreError> {
+        let content = grant.write();
+        blocking(move || self.0.commit(&content)).await
+    }
+}
+
+impl Store {
+    /// Names the folder; nothing is read or made yet.
+    pub(crate) fn new(base: PathBuf) -> Self {
+        let ours = base.join(FOLDER);
+        Self(Arc::new(Folders { base, ours }))
+    }
+
+    /// Reads everything of an identity; where there is nothing, takes over what
+    /// the npm package has, once.
+    pub(crate) async fn load(&self, identity: &Identity) -> Result<Stored, StoreError> {
+        let (folders, hash) = (self.0.clone(), identity.hash());
+        let npm_hashes = identity.npm_hashes();
+        blocking(move || {
+            if !folders.ours.exists() && import::find(&folders.base, &npm_hashes).is_none() {
+                // Nobody has signed in anywhere: nothing is made for it.
+                return Ok(Stored::default());
+            }
+            files::prepare_folder(&folders.ours)?;
+            files::sweep(&folders.ours, VERIFIER, LEFTOVER_AGE);
+            let stored = folders.read(&hash)?;
+            if stored.grant.is_some() || stored.client.is_some() || folders.is_imported(&hash) {
+                return Ok(stored);
+            }
+            folders.import(&hash, &npm_hashes)
+        })
+        .await
+    }
+
+    /// Reads the tokens again: another daemon may have renewed them.
+    pub(crate) async fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, StoreError> {
+        let (folders, hash) = (self.0.clone(), hash.clone());
+        blocking(move || folders.grant(&hash)).await
+    }
+
+    /// Takes the right to renew a grant, waiting for whoever has it.
+    pub(crate) async fn lock(&self, hash: &IdentityHash) -> Result<GrantLock, StoreError> {
+        let path = self.0.path(hash, LOCK);
+        let begun = tokio::time::Instant::now();
+        loop {
+            let (folders, trying) = (self.0.clone(), path.clone());
+            let locked = blocking(move || {
+                files::prepare_folder(&folders.ours)?;
+                try_lock(&trying).map_err(|error| FileError::Io(trying, error))
+            });
+            if let Some(file) = locked.await? {
+                return Ok(GrantLock { _file: file });
+            }
+            if begun.elapsed() > LOCK_TIMEOUT {
+                return Err(StoreError::Locked(path));
+            }
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
+    }
+
+    /// Takes room for new tokens. Fails where they could not be kept, before a
+    /// server has given any.
+    pub(crate) async fn reserve(&self, hash: &IdentityHash) -> Result<Reserved, StoreError> {
+        let (folders, path) = (self.0.clone(), self.0.path(hash, TOKENS));
+        blocking(move || {
+            files::prepare_folder(&folders.ours)?;
+            Replacement::prepare(&path).map(Reserved)
+        })
+        .await
+    }
+
+    /// Keeps tokens.
+    pub(crate) async fn put_grant(
+        &self,
+        hash: &IdentityHash,
+        grant: &Grant,
+    ) -> Result<(), StoreError> {
+        self.put(hash, TOKENS, grant.write()).await
+    }
+
+    /// Keeps a registered client.
+    pub(crate) async fn put_client(
+        &self,
+        hash: &IdentityHash,
+        client: &ClientDocument,
+    ) -> Result<(), StoreError> {
+        let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
+        self.put(hash, CLIENT, Zeroizing::new(content)).await
+    }
+
+    /// Keeps the verifier of a sign-in that begins.
+    pub(crate) async fn put_verifier(
+        &self,
+        hash: &IdentityHash,
+        verifier: &Secret<String>,
+    ) -> Result<(), StoreError> {
+        let content = Zeroizing::new(verifier.reveal().clone().into_bytes());
+        self.put(hash, VERIFIER, content).await
+    }
+
+    /// Deletes the tokens.
+    pub(crate) async fn remove_grant(&self, hash: &IdentityHash) -> Result<(), StoreError> {
+        self.remove(hash, &[TOKENS]).await
+    }
+
+    /// Deletes the client.
+    pub(crate) async fn remove_client(&self, hash: &IdentityHash) -> Result<(), StoreError> {
+        self.remove(hash, &[CLIENT]).await
+    }
+
+    /// Deletes the verifier.
+    pub(crate) async fn remove_verifier(&self, hash: &IdentityHash) -> Result<(), StoreError> {
+        self.remove(hash, &[VERIFIER]).await
+    }
+
+    /// Deletes everything of an identity. What the npm package has of it stays
+    /// there and is not taken over again.
+    pub(crate) async fn forget(&self, hash: &IdentityHash) -> Result<(), StoreError> {
+        if self.0.ours.exists() {
+            let marked = Zeroizing::new(b"signed out\n".to_vec());
+            self.put(hash, IMPORTED, marked).await?;
+        }
+        self.remove(hash, &[TOKENS, CLIENT, VERIFIER]).await
+    }
+
+    /// Returns the identities that have tokens.
+    pub(crate) async fn identities(&self) -> Result<Vec<IdentityHash>, StoreError> {
+        let folders = self.0.clone();
+        blocking(move || {
+            let Ok(entries) = std::fs::read_dir(&folders.ours) else {
+                return Ok(Vec::new());
+            };
+            let names = entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().into_string().ok());
+            let hash =
+                |name: String| IdentityHash::parse(name.strip_suffix(TOKENS)?.strip_suffix('_')?);
+            Ok(names.filter_map(hash).collect())
+        })
+        .await
+    }
+
+    async fn put(
+        &self,
+        hash: &IdentityHash,
+        name: &str,
+        content: Zeroizing<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let (folders, path) = (self.0.clone(), self.0.path(hash, name));
+        blocking(move || {
+            files::prepare_folder(&folders.ours)?;
+            Replacement::prepare(&path)?.commit(&content)
+        })
+        .await
+    }
+
+    async fn remove(
+        &self,
+        hash: &IdentityHash,
+        names: &'static [&'static str],
+    ) -> Result<(), StoreError> {
+        let (folders, hash) = (self.0.clone(), hash.clone());
+        blocking(move || {
+            let paths = names.iter().map(|name| folders.path(&hash, name));
+            paths
+                .map(|path| files::remove(&path))
+                .fold(Ok(()), Result::and)
+        })
+        .await
+    }
+}
+
+impl Folders {
+    fn path(&self, hash: &IdentityHash, name: &str) -> PathBuf {
+        self.ours.join(format!("{hash}_{name}"))
+    }
+
+    fn is_imported(&self, hash: &IdentityHash) -> bool {
+        std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
+    }
+
+    fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
+        let path = self.path(hash, CLIENT);
+        let content = usable(files::read(&path, Loose::Repair))?;
+        let client = content.and_then(|content| {
+            let document = serde_json::from_slice(&content).ok();
+            if document.is_none() {
+                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
+            }
+            document
+        });
+        let grant = self.grant(hash)?;
+        Ok(Stored { grant, client })
+    }
+
+    fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
+        let path = self.path(hash, TOKENS);
+        let Some(content) = usable(files::read(&path, Loose::Repair))? else {
+            return Ok(None);
+        };
+        let grant = Grant::read(&content, written(&path));
+        if grant.is_none() {
+            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
+        }
+        Ok(grant)
+    }
+
+    /// Tokens last: whoever finds them finds their client as well.
+    fn import(&self, hash: &IdentityHash, npm_hashes: &[String]) -> Result<Stored, FileError> {
+        let Some(found) = import::find(&self.base, npm_hashes) else {
+            return Ok(Stored::default());
+        };
+        if let Some(client) = &found.client {
+            let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
+            Replacement::prepare(&self.path(hash, CLIENT))?.commit(&content)?;
+        }
+        if let Some(grant) = &found.grant {
+            Replacement::prepare(&self.path(hash, TOKENS))?.commit(&grant.write())?;
+        }
+        let mark = format!("{}\n", found.folder);
+        Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
+        tracing::info!(
+            folder = found.folder,
+            "the sign-in of the npm package was taken over; from now on its tokens are renewed here"
+        );
+        Ok(Stored {
+            grant: found.grant,
+            client: found.client,
+        })
+    }
+}
+
+/// A file that nobody should trust is as good as none: a sign-in replaces it.
+fn usable(
+    content: Result<Option<Zeroizing<Vec<u8>>>, FileError>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    match content {
+        Err(FileError::Io(path, error)) => Err(FileError::Io(path, error)),
+        Err(error) => {
+            tracing::warn!(%error, "a file of tokens is ignored");
+            Ok(None)
+        }
+        content => content,
+    }
+}
+
+fn written(path: &std::path::Path) -> Option<SystemTime> {
+    path.metadata()
+        .and_then(|metadata| metadata.modified())
+        .ok()
+}
+
+/// Returns the file if the lock is ours. It is never deleted.
+fn try_lock(path: &std::path::Path) -> std::io::Result<Option<std::fs::File>> {
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.mode(0o600).custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FileError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(StoreError::Stopping),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests;
