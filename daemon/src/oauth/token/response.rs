@@ -110,8 +110,7 @@ fn life(value: &Value) -> Option<Duration> {
         Value::String(text) => text.trim().parse().ok()?,
         _ => return None,
     };
-    // Also turns away what is not a number.
-    if !(seconds >= 1.0) {
+    if seconds.is_nan() || seconds < 1.0 {
         return None;
     }
     let life = Duration::try_from_secs_f64(seconds.floor());
