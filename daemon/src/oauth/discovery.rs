@@ -1,10 +1,11 @@
 //! Finds the authorization server of an MCP server, and what it can do: RFC 9728,
 //! RFC 8414 and OpenID Connect Discovery, and behind all of them what revision
-//! 2025-03-26 did. Keeps nothing.
+//! 2025-03-26 did.
 //!
 //! Metadata are used only if they name the one they were asked of: a server
 //! cannot speak for a resource or an issuer that is not its own.
 
+pub(crate) mod cache;
 mod resource;
 mod server;
 
