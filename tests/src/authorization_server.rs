@@ -277,6 +277,13 @@ impl FakeAuthorizationServer {
     }
 }
 
+/// Names the npm package's files for a server without options.
+pub fn npm_hash(url: &str) -> String {
+    use md5::Digest as _;
+    let digest = md5::Md5::digest(url);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Shared {
     fn complain(&self, complaint: String) {
         self.state.update(|state| state.complaints.push(complaint));

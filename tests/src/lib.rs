@@ -5,6 +5,7 @@
 //! here blocks on events with one deadline, [`monitor::PATIENCE`]; nothing sleeps.
 
 pub mod authorization_server;
+pub mod browser;
 pub mod daemon;
 pub mod fake_daemon;
 pub mod fake_relay;
