@@ -5,10 +5,14 @@
 //! error, `Debug` or status.
 #![expect(dead_code, reason = "sessions do not ask for tokens yet")]
 
+pub(crate) mod browsers;
+pub(crate) mod endpoints;
 pub(crate) mod grant;
 pub(crate) mod identity;
 pub(crate) mod loopback;
 pub(crate) mod pages;
+pub(crate) mod redirect;
+pub(crate) mod sign_in;
 pub(crate) mod store;
 
 pub(crate) mod address;

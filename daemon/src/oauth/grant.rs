@@ -11,6 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::scope::Scope;
+use super::token::TokenResponse;
 use crate::secret::Secret;
 
 /// Longer lives are cut to this: nobody can tell them from for ever, and sums
@@ -61,6 +62,38 @@ struct File {
 }
 
 impl Grant {
+    /// Makes one of what the token endpoint answered at `now`. What it did not
+    /// repeat stays as it was before.
+    pub(crate) fn new(
+        response: TokenResponse,
+        before: Option<&Self>,
+        issuer: &str,
+        requested_scope: Option<Scope>,
+        keep_id_token: bool,
+        now: SystemTime,
+    ) -> Self {
+        let earlier = |of: fn(&Self) -> &Option<Secret<String>>| before.and_then(|b| of(b).clone());
+        let life = response.expires_in.map(|given| life(given.as_secs()));
+        Self {
+            access_token: response.access_token,
+            refresh_token: response
+                .refresh_token
+                .or_else(|| earlier(|b| &b.refresh_token)),
+            id_token: response
+                .id_token
+                .or_else(|| earlier(|b| &b.id_token))
+                .filter(|_| keep_id_token),
+            life,
+            expires_at: life.and_then(|life| now.checked_add(life)),
+            scope: response
+                .scope
+                .or_else(|| before.and_then(|before| before.scope.clone()))
+                .or_else(|| requested_scope.clone()),
+            requested_scope,
+            issuer: Some(issuer.to_owned()),
+        }
+    }
+
     /// Reads a file that was written at `written`; `None` if it holds no token.
     pub(crate) fn read(content: &[u8], written: Option<SystemTime>) -> Option<Self> {
         let file: File = serde_json::from_slice(content).ok()?;

@@ -151,7 +151,21 @@ pub(crate) async fn revoke(
     let Some(endpoint) = &server.revocation_endpoint else {
         return Ok(false);
     };
-    // The crate's own request takes no http URL, not even on this machine.
+    let request = revocation(client, token, kind);
+    let reply = http.post(endpoint, request).await?;
+    if reply.status.is_success() {
+        return Ok(true);
+    }
+    let status = reply.status.as_u16();
+    Err(TokenEndpointError::Refused {
+        status,
+        error: "to a revocation".into(),
+        description: String::new(),
+    })
+}
+
+/// The crate's own request takes no http URL, not even on this machine.
+fn revocation(client: &Client, token: &Secret<String>, kind: TokenKind) -> http::Request<Vec<u8>> {
     let hint = match kind {
         TokenKind::Access => "access_token",
         TokenKind::Refresh => "refresh_token",
@@ -177,16 +191,7 @@ pub(crate) async fn revoke(
             .headers_mut()
             .insert(header::AUTHORIZATION, authorization);
     }
-    let reply = http.post(endpoint, request).await?;
-    if reply.status.is_success() {
-        return Ok(true);
-    }
-    let status = reply.status.as_u16();
-    Err(TokenEndpointError::Refused {
-        status,
-        error: "to a revocation".into(),
-        description: String::new(),
-    })
+    request
 }
 
 /// HTTP Basic as OAuth has it: both parts form-encoded (RFC 6749, section 2.3.1).

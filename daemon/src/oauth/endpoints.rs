@@ -1,0 +1,200 @@
+//! The OAuth servers of an identity, as grants see them: over HTTP, or a script
+//! in tests. Decides nothing.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::authorization::{Code, Pending};
+use super::challenge::Challenge;
+use super::discovery::cache::DiscoveryCache;
+use super::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use super::grant::Grant;
+use super::http::OAuthHttp;
+use super::identity::Identity;
+use super::registration::{self, Client, RegistrationError};
+use super::scope::Scope;
+use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
+use crate::http::{HttpClients, HttpError};
+use crate::secret::Secret;
+
+/// What a refresh is asked with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RefreshRequest<'a> {
+    /// Where.
+    pub(crate) server: &'a AuthorizationServer,
+    /// As whom.
+    pub(crate) client: &'a Client,
+    /// Who gave the grant.
+    pub(crate) issuer: &'a str,
+    /// What for.
+    pub(crate) refresh_token: &'a Secret<String>,
+    /// For which resource.
+    pub(crate) resource: Option<&'a str>,
+    /// With which scope; `None`: the one granted.
+    pub(crate) scope: Option<&'a Scope>,
+}
+
+/// Reaches the servers of an identity.
+pub(crate) trait Endpoints: std::fmt::Debug + Send + Sync {
+    /// Prepares to; sends nothing yet.
+    fn connect<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Box<dyn Servers>, HttpError>>;
+}
+
+/// The servers of an identity; each method is the function of the same name.
+pub(crate) trait Servers: Send + Sync {
+    /// Forgets what is known of the authorization server.
+    fn forget(&self, identity: &Identity);
+
+    /// Finds the authorization server, or knows it from before.
+    fn discover<'a>(
+        &'a self,
+        identity: &'a Identity,
+        challenge: &'a Challenge,
+    ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>>;
+
+    /// Returns the client to sign in as.
+    fn register<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        redirect_uris: &'a [String],
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>>;
+
+    /// Turns a code into tokens.
+    fn exchange<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        pending: &'a Pending,
+        code: &'a Code,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Turns a refresh token into tokens.
+    fn refresh<'a>(
+        &'a self,
+        request: RefreshRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Makes a grant's tokens worthless; false where that is not offered.
+    fn revoke<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        grant: &'a Grant,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>>;
+}
+
+/// The real ones.
+#[derive(Debug)]
+pub(crate) struct OverHttp {
+    clients: Arc<HttpClients>,
+    known: Arc<DiscoveryCache>,
+}
+
+impl OverHttp {
+    /// Reaches them with these clients.
+    pub(crate) fn new(clients: Arc<HttpClients>) -> Self {
+        let known = Arc::default();
+        Self { clients, known }
+    }
+}
+
+struct Connection {
+    http: OAuthHttp,
+    known: Arc<DiscoveryCache>,
+}
+
+impl Endpoints for OverHttp {
+    fn connect<'a>(
+        &'a self,
+        identity: &'a Identity,
+    ) -> BoxFuture<'a, Result<Box<dyn Servers>, HttpError>> {
+        async {
+            let http = OAuthHttp::new(&self.clients, &identity.network, &identity.server).await?;
+            let known = self.known.clone();
+            Ok(Box::new(Connection { http, known }) as Box<dyn Servers>)
+        }
+        .boxed()
+    }
+}
+
+impl Servers for Connection {
+    fn forget(&self, identity: &Identity) {
+        self.known.forget(&identity.hash());
+    }
+
+    fn discover<'a>(
+        &'a self,
+        identity: &'a Identity,
+        challenge: &'a Challenge,
+    ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
+        self.known.discover(&self.http, identity, challenge).boxed()
+    }
+
+    fn register<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        redirect_uris: &'a [String],
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        registration::register(&self.http, identity, discovered, redirect_uris, scope).boxed()
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        pending: &'a Pending,
+        code: &'a Code,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        token::exchange(&self.http, server, client, pending, code).boxed()
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        request: RefreshRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        token::refresh(
+            &self.http,
+            request.server,
+            request.client,
+            request.issuer,
+            request.refresh_token,
+            request.resource,
+            request.scope,
+        )
+        .boxed()
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        grant: &'a Grant,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
+        async {
+            // The refresh token first: without it nothing new can be had.
+            if let Some(token) = &grant.refresh_token
+                && !token::revoke(&self.http, server, client, token, TokenKind::Refresh).await?
+            {
+                return Ok(false);
+            }
+            token::revoke(
+                &self.http,
+                server,
+                client,
+                &grant.access_token,
+                TokenKind::Access,
+            )
+            .await
+        }
+        .boxed()
+    }
+}

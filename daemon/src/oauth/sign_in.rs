@@ -1,0 +1,340 @@
+//! One sign-in, from discovery to tokens that are kept. Belongs to the daemon: it
+//! goes on whoever waits for it.
+//!
+//! The verifier is kept before the browser is sent anywhere, room for the tokens
+//! is taken before the code is given away, and the tokens are kept before the
+//! browser hears of success.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{oneshot, watch};
+
+use super::authorization::{self, CallbackError, Code, Pending};
+use super::browsers::{Browsers, Shown, SignInUrl};
+use super::challenge::Challenge;
+use super::discovery::{Discovered, DiscoveryError, scopes_to_ask};
+use super::endpoints::{Endpoints, Servers};
+use super::grant::Grant;
+use super::identity::{ClientChoice, Identity, IdentityHash};
+use super::loopback::{Answers, Loopback};
+use super::pages::Verdict;
+use super::redirect::{self, Redirect};
+use super::registration::{Client, RegistrationError};
+use super::scope::Scope;
+use super::store::{Store, StoreError};
+use super::token::TokenEndpointError;
+
+/// How long a person has. Pages of authorization servers live no longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// What sign-ins and refreshes work with.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    /// The OAuth servers.
+    pub(crate) endpoints: Arc<dyn Endpoints>,
+    /// The files.
+    pub(crate) store: Store,
+    /// The redirect listener.
+    pub(crate) loopback: Loopback,
+    /// Who opens browsers.
+    pub(crate) browsers: Browsers,
+    /// The wall clock.
+    pub(crate) now: fn() -> SystemTime,
+}
+
+/// What a sign-in is for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    /// What the server said when it refused.
+    pub(crate) challenge: Challenge,
+    /// Scopes that were asked for before and are not to be lost.
+    pub(crate) already: Option<Scope>,
+    /// The registered client, if it may still be good.
+    pub(crate) client: Option<Client>,
+}
+
+/// How far a sign-in is.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Progress {
+    /// Servers are being asked.
+    #[default]
+    Preparing,
+    /// Somebody has to visit the page.
+    Pending(PendingSignIn),
+}
+
+/// A sign-in that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PendingSignIn {
+    /// Its page.
+    pub(crate) url: SignInUrl,
+    /// Since when.
+    pub(crate) since: SystemTime,
+    /// Whether a browser shows it.
+    pub(crate) shown: Shown,
+}
+
+/// What a sign-in gave. The tokens are kept already.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    /// The tokens.
+    pub(crate) grant: Grant,
+    /// The client that they belong to.
+    pub(crate) client: Client,
+}
+
+/// Why a sign-in gave nothing. One sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SignInError {
+    /// It may work later without anybody doing anything.
+    #[error("{0}")]
+    Transient(String),
+    /// Somebody has to do something.
+    #[error("{0}")]
+    Failed(String),
+    /// The person or the authorization server said no.
+    #[error("{0}")]
+    Denied(String),
+    /// The person did not come back.
+    #[error("nobody finished the sign-in within {} minutes", PATIENCE.as_secs() / 60)]
+    GivenUp,
+}
+
+impl From<StoreError> for SignInError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<DiscoveryError> for SignInError {
+    fn from(error: DiscoveryError) -> Self {
+        match error {
+            DiscoveryError::Unanswered(why) => Self::Transient(why),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<RegistrationError> for SignInError {
+    fn from(error: RegistrationError) -> Self {
+        match error {
+            RegistrationError::Unanswered(why) => Self::Transient(why),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<TokenEndpointError> for SignInError {
+    fn from(error: TokenEndpointError) -> Self {
+        match error {
+            TokenEndpointError::Transient(why) => Self::Transient(why),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Signs somebody in.
+pub(crate) async fn run(
+    tools: Tools,
+    identity: Arc<Identity>,
+    wish: Wish,
+    progress: watch::Sender<Progress>,
+) -> Result<SignedIn, SignInError> {
+    let hash = identity.hash();
+    let unusable = |error: crate::http::HttpError| SignInError::Failed(error.to_string());
+    let servers = tools.endpoints.connect(&identity).await.map_err(unusable)?;
+    // A person waits: what is old by an hour may cost a second attempt.
+    servers.forget(&identity);
+    let discovered = servers.discover(&identity, &wish.challenge).await?;
+    let known = wish.client.filter(|client| {
+        client.issuer == discovered.server.issuer && !has_expired(client, (tools.now)())
+    });
+    let redirect = redirect::listen(&tools.loopback, &identity, known.as_ref())
+        .map_err(|error| SignInError::Failed(error.to_string()))?;
+    let already = wish.already.as_ref();
+    let scope = scopes_to_ask(&identity, &wish.challenge, &discovered, already);
+    let known = known.filter(|_| redirect.registered);
+    let was_known = known.is_some();
+    let client = match known {
+        Some(client) => client,
+        None => {
+            register(
+                &tools,
+                &*servers,
+                &identity,
+                &discovered,
+                &redirect,
+                scope.as_ref(),
+            )
+            .await?
+        }
+    };
+    let pending = authorization::begin(
+        &identity,
+        &discovered,
+        &client,
+        &redirect.uri,
+        scope.as_ref(),
+    )
+    .map_err(|error| SignInError::Failed(error.to_string()))?;
+    tools.store.put_verifier(&hash, &pending.verifier).await?;
+    let answers = redirect
+        .listening
+        .expect(&pending.state, &redirect.host, &redirect.path);
+    let attempt = Attempt {
+        tools: &tools,
+        identity: &identity,
+        hash: &hash,
+        servers: &*servers,
+        discovered: &discovered,
+        client: &client,
+        pending: &pending,
+    };
+    let ended = attempt.finish(answers, progress).await;
+    if let Err(error) = tools.store.remove_verifier(&hash).await {
+        tracing::warn!(%error, "the verifier of a sign-in that is over is still there");
+    }
+    if ended == Err(SignInError::GivenUp) && was_known {
+        // The page may have said that it does not know our client any more, which
+        // only the person could see.
+        drop(tools.store.remove_client(&hash).await);
+    }
+    ended.map(|grant| SignedIn { grant, client })
+}
+
+/// Returns the client to sign in as; one that we registered is kept.
+async fn register(
+    tools: &Tools,
+    servers: &dyn Servers,
+    identity: &Identity,
+    discovered: &Discovered,
+    redirect: &Redirect,
+    scope: Option<&Scope>,
+) -> Result<Client, SignInError> {
+    let uris = redirect::to_register(redirect);
+    let client = servers.register(identity, discovered, &uris, scope).await?;
+    if identity.client == ClientChoice::Dynamic {
+        let document = document(&client, &uris);
+        tools.store.put_client(&identity.hash(), &document).await?;
+    }
+    Ok(client)
+}
+
+/// Some servers do not repeat the redirect URIs, by which a port is chosen.
+fn document(client: &Client, uris: &[String]) -> super::store::ClientDocument {
+    let mut document = client.document.clone();
+    document.insert("issuer".into(), client.issuer.clone().into());
+    document.entry("redirect_uris").or_insert(uris.into());
+    document
+}
+
+/// Says whether a client's secret has ended.
+pub(crate) fn has_expired(client: &Client, now: SystemTime) -> bool {
+    let seconds = super::grant::milliseconds(now) / 1000;
+    client.secret_expires_at.is_some_and(|at| at <= seconds)
+}
+
+struct Attempt<'a> {
+    tools: &'a Tools,
+    identity: &'a Identity,
+    hash: &'a IdentityHash,
+    servers: &'a dyn Servers,
+    discovered: &'a Discovered,
+    client: &'a Client,
+    pending: &'a Pending,
+}
+
+impl Attempt<'_> {
+    /// Sends somebody to the page, waits for the answer, and turns it into
+    /// tokens that are kept.
+    async fn finish(
+        &self,
+        mut answers: Answers,
+        progress: watch::Sender<Progress>,
+    ) -> Result<Grant, SignInError> {
+        let url = SignInUrl::new(self.pending.url.clone());
+        let since = (self.tools.now)();
+        let say = |shown| {
+            let url = url.clone();
+            progress.send_replace(Progress::Pending(PendingSignIn { url, since, shown }));
+        };
+        say(Shown::Opening);
+        let (code, verdict) = tokio::select! {
+            answered = self.answered(&mut answers) => answered?,
+            () = self.tools.browsers.show(self.hash, &url, say) => return Err(SignInError::GivenUp),
+            () = tokio::time::sleep(PATIENCE) => return Err(SignInError::GivenUp),
+        };
+        // A second answer to the same question means nothing.
+        drop(answers);
+        let grant = self.exchange(&code).await;
+        let server = self.identity.server.shown().to_owned();
+        let said = match &grant {
+            Ok(_) => Verdict::SignedIn {
+                server,
+                next: self.identity.success_url.clone(),
+            },
+            Err(error) => Verdict::Failed {
+                server,
+                why: error.to_string(),
+            },
+        };
+        // The browser may have gone.
+        drop(verdict.send(said));
+        grant
+    }
+
+    /// Waits for the answer that counts. Cancel safe.
+    async fn answered(
+        &self,
+        answers: &mut Answers,
+    ) -> Result<(Code, oneshot::Sender<Verdict>), SignInError> {
+        while let Some(answer) = answers.next().await {
+            let error = match authorization::check_callback(self.pending, answer.query.reveal()) {
+                Ok(code) => return Ok((code, answer.verdict)),
+                Err(error) => error,
+            };
+            let why = error.to_string();
+            let ends = matches!(
+                error,
+                CallbackError::Denied { .. } | CallbackError::Issuer(_)
+            );
+            let verdict = match ends {
+                true => Verdict::Failed {
+                    server: self.identity.server.shown().to_owned(),
+                    why: why.clone(),
+                },
+                false => Verdict::StillWaiting { why: why.clone() },
+            };
+            drop(answer.verdict.send(verdict));
+            if ends {
+                return Err(SignInError::Denied(why));
+            }
+        }
+        Err(SignInError::GivenUp)
+    }
+
+    async fn exchange(&self, code: &Code) -> Result<Grant, SignInError> {
+        let _lock = self.tools.store.lock(self.hash).await?;
+        let reserved = self.tools.store.reserve(self.hash).await?;
+        let exchanging =
+            self.servers
+                .exchange(&self.discovered.server, self.client, self.pending, code);
+        let exchanged = exchanging.await;
+        if let Err(TokenEndpointError::InvalidClient(_)) = &exchanged
+            && self.identity.client == ClientChoice::Dynamic
+        {
+            drop(self.tools.store.remove_client(self.hash).await);
+        }
+        let grant = Grant::new(
+            exchanged?,
+            None,
+            &self.pending.issuer,
+            self.pending.scope.clone(),
+            self.identity.use_id_token,
+            (self.tools.now)(),
+        );
+        reserved.put(&grant).await?;
+        Ok(grant)
+    }
+}
