@@ -92,9 +92,7 @@ pub fn visit(url: &str) -> std::io::Result<Page> {
     let mut page = get(url)?;
     for _ in 0..HOPS {
         match page.header("location") {
-            Some(location) if (300..400).contains(&page.status) => {
-                page = get(&location.to_owned())?
-            }
+            Some(location) if (300..400).contains(&page.status) => page = get(location)?,
             _ => return Ok(page),
         }
     }
