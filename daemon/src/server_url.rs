@@ -75,13 +75,20 @@ pub(crate) fn shown(url: &Url) -> String {
     shown.into()
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Says whether a URL names this machine: `localhost` or a loopback address.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => is_localhost(name),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Says whether a name means this machine wherever it is asked (RFC 6761).
+pub(crate) fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -124,5 +131,21 @@ mod tests {
         assert_eq!(parsed.shown(), "https://h/p");
         assert_eq!(format!("{parsed:?}"), "https://h/p");
         assert_eq!(parsed.url().query(), Some("key=s3cret"));
+    }
+
+    #[test]
+    fn names_of_this_machine_are_known() {
+        let check = |text: &str, expected| {
+            assert_eq!(is_loopback(&Url::parse(text).expect("valid")), expected);
+        };
+        check("http://localhost:1/", true);
+        check("http://LOCALHOST./", true);
+        check("http://a.localhost/", true);
+        check("http://127.0.0.1/", true);
+        check("http://2130706433/", true);
+        check("http://0x7f.1/", true);
+        check("http://[::1]/", true);
+        check("http://localhost.example.com/", false);
+        check("http://0/", false);
     }
 }

@@ -136,22 +136,6 @@ impl AddressPolicy {
     }
 }
 
-/// Says whether a URL names this machine: `localhost` or a loopback address.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => is_localhost(name),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-/// Says whether a name means this machine wherever it is asked (RFC 6761).
-pub(crate) fn is_localhost(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    name == "localhost" || name.ends_with(".localhost")
-}
-
 /// Returns the address that a URL gives as such.
 pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
     match url.host() {
@@ -256,21 +240,5 @@ mod tests {
         check(&["8.8.8.8", "10.0.0.1"], &["1.1.1.1"]);
         check(&["10.0.0.1", "127.0.0.1"], &["1.1.1.1"]);
         check(&["169.254.169.254"], &["1.1.1.1"]);
-    }
-
-    #[test]
-    fn names_of_this_machine_are_known() {
-        let check = |text: &str, expected| {
-            assert_eq!(is_loopback(&Url::parse(text).expect("valid")), expected);
-        };
-        check("http://localhost:1/", true);
-        check("http://LOCALHOST./", true);
-        check("http://a.localhost/", true);
-        check("http://127.0.0.1/", true);
-        check("http://2130706433/", true);
-        check("http://0x7f.1/", true);
-        check("http://[::1]/", true);
-        check("http://localhost.example.com/", false);
-        check("http://0/", false);
     }
 }

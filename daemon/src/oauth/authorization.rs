@@ -186,17 +186,12 @@ pub(crate) enum CallbackError {
     NoCode,
 }
 
-/// Returns the `state` of a redirect's query, by which it finds its sign-in;
-/// `None` if there is not exactly one.
-pub(crate) fn callback_state(query: &str) -> Option<Secret<String>> {
-    Some(Secret::new(the_one(query, "state").ok()??))
-}
-
 /// Checks the query of a redirect, and returns the code in it.
 pub(crate) fn check_callback(pending: &Pending, query: &str) -> Result<Code, CallbackError> {
-    let state = callback_state(query).ok_or(CallbackError::NotOurs)?;
+    let state = the_one(query, "state").ok().flatten();
+    let state = CsrfToken::new(state.ok_or(CallbackError::NotOurs)?);
     // These compare digests, so that time says nothing about how much is right.
-    if CsrfToken::new(state.reveal().clone()) != CsrfToken::new(pending.state.reveal().clone()) {
+    if state != CsrfToken::new(pending.state.reveal().clone()) {
         return Err(CallbackError::NotOurs);
     }
     let not_asked = || CallbackError::Issuer(printable(&pending.issuer));

@@ -6,7 +6,7 @@
 
 use url::Url;
 
-use super::address;
+use crate::server_url;
 
 /// Longest URL that is opened, in bytes.
 const MAX_URL: usize = 8 * 1024;
@@ -38,7 +38,7 @@ pub(crate) fn rebuild(url: &Url) -> Result<Url, AuthorizeUrlError> {
     }
     match url.scheme() {
         "https" => {}
-        "http" if address::is_loopback(url) => {}
+        "http" if server_url::is_loopback(url) => {}
         "http" => return Err(AuthorizeUrlError::Insecure),
         _ => return Err(AuthorizeUrlError::Scheme),
     }

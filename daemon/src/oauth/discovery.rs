@@ -51,8 +51,6 @@ pub(crate) struct AuthorizationServer {
     pub(crate) registration_endpoint: Option<Url>,
     /// Where tokens are revoked.
     pub(crate) revocation_endpoint: Option<Url>,
-    /// Where devices begin to sign in.
-    pub(crate) device_authorization_endpoint: Option<Url>,
     /// The scopes that it lists.
     pub(crate) scopes_supported: Option<Scope>,
     /// How clients may say who they are; empty: not said.

@@ -102,7 +102,7 @@ impl OAuthHttp {
         Ok(Self {
             client: client.guarded(resolver)?,
             policy,
-            plain_loopback: address::is_loopback(server.url()),
+            plain_loopback: server_url::is_loopback(server.url()),
         })
     }
 
@@ -119,7 +119,7 @@ impl OAuthHttp {
         }
         match url.scheme() {
             "https" => {}
-            "http" if self.plain_loopback && address::is_loopback(url) => {}
+            "http" if self.plain_loopback && server_url::is_loopback(url) => {}
             "http" => return refused("is not encrypted: an authorization server must use https"),
             _ => return refused("is not an https URL"),
         }
@@ -134,7 +134,8 @@ impl OAuthHttp {
                 let class = AddressClass::of(address).as_str();
                 return refused(&format!("is {class}, which this server may not lead to"));
             }
-        } else if url.host_str().is_some_and(address::is_localhost) && !self.policy.is_loopback() {
+        } else if url.host_str().is_some_and(server_url::is_localhost) && !self.policy.is_loopback()
+        {
             return refused("is this machine, which this server may not lead to");
         }
         Ok(())
@@ -283,7 +284,7 @@ async fn policy_around(url: &Url, proxied: bool) -> Result<AddressPolicy, HttpEr
         return Ok(AddressPolicy::around([address]));
     }
     let name = url.host_str().unwrap_or_default();
-    if address::is_localhost(name) {
+    if server_url::is_localhost(name) {
         return Ok(AddressPolicy::around([IpAddr::from([127, 0, 0, 1])]));
     }
     if proxied {

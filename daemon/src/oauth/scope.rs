@@ -46,11 +46,6 @@ impl Scope {
         self.0.iter().any(|ours| ours == token)
     }
 
-    /// Says whether every token of another is in it.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        other.tokens().all(|token| self.contains(token))
-    }
-
     /// Returns the tokens in order.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -105,7 +100,6 @@ mod tests {
         let scope = |text| Scope::parse(text).expect("usable");
         let union = scope("b a").union(&scope("a c"));
         assert_eq!(union.to_string(), "b a c");
-        assert!(union.covers(&scope("c b")) && !union.covers(&scope("c d")));
         assert!(union.contains("a") && !union.contains("A"));
     }
 }

@@ -130,6 +130,20 @@ async fn a_name_is_checked_as_the_connection_is_made() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_asked_is_not_asked() {
+    let fake = Fake::start(|_, _| Answer::json(200, &json!({}))).await;
+    let target = url(&fake.origin);
+    let http = http_of("https://1.1.1.1/").await;
+    let posted = http.post_json(&target, &json!({})).await;
+    let got = http.get(&target, &HeaderMap::new()).await;
+    for outcome in [posted, got] {
+        let error = outcome.expect_err("it is on this machine");
+        assert!(matches!(error, OAuthHttpError::Refused(_)), "{error:?}");
+    }
+    assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
 async fn posts_are_never_redirected() {
     for status in [301, 302, 303, 307, 308] {
         let fake = Fake::start(move |_, _| Answer::redirect(status, "/elsewhere")).await;

@@ -25,8 +25,6 @@ pub(crate) struct TokenResponse {
     pub(crate) refresh_token: Option<Secret<String>>,
     /// `None`: not said, or nothing that can be believed.
     pub(crate) expires_in: Option<Duration>,
-    /// As it came; it means `Bearer`.
-    pub(crate) token_type: String,
     /// `None`: what was asked for.
     pub(crate) scope: Option<Scope>,
     /// Fits into a header.
@@ -93,7 +91,7 @@ impl TryFrom<Map<String, Value>> for Answer {
         let owned = |token: &str| oauth2::Scope::new(token.to_owned());
         Ok(Self {
             access_token: oauth2::AccessToken::new(access_token.to_owned()),
-            token_type: BasicTokenType::Extension(token_type.to_owned()),
+            token_type: BasicTokenType::Bearer,
             expires_in: document.get("expires_in").and_then(life),
             refresh_token: refresh_token.map(|token| oauth2::RefreshToken::new(token.to_owned())),
             scopes: scope.map(|scope| scope.tokens().map(owned).collect()),
@@ -165,7 +163,6 @@ impl From<Answer> for TokenResponse {
             access_token: Secret::new(answer.access_token.into_secret()),
             refresh_token: refresh_token.map(Secret::new),
             expires_in: answer.expires_in,
-            token_type: answer.token_type.as_ref().to_owned(),
             id_token: answer.id_token,
         }
     }
@@ -195,7 +192,6 @@ mod tests {
         assert_eq!(response.refresh_token.expect("it is there").reveal(), "rt");
         assert_eq!(response.scope, Scope::parse("a b"));
         assert_eq!(response.id_token.expect("it is there").reveal(), "it");
-        assert_eq!(response.token_type, "bearer");
     }
 
     #[test]
