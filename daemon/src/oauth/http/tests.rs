@@ -1,5 +1,6 @@
 use super::*;
 use crate::oauth::fake::{Answer, Fake, http_of};
+use crate::secret::Secret;
 use http::HeaderValue;
 use serde_json::json;
 
@@ -218,6 +219,32 @@ async fn what_is_sent_is_small_and_what_is_read_is_bounded() {
         assert!(!head.contains(absent), "{head}");
     }
     assert!(!format!("{reply:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn the_users_proxy_may_be_anywhere_and_looks_the_names_up() {
+    let proxy = Fake::start(|_, _| Answer::html(502)).await;
+    let network = NetworkOptions {
+        proxy: Some(Secret::new(proxy.origin.replace("127.0.0.1", "localhost"))),
+        ..NetworkOptions::default()
+    };
+    let server = ServerUrl::parse("https://mcp.invalid/", false).expect("valid");
+    let http = OAuthHttp::new(&HttpClients::default(), &network, &server).await;
+    let http = http.expect("nothing is looked up here");
+    let get = async |text: &str| http.get(&url(text), &HeaderMap::new()).await;
+    assert!(get("https://as.invalid/x").await.is_err());
+    assert_eq!(proxy.targets(), ["as.invalid:443"]);
+    for text in [
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://10.0.0.1/",
+    ] {
+        assert!(
+            matches!(get(text).await, Err(OAuthHttpError::Refused(_))),
+            "{text}"
+        );
+    }
+    assert_eq!(proxy.asked().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
