@@ -14,7 +14,7 @@ use crate::v1::Display;
 
 /// How long a program that opens browsers may take to fail. Some stay for as
 /// long as the browser is open, which is no failure.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest URL to hand over; what browsers take is not much longer.
 pub const MAX_URL_LEN: usize = 16 * 1024;
@@ -87,7 +87,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-/// Shows `url` in a browser on that desktop. Blocks for at most 10 s for each
+/// Shows `url` in a browser on that desktop. Blocks for at most 5 s for each
 /// program that is tried: those of BROWSER, then the system's.
 ///
 /// # Errors
