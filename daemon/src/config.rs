@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) proxy: ProxySettings,
     /// The trust store of shims that send none.
     pub(crate) ssl_cert_file: Option<PathBuf>,
+    /// Where the folder of token files is; the npm package's lie beside it.
+    pub(crate) auth_folder: PathBuf,
 }
 
 impl Config {
@@ -77,6 +79,15 @@ impl Config {
         let path = |name| variable(name).map(PathBuf::from);
         let text = |name| variable(name).and_then(|value| value.into_string().ok());
         let home = path(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
+        let auth_folder = match (path("MCP_REMOTE_CONFIG_DIR"), &home) {
+            (Some(folder), _) if folder.is_absolute() => folder,
+            (Some(_), _) => return Err(PlacesError::Relative("MCP_REMOTE_CONFIG_DIR")),
+            (None, Some(home)) => home.join(".mcp-auth"),
+            // Without a home the state folder was named, which is private too.
+            (None, None) => path("MCP_REMOTE_STATE_DIR")
+                .unwrap_or_default()
+                .join("auth"),
+        };
         let places = Places::new(&Environment {
             home,
             state_dir: path("MCP_REMOTE_STATE_DIR"),
@@ -114,6 +125,7 @@ impl Config {
                 no: either("no_proxy", "NO_PROXY"),
             },
             ssl_cert_file: path("SSL_CERT_FILE"),
+            auth_folder,
         })
     }
 }
@@ -166,6 +178,14 @@ mod tests {
             config(&flagged, &[("HOME", "/h")]).idle_exit,
             Some(Duration::from_secs(1))
         );
+    }
+
+    #[test]
+    fn tokens_lie_where_the_npm_package_has_them() {
+        let folder = |variables: &[(&str, &str)]| config(&Flags::default(), variables).auth_folder;
+        assert_eq!(folder(&[("HOME", "/h")]), PathBuf::from("/h/.mcp-auth"));
+        let named = [("HOME", "/h"), ("MCP_REMOTE_CONFIG_DIR", "/c")];
+        assert_eq!(folder(&named), PathBuf::from("/c"));
     }
 
     #[test]

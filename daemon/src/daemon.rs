@@ -17,6 +17,7 @@ use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
+use crate::oauth::Authority;
 use crate::session::{Servers, pool};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
@@ -28,6 +29,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long grants may take to end: tokens on their way are waited for for 5 s.
+const GRANTS_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long the storage may take to flush at the end.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -182,10 +186,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let shutdown = Shutdown::default();
     let background = TaskTracker::new();
     let sessions = TaskTracker::new();
+    let grants = TaskTracker::new();
 
     let (storage, records) = Storage::open(config.places.state()).await;
     let servers = Arc::new(Servers::new(storage.clone(), records));
     let clients = Arc::new(HttpClients::default());
+    let authority = Authority::new(&config.auth_folder, &clients, &grants, &shutdown.end_grants);
     let pool = pool::spawn(
         config.pool.clone(),
         clients.clone(),
@@ -203,6 +209,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         pool,
         servers: servers.clone(),
         clients,
+        authority,
         shims: watch::Sender::new(0),
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),
@@ -219,13 +226,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     shutdown.stop.cancel();
     service_manager::stopping();
     shutdown.end_sessions.cancel();
-    sessions.close();
-    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some sessions did not end in time");
-    }
+    end("sessions", &sessions, SESSIONS_TIMEOUT).await;
+    shutdown.end_grants.cancel();
+    end("grants", &grants, GRANTS_TIMEOUT).await;
     save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
@@ -267,7 +270,8 @@ fn begin_background(
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
     if let Some(after) = api.config.idle_exit {
-        background.spawn(exit_when_idle(api.shims.subscribe(), after, stop));
+        let (shims, authority) = (api.shims.subscribe(), api.authority.clone());
+        background.spawn(exit_when_idle(shims, authority, after, stop));
     }
     Ok(())
 }
@@ -279,6 +283,14 @@ fn announce(config: &Config, listening: &Listening) {
     service_manager::ready(&endpoint.to_string());
     if config.started_by == StartedBy::Shim {
         startup_report::send(&Report::Ready(endpoint));
+    }
+}
+
+/// Waits for tasks that have been told to end.
+async fn end(what: &str, tasks: &TaskTracker, limit: Duration) {
+    tasks.close();
+    if tokio::time::timeout(limit, tasks.wait()).await.is_err() {
+        tracing::warn!("some {what} did not end in time");
     }
 }
 
@@ -301,12 +313,21 @@ async fn save_now_and_then(servers: Arc<Servers>, stop: CancellationToken) {
     }
 }
 
-/// Stops the daemon once no shim has been attached for a while.
-async fn exit_when_idle(mut shims: watch::Receiver<u32>, after: Duration, stop: CancellationToken) {
+/// Stops the daemon once no shim has been attached for a while and nobody is
+/// signing in.
+async fn exit_when_idle(
+    mut shims: watch::Receiver<u32>,
+    authority: Authority,
+    after: Duration,
+    stop: CancellationToken,
+) {
     loop {
         let idle = *shims.borrow_and_update() == 0;
         tokio::select! {
             () = tokio::time::sleep(after), if idle => {
+                if authority.is_signing_in() {
+                    continue;
+                }
                 tracing::info!("no shim for {} s, stopping", after.as_secs());
                 return stop.cancel();
             }

@@ -6,14 +6,17 @@
 #![expect(dead_code, reason = "sessions do not ask for tokens yet")]
 
 pub(crate) mod browsers;
+pub(crate) mod identity;
+pub(crate) mod sign_in;
+pub(crate) mod store;
+pub(crate) mod token_source;
+
 pub(crate) mod endpoints;
 pub(crate) mod grant;
-pub(crate) mod identity;
 pub(crate) mod loopback;
 pub(crate) mod pages;
 pub(crate) mod redirect;
-pub(crate) mod sign_in;
-pub(crate) mod store;
+pub(crate) mod refresh;
 
 pub(crate) mod address;
 pub(crate) mod authorization;
@@ -28,3 +31,169 @@ pub(crate) mod token;
 
 #[cfg(test)]
 mod fake;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use mcp_remote_proto::v1::Display;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::browsers::{Attending, Browsers, OpenBrowser};
+use self::endpoints::OverHttp;
+use self::identity::{Identity, IdentityHash};
+use self::loopback::Loopback;
+use self::pages::Verdict;
+use self::sign_in::Tools;
+use self::store::Store;
+use self::token_source::{AuthState, LoggedOut, TokenSource};
+use crate::http::HttpClients;
+use crate::server_url::ServerUrl;
+
+/// Identities remembered. Past it, those that nobody is signed in with are
+/// forgotten.
+const MAX_SOURCES: usize = 1000;
+
+/// All grants of this user. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Authority(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tools: Tools,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    sources: Mutex<HashMap<IdentityHash, TokenSource>>,
+}
+
+impl Authority {
+    /// Uses the token files under `base`; reads nothing yet. What it begins ends
+    /// with `stop`.
+    pub(crate) fn new(
+        base: &Path,
+        clients: &Arc<HttpClients>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let tools = Tools {
+            endpoints: Arc::new(OverHttp::new(clients.clone())),
+            store: Store::new(base.to_owned()),
+            loopback: Loopback::new(tasks.clone()),
+            browsers: Browsers::new(),
+            now: SystemTime::now,
+        };
+        Self(Arc::new(Inner {
+            tools,
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            sources: Mutex::default(),
+        }))
+    }
+
+    /// Returns the source of an identity's tokens, the same one for everybody.
+    pub(crate) fn source(&self, identity: Identity) -> TokenSource {
+        let hash = identity.hash();
+        let mut sources = self.lock();
+        if let Some(known) = sources.get(&hash) {
+            known.use_identity(identity);
+            return known.clone();
+        }
+        if sources.len() >= MAX_SOURCES {
+            // Its actor ends with it.
+            sources.retain(|_, known| !known.is_idle());
+        }
+        let (tools, stop) = (self.0.tools.clone(), self.0.stop.clone());
+        let source = TokenSource::spawn(identity, tools, &self.0.tasks, stop);
+        sources.insert(hash, source.clone());
+        source
+    }
+
+    /// Adds a shim that can be asked to open a browser; see [`Browsers::attend`].
+    pub(crate) fn attend(
+        &self,
+        hash: &IdentityHash,
+        display: &Display,
+        ask: mpsc::Sender<OpenBrowser>,
+        asked_for: bool,
+    ) -> Attending {
+        self.0.tools.browsers.attend(hash, display, ask, asked_for)
+    }
+
+    /// Takes the redirect of a sign-in that a person pasted.
+    ///
+    /// # Errors
+    /// Why it did not sign anybody in, in one sentence.
+    pub(crate) async fn complete(&self, redirect_url: &str) -> Result<(), String> {
+        match self.0.tools.loopback.answer(redirect_url).await {
+            Some(Verdict::SignedIn { .. }) => Ok(()),
+            Some(Verdict::Failed { why, .. } | Verdict::StillWaiting { why }) => Err(why),
+            None => Err(
+                "this URL belongs to no sign-in that is waiting: paste the whole address at which the browser ended"
+                    .into(),
+            ),
+        }
+    }
+
+    /// Returns who opens browsers.
+    pub(crate) fn browsers(&self) -> &Browsers {
+        &self.0.tools.browsers
+    }
+
+    /// Returns where sign-ins come back to.
+    pub(crate) fn loopback(&self) -> &Loopback {
+        &self.0.tools.loopback
+    }
+
+    /// Returns the sources of a server, sorted by hash.
+    pub(crate) fn sources_of(&self, server: &ServerUrl) -> Vec<TokenSource> {
+        let mut sources = self.sources();
+        sources.retain(|source| source.identity().server == *server);
+        sources
+    }
+
+    /// Returns all sources, sorted by hash.
+    pub(crate) fn sources(&self) -> Vec<TokenSource> {
+        let mut sources: Vec<_> = self.lock().values().cloned().collect();
+        sources.sort_by(|one, other| one.hash().cmp(other.hash()));
+        sources
+    }
+
+    /// Says whether a sign-in is waiting for somebody.
+    pub(crate) fn is_signing_in(&self) -> bool {
+        let signing_in =
+            |source: &TokenSource| source.status().borrow().state == AuthState::SigningIn;
+        self.sources().iter().any(signing_in)
+    }
+
+    /// Forgets every grant, those that no source is for included.
+    pub(crate) async fn log_out_everywhere(&self) -> Vec<LoggedOut> {
+        let mut done = Vec::new();
+        for source in self.sources() {
+            done.push(source.log_out().await);
+        }
+        let store = &self.0.tools.store;
+        for hash in store.identities().await.unwrap_or_default() {
+            let forgotten = store.forget(&hash).await;
+            let note = match forgotten {
+                // Who gave it is known, but not how to reach it.
+                Ok(()) => "tokens of a server not used since the daemon started were deleted here but not revoked".into(),
+                Err(error) => error.to_string(),
+            };
+            done.push(LoggedOut {
+                was_signed_in: true,
+                note: Some(note),
+            });
+        }
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IdentityHash, TokenSource>> {
+        self.0
+            .sources
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}

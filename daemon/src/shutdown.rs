@@ -72,4 +72,6 @@ pub(crate) struct Shutdown {
     pub(crate) stop: CancellationToken,
     /// Sessions end.
     pub(crate) end_sessions: CancellationToken,
+    /// Grants end, which sessions use to the last.
+    pub(crate) end_grants: CancellationToken,
 }

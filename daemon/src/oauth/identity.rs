@@ -80,7 +80,7 @@ impl Default for CallbackOptions {
 }
 
 /// Who signs in where, and how.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Identity {
     /// The MCP server.
     pub(crate) server: ServerUrl,

@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use super::authorization::{self, CallbackError, Code, Pending};
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
-use super::discovery::{Discovered, DiscoveryError, scopes_to_ask};
+use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, scopes_to_ask};
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::{ClientChoice, Identity, IdentityHash};
@@ -62,6 +62,8 @@ pub(crate) enum Progress {
     Preparing,
     /// Somebody has to visit the page.
     Pending(PendingSignIn),
+    /// The code is being turned into tokens.
+    Finishing,
 }
 
 /// A sign-in that waits for a person.
@@ -75,13 +77,13 @@ pub(crate) struct PendingSignIn {
     pub(crate) shown: Shown,
 }
 
-/// What a sign-in gave. The tokens are kept already.
+/// How a sign-in ended.
 #[derive(Debug)]
-pub(crate) struct SignedIn {
-    /// The tokens.
-    pub(crate) grant: Grant,
-    /// The client that they belong to.
-    pub(crate) client: Client,
+pub(crate) struct Ended {
+    /// The tokens, which are kept already.
+    pub(crate) grant: Result<Grant, SignInError>,
+    /// The client to use from now on; `None`: another one has to be registered.
+    pub(crate) client: Option<Client>,
 }
 
 /// Why a sign-in gave nothing. One sentence each.
@@ -96,6 +98,9 @@ pub(crate) enum SignInError {
     /// The person or the authorization server said no.
     #[error("{0}")]
     Denied(String),
+    /// The authorization server does not know the client.
+    #[error("{0}")]
+    Client(String),
     /// The person did not come back.
     #[error("nobody finished the sign-in within {} minutes", PATIENCE.as_secs() / 60)]
     GivenUp,
@@ -129,6 +134,7 @@ impl From<TokenEndpointError> for SignInError {
     fn from(error: TokenEndpointError) -> Self {
         match error {
             TokenEndpointError::Transient(why) => Self::Transient(why),
+            TokenEndpointError::InvalidClient(_) => Self::Client(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -140,67 +146,63 @@ pub(crate) async fn run(
     identity: Arc<Identity>,
     wish: Wish,
     progress: watch::Sender<Progress>,
-) -> Result<SignedIn, SignInError> {
+) -> Ended {
+    let mut client = wish.client.clone();
+    let grant = attempt(&tools, &identity, wish, &mut client, progress).await;
+    // Of a page that does not know our client only the person could tell.
+    let may_be_unknown = matches!(grant, Err(SignInError::GivenUp | SignInError::Client(_)));
+    if may_be_unknown && client.take().is_some() {
+        drop(tools.store.remove_client(&identity.hash()).await);
+    }
+    Ended { grant, client }
+}
+
+async fn attempt(
+    tools: &Tools,
+    identity: &Identity,
+    wish: Wish,
+    client: &mut Option<Client>,
+    progress: watch::Sender<Progress>,
+) -> Result<Grant, SignInError> {
     let hash = identity.hash();
     let unusable = |error: crate::http::HttpError| SignInError::Failed(error.to_string());
-    let servers = tools.endpoints.connect(&identity).await.map_err(unusable)?;
+    let servers = tools.endpoints.connect(identity).await.map_err(unusable)?;
     // A person waits: what is old by an hour may cost a second attempt.
-    servers.forget(&identity);
-    let discovered = servers.discover(&identity, &wish.challenge).await?;
-    let known = wish.client.filter(|client| {
-        client.issuer == discovered.server.issuer && !has_expired(client, (tools.now)())
-    });
-    let redirect = redirect::listen(&tools.loopback, &identity, known.as_ref())
+    servers.forget(identity);
+    let discovered = servers.discover(identity, &wish.challenge).await?;
+    let issuer = &discovered.server.issuer;
+    let known = client
+        .clone()
+        .map(|client| of_issuer(client, issuer))
+        .filter(|client| client.issuer == *issuer && !has_expired(client, (tools.now)()));
+    let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let already = wish.already.as_ref();
-    let scope = scopes_to_ask(&identity, &wish.challenge, &discovered, already);
-    let known = known.filter(|_| redirect.registered);
-    let was_known = known.is_some();
-    let client = match known {
-        Some(client) => client,
-        None => {
-            register(
-                &tools,
-                &*servers,
-                &identity,
-                &discovered,
-                &redirect,
-                scope.as_ref(),
-            )
-            .await?
-        }
-    };
-    let pending = authorization::begin(
-        &identity,
-        &discovered,
-        &client,
-        &redirect.uri,
-        scope.as_ref(),
-    )
-    .map_err(|error| SignInError::Failed(error.to_string()))?;
+    let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
+    let scope = scope.as_ref();
+    let client = client.insert(match known.filter(|_| redirect.registered) {
+        Some(known) => known,
+        None => register(tools, &*servers, identity, &discovered, &redirect, scope).await?,
+    });
+    let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
+        .map_err(|error| SignInError::Failed(error.to_string()))?;
     tools.store.put_verifier(&hash, &pending.verifier).await?;
-    let answers = redirect
-        .listening
-        .expect(&pending.state, &redirect.host, &redirect.path);
+    let listening = &redirect.listening;
+    let answers = listening.expect(&pending.state, &redirect.host, &redirect.path);
     let attempt = Attempt {
-        tools: &tools,
-        identity: &identity,
+        tools,
+        identity,
         hash: &hash,
         servers: &*servers,
         discovered: &discovered,
-        client: &client,
+        client,
         pending: &pending,
     };
     let ended = attempt.finish(answers, progress).await;
     if let Err(error) = tools.store.remove_verifier(&hash).await {
         tracing::warn!(%error, "the verifier of a sign-in that is over is still there");
     }
-    if ended == Err(SignInError::GivenUp) && was_known {
-        // The page may have said that it does not know our client any more, which
-        // only the person could see.
-        drop(tools.store.remove_client(&hash).await);
-    }
-    ended.map(|grant| SignedIn { grant, client })
+    ended
 }
 
 /// Returns the client to sign in as; one that we registered is kept.
@@ -214,11 +216,21 @@ async fn register(
 ) -> Result<Client, SignInError> {
     let uris = redirect::to_register(redirect);
     let client = servers.register(identity, discovered, &uris, scope).await?;
-    if identity.client == ClientChoice::Dynamic {
+    if is_registered_by_us(identity, &discovered.server) {
         let document = document(&client, &uris);
         tools.store.put_client(&identity.hash(), &document).await?;
     }
     Ok(client)
+}
+
+/// Says whether the client is one that registers itself; others are known by what
+/// the user gave.
+pub(crate) fn is_registered_by_us(identity: &Identity, server: &AuthorizationServer) -> bool {
+    match identity.client {
+        ClientChoice::Dynamic => true,
+        ClientChoice::PreRegistered { .. } => false,
+        ClientChoice::MetadataUrl(_) => !server.client_id_metadata_document_supported,
+    }
 }
 
 /// Some servers do not repeat the redirect URIs, by which a port is chosen.
@@ -227,6 +239,14 @@ fn document(client: &Client, uris: &[String]) -> super::store::ClientDocument {
     document.insert("issuer".into(), client.issuer.clone().into());
     document.entry("redirect_uris").or_insert(uris.into());
     document
+}
+
+/// The files of old npm packages do not name the issuer: it is the one there was.
+pub(crate) fn of_issuer(mut client: Client, issuer: &str) -> Client {
+    if client.issuer.is_empty() {
+        issuer.clone_into(&mut client.issuer);
+    }
+    client
 }
 
 /// Says whether a client's secret has ended.
@@ -267,6 +287,7 @@ impl Attempt<'_> {
         };
         // A second answer to the same question means nothing.
         drop(answers);
+        progress.send_replace(Progress::Finishing);
         let grant = self.exchange(&code).await;
         let server = self.identity.server.shown().to_owned();
         let said = match &grant {
@@ -320,14 +341,8 @@ impl Attempt<'_> {
         let exchanging =
             self.servers
                 .exchange(&self.discovered.server, self.client, self.pending, code);
-        let exchanged = exchanging.await;
-        if let Err(TokenEndpointError::InvalidClient(_)) = &exchanged
-            && self.identity.client == ClientChoice::Dynamic
-        {
-            drop(self.tools.store.remove_client(self.hash).await);
-        }
         let grant = Grant::new(
-            exchanged?,
+            exchanging.await?,
             None,
             &self.pending.issuer,
             self.pending.scope.clone(),

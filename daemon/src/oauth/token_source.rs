@@ -1,0 +1,309 @@
+//! The token of one grant: what to send now, and how to get another one.
+//!
+//! An actor owns the grant and whatever is done to renew it; callers only wait.
+//! The token in use is read from a watched value: no message, no await.
+
+mod actor;
+mod brakes;
+
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use http::HeaderValue;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::challenge::Challenge;
+use super::grant::Grant;
+use super::identity::{Identity, IdentityHash};
+use super::scope::Scope;
+use super::sign_in::{PendingSignIn, Tools};
+
+/// Requests waiting for the actor, which takes them at once.
+const MAILBOX: usize = 64;
+
+/// A token in use. Never shown.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessToken {
+    generation: u64,
+    header: HeaderValue,
+}
+
+impl AccessToken {
+    fn new(generation: u64, grant: &Grant, use_id_token: bool) -> Option<Self> {
+        let token = grant.id_token.as_ref().filter(|_| use_id_token);
+        let token = token.unwrap_or(&grant.access_token);
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        header.set_sensitive(true);
+        Some(Self { generation, header })
+    }
+
+    /// Returns the value of `Authorization`.
+    pub(crate) fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+}
+
+/// Equal tokens are the same issue of a token.
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation
+    }
+}
+
+/// On whose behalf a token is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanting {
+    /// A person asks to sign in: earlier failures and refusals do not count.
+    pub(crate) explicit: bool,
+    /// Somebody may be asked to sign in.
+    pub(crate) may_sign_in: bool,
+    /// What was refused for lack of scopes, for instance a method and a tool.
+    pub(crate) operation: String,
+}
+
+impl Default for Wanting {
+    fn default() -> Self {
+        Self {
+            explicit: false,
+            may_sign_in: true,
+            operation: String::new(),
+        }
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// Somebody has to sign in.
+    #[error("somebody has to sign in{}", after_colon(.why.as_deref()))]
+    LoginRequired {
+        /// The sign-in that is under way; `None`: nothing is.
+        sign_in: Option<PendingSignIn>,
+        /// What went wrong before, in one sentence.
+        why: Option<String>,
+    },
+    /// Another token would be rejected as well.
+    #[error("{0}")]
+    Rejected(String),
+    /// It may work later.
+    #[error("{0}")]
+    Transient(String),
+}
+
+fn after_colon(text: Option<&str>) -> String {
+    text.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+/// What a grant can be used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum AuthState {
+    /// Nobody is signed in, and nobody has asked for it.
+    #[default]
+    Anonymous,
+    /// There is a token that should be accepted.
+    SignedIn,
+    /// The token has expired and will be renewed.
+    Expired,
+    /// A sign-in is under way.
+    SigningIn,
+    /// Somebody has to sign in; nothing is under way.
+    NeedsLogin,
+}
+
+/// A grant as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AuthStatus {
+    /// What it can be used for.
+    pub(crate) state: AuthState,
+    /// Who gave it.
+    pub(crate) issuer: Option<String>,
+    /// For what.
+    pub(crate) scope: Option<Scope>,
+    /// When the access token ends.
+    pub(crate) expires_at: Option<SystemTime>,
+    /// When it was renewed last.
+    pub(crate) last_refresh: Option<SystemTime>,
+    /// When it will be renewed unasked.
+    pub(crate) next_refresh: Option<SystemTime>,
+    /// The sign-in under way.
+    pub(crate) sign_in: Option<PendingSignIn>,
+    /// The newest failure, one sentence.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What became of a logout.
+#[derive(Debug, Default)]
+pub(crate) struct LoggedOut {
+    /// Whether there were tokens.
+    pub(crate) was_signed_in: bool,
+    /// What did not go as hoped.
+    pub(crate) note: Option<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Held {
+    /// The files have been read, and what had expired in them was renewed.
+    ready: bool,
+    token: Option<AccessToken>,
+}
+
+#[derive(Debug)]
+struct Request {
+    rejected: Option<AccessToken>,
+    challenge: Challenge,
+    wanting: Wanting,
+    reply: oneshot::Sender<Result<AccessToken, TokenError>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Renew(Box<Request>),
+    Identity(Arc<Identity>),
+    LogOut(oneshot::Sender<LoggedOut>),
+}
+
+/// The source of a grant's tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenSource {
+    hash: IdentityHash,
+    identity: Arc<Mutex<Arc<Identity>>>,
+    messages: mpsc::Sender<Message>,
+    held: watch::Receiver<Held>,
+    status: watch::Receiver<AuthStatus>,
+}
+
+impl TokenSource {
+    /// Starts the source of an identity, which reads its files.
+    pub(super) fn spawn(
+        identity: Identity,
+        tools: Tools,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (messages, received) = mpsc::channel(MAILBOX);
+        let (held_tx, held) = watch::channel(Held::default());
+        let (status_tx, status) = watch::channel(AuthStatus::default());
+        let identity = Arc::new(identity);
+        let actor = actor::Actor::new(identity.clone(), tools, held_tx, status_tx);
+        tasks.spawn(actor.run(received, stop));
+        Self {
+            hash: identity.hash(),
+            identity: Arc::new(Mutex::new(identity)),
+            messages,
+            held,
+            status,
+        }
+    }
+
+    /// Returns what its files are named after.
+    pub(crate) fn hash(&self) -> &IdentityHash {
+        &self.hash
+    }
+
+    /// Returns whose it is.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.identity
+            .lock()
+            .expect("nothing panics while it holds the lock")
+            .clone()
+    }
+
+    /// Says whether it holds nothing and nobody else has a handle on it.
+    pub(super) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.identity) == 1 && self.status.borrow().state == AuthState::Anonymous
+    }
+
+    /// Takes what a newer shim says of the same identity: how to reach servers,
+    /// as which client.
+    pub(super) fn use_identity(&self, identity: Identity) {
+        let mut current = self
+            .identity
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        if **current != identity {
+            *current = Arc::new(identity);
+            // A full mailbox is a storm of requests: the next shim says it again.
+            drop(self.messages.try_send(Message::Identity(current.clone())));
+        }
+    }
+
+    /// Waits until the files have been read, and renewed if that was due.
+    pub(crate) async fn ready(&self) {
+        drop(self.held.clone().wait_for(|held| held.ready).await);
+    }
+
+    /// Returns the token to send; `None`: the server gets none.
+    pub(crate) fn current(&self) -> Option<AccessToken> {
+        self.held.borrow().token.clone()
+    }
+
+    /// Returns a token other than the rejected one (`None`: there was none), as
+    /// soon as there is one without anybody doing something.
+    ///
+    /// # Errors
+    /// [`TokenError`]; after `LoginRequired` see [`TokenSource::signed_in`].
+    pub(crate) async fn renew(
+        &self,
+        rejected: Option<&AccessToken>,
+        challenge: Challenge,
+        wanting: Wanting,
+    ) -> Result<AccessToken, TokenError> {
+        if let Some(current) = self.current()
+            && rejected != Some(&current)
+        {
+            return Ok(current);
+        }
+        let (reply, answer) = oneshot::channel();
+        let request = Request {
+            rejected: rejected.cloned(),
+            challenge,
+            wanting,
+            reply,
+        };
+        let stopping = || TokenError::Transient("the daemon is stopping".into());
+        let sent = self.messages.send(Message::Renew(Box::new(request))).await;
+        sent.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Waits until a sign-in that is under way has ended, and returns its token.
+    ///
+    /// # Errors
+    /// [`TokenError`] if it gave none.
+    pub(crate) async fn signed_in(
+        &self,
+        rejected: Option<&AccessToken>,
+    ) -> Result<AccessToken, TokenError> {
+        let mut status = self.status.clone();
+        let ended = status.wait_for(|status| status.state != AuthState::SigningIn);
+        let why = match ended.await {
+            Ok(status) => status.trouble.clone(),
+            Err(_) => return Err(TokenError::Transient("the daemon is stopping".into())),
+        };
+        match self.current() {
+            Some(token) if rejected != Some(&token) => Ok(token),
+            _ => Err(TokenError::LoginRequired { sign_in: None, why }),
+        }
+    }
+
+    /// Returns how it stands, now and after every change.
+    pub(crate) fn status(&self) -> watch::Receiver<AuthStatus> {
+        self.status.clone()
+    }
+
+    /// Revokes the tokens where that is offered and deletes the files. A sign-in
+    /// that is under way ends.
+    pub(crate) async fn log_out(&self) -> LoggedOut {
+        let (reply, done) = oneshot::channel();
+        drop(self.messages.send(Message::LogOut(reply)).await);
+        done.await.unwrap_or_else(|_| LoggedOut {
+            was_signed_in: false,
+            note: Some("the daemon is stopping".into()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! The actor of one grant: reads the files, renews the tokens in time, and does
+//! one thing at a time for everybody who asks.
+//!
+//! A token is published only after it has been kept. Work belongs to the actor:
+//! it goes on when those who wait for it have gone.
+
+mod requests;
+mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::brakes::{Lack, Pause, StepUps};
+use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request};
+use crate::oauth::challenge::Challenge;
+use crate::oauth::grant::Grant;
+use crate::oauth::identity::Identity;
+use crate::oauth::refresh::{self, Refreshed};
+use crate::oauth::registration::Client;
+use crate::oauth::sign_in::{Ended, PendingSignIn, Progress, Tools};
+use crate::oauth::store::{StoreError, Stored};
+
+/// The wall clock is looked at this often: timers stand still while the machine
+/// sleeps.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
+
+/// Tokens are not renewed unasked more often than this, however short they live.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often tokens that could not be stored are stored again.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long the end waits for tokens on their way: they may replace the only
+/// refresh token.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the actor is doing.
+#[derive(Debug)]
+enum Work {
+    /// Nothing.
+    Idle,
+    /// Reading the files.
+    Loading,
+    /// Renewing the tokens.
+    Refreshing,
+    /// Signing somebody in, maybe for scopes that an operation lacked.
+    SigningIn {
+        progress: watch::Receiver<Progress>,
+        lack: Option<Lack>,
+        abort: AbortHandle,
+    },
+    /// Forgetting the grant.
+    LoggingOut,
+}
+
+impl Work {
+    /// Whether tokens may be on their way that exist nowhere else.
+    fn is_delicate(&self) -> bool {
+        match self {
+            Self::Refreshing => true,
+            Self::SigningIn { progress, .. } => matches!(*progress.borrow(), Progress::Finishing),
+            Self::Idle | Self::Loading | Self::LoggingOut => false,
+        }
+    }
+}
+
+/// What a task of the actor ended with.
+#[derive(Debug)]
+enum Done {
+    Loaded(Result<Stored, StoreError>),
+    Refreshed(Refreshed),
+    SignedIn(Ended),
+    LoggedOut(LoggedOut),
+    /// The tokens of this generation are kept.
+    Saved(Option<u64>),
+    Aside,
+}
+
+/// Where the tokens in use come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Stored,
+    Refreshed,
+    SignedIn,
+}
+
+/// The state of one grant.
+#[derive(Debug)]
+pub(super) struct Actor {
+    identity: Arc<Identity>,
+    tools: Tools,
+    grant: Option<Grant>,
+    client: Option<Client>,
+    generation: u64,
+    origin: Origin,
+    /// When the tokens in use were published.
+    since: Instant,
+    /// When they are renewed unasked.
+    renew_at: Option<SystemTime>,
+    last_refresh: Option<SystemTime>,
+    /// The tokens in use are newer than the file.
+    unsaved: bool,
+    /// What the server said last when it refused.
+    challenge: Challenge,
+    work: Work,
+    waiters: Vec<Request>,
+    log_outs: Vec<oneshot::Sender<LoggedOut>>,
+    tasks: JoinSet<Done>,
+    refreshes: Pause,
+    /// The server refuses refreshes without saying that the grant is gone.
+    refused: bool,
+    sign_ins: Pause,
+    step_ups: StepUps,
+    trouble: Option<String>,
+    needs_login: bool,
+    held: watch::Sender<Held>,
+    status: watch::Sender<AuthStatus>,
+}
+
+impl Actor {
+    /// Makes one that has not begun.
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        tools: Tools,
+        held: watch::Sender<Held>,
+        status: watch::Sender<AuthStatus>,
+    ) -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self {
+            identity,
+            tools,
+            grant: None,
+            client: None,
+            generation: 0,
+            origin: Origin::Stored,
+            since: Instant::now(),
+            renew_at: None,
+            last_refresh: None,
+            unsaved: false,
+            challenge: Challenge::default(),
+            work: Work::Idle,
+            waiters: Vec::new(),
+            log_outs: Vec::new(),
+            tasks: JoinSet::new(),
+            refreshes: Pause::new(Duration::from_secs(1), minutes(1)),
+            refused: false,
+            sign_ins: Pause::new(minutes(1), minutes(60)),
+            step_ups: StepUps::default(),
+            trouble: None,
+            needs_login: false,
+            held,
+            status,
+        }
+    }
+
+    /// Runs until the daemon stops.
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::Receiver<Message>,
+        stop: CancellationToken,
+    ) {
+        self.load();
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                message = messages.recv() => match message {
+                    Some(message) => self.handle(message),
+                    None => break,
+                },
+                Some(done) = self.tasks.join_next() => self.done(done),
+                () = progressed(&mut self.work) => self.progressed(),
+                () = sleep_until(wake) => self.look_at_clock(),
+            }
+            self.say_status();
+        }
+        self.end().await;
+    }
+
+    /// Lets tokens on their way be kept; what is not kept yet gets a last chance.
+    async fn end(mut self) {
+        let ending = async {
+            while self.work.is_delicate() {
+                match self.tasks.join_next().await {
+                    Some(done) => self.done(done),
+                    None => break,
+                }
+            }
+            if matches!(self.work, Work::SigningIn { .. }) {
+                // Nobody can answer any more.
+                drop(self.tools.store.remove_verifier(&self.identity.hash()).await);
+            }
+            if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved)
+                && let Err(error) = self
+                    .tools
+                    .store
+                    .put_grant(&self.identity.hash(), grant)
+                    .await
+            {
+                tracing::error!(%error, "the newest tokens could not be stored");
+            }
+        };
+        if tokio::time::timeout(END_TIMEOUT, ending).await.is_err() {
+            tracing::warn!("tokens on their way did not come in time");
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Renew(request) => self.renew(*request),
+            Message::Identity(identity) => self.identity = identity,
+            Message::LogOut(reply) => self.log_out(reply),
+        }
+    }
+
+    /// Returns when the clock is looked at next.
+    fn wake(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let save = self.unsaved.then(|| now + SAVE_AGAIN);
+        let renew = self.renew_at.filter(|_| matches!(self.work, Work::Idle));
+        let renew = renew.map(|at| {
+            let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
+            let due = now + ahead.min(LOOK_AT_CLOCK);
+            self.refreshes.until().map_or(due, |until| due.max(until))
+        });
+        save.into_iter().chain(renew).min()
+    }
+
+    fn look_at_clock(&mut self) {
+        if self.unsaved {
+            self.save();
+        }
+        let due = self.renew_at.is_some_and(|at| at <= (self.tools.now)());
+        if due && matches!(self.work, Work::Idle) && self.refreshes.until().is_none() {
+            self.refresh(false);
+        }
+    }
+
+    /// Makes tokens that have been kept the ones to send.
+    fn hold(&mut self, grant: Grant, origin: Origin) -> Option<AccessToken> {
+        self.generation += 1;
+        self.origin = origin;
+        self.since = Instant::now();
+        let token = AccessToken::new(self.generation, &grant, self.identity.use_id_token);
+        let renewable = grant.refresh_token.is_some();
+        let at = grant
+            .renew_at(refresh::part_of_life())
+            .filter(|_| renewable);
+        self.renew_at = match origin {
+            Origin::Stored => at,
+            _ => at.map(|at| at.max((self.tools.now)() + MIN_REFRESH_INTERVAL)),
+        };
+        self.grant = Some(grant);
+        self.held.send_replace(Held {
+            ready: true,
+            token: token.clone(),
+        });
+        token
+    }
+
+    /// Puts tokens to use that are good, and answers everybody with them.
+    fn publish(&mut self, grant: Grant, origin: Origin) {
+        let token = self.hold(grant, origin);
+        self.trouble = None;
+        self.refused = false;
+        self.needs_login = false;
+        self.refreshes.over();
+        // Status before answers: who is answered may ask for it.
+        self.say_status();
+        for waiter in self.waiters.drain(..) {
+            let answer = token.clone().ok_or_else(|| {
+                super::TokenError::Rejected("the token that is stored fits into no header".into())
+            });
+            drop(waiter.reply.send(answer));
+        }
+    }
+
+    /// Takes the tokens out of use.
+    fn withdraw(&mut self) {
+        self.grant = None;
+        self.renew_at = None;
+        self.unsaved = false;
+        self.held.send_replace(Held {
+            ready: true,
+            token: None,
+        });
+    }
+
+    /// Says that the files have been read, whatever came of it.
+    fn say_ready(&self) {
+        self.held.send_if_modified(|held| {
+            let changed = !held.ready;
+            held.ready = true;
+            changed
+        });
+    }
+
+    fn pending(&self) -> Option<PendingSignIn> {
+        match &self.work {
+            Work::SigningIn { progress, .. } => match &*progress.borrow() {
+                Progress::Pending(pending) => Some(pending.clone()),
+                Progress::Preparing | Progress::Finishing => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn say_status(&self) {
+        let now = (self.tools.now)();
+        let state = match (&self.work, &self.grant) {
+            (Work::SigningIn { .. }, _) => AuthState::SigningIn,
+            (_, Some(grant)) if !grant.has_expired(now) => AuthState::SignedIn,
+            (_, Some(grant)) if grant.refresh_token.is_some() => AuthState::Expired,
+            (_, Some(_)) => AuthState::NeedsLogin,
+            (_, None) if self.needs_login => AuthState::NeedsLogin,
+            (_, None) => AuthState::Anonymous,
+        };
+        let grant = self.grant.as_ref();
+        let status = AuthStatus {
+            state,
+            issuer: grant.and_then(|grant| grant.issuer.clone()),
+            scope: grant.and_then(|grant| grant.scope.clone()),
+            expires_at: grant.and_then(|grant| grant.expires_at),
+            last_refresh: self.last_refresh,
+            next_refresh: self.renew_at,
+            sign_in: self.pending(),
+            trouble: self.trouble.clone(),
+        };
+        self.status.send_if_modified(|current| {
+            let changed = *current != status;
+            *current = status;
+            changed
+        });
+    }
+}
+
+/// Waits until a sign-in under way has more to say. Cancel safe.
+async fn progressed(work: &mut Work) {
+    if let Work::SigningIn { progress, .. } = work
+        && progress.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,348 @@
+//! What the actor begins, and what becomes of it.
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinError;
+
+use super::{Actor, Done, Origin, Work};
+use crate::oauth::challenge::Challenge;
+use crate::oauth::grant::Grant;
+use crate::oauth::refresh::{RefreshJob, Refreshed};
+use crate::oauth::registration::Client;
+use crate::oauth::sign_in::{self, Ended, Progress, Wish, is_registered_by_us};
+use crate::oauth::store::{ClientDocument, StoreError, Stored};
+use crate::oauth::token_source::brakes::Lack;
+use crate::oauth::token_source::{LoggedOut, TokenError};
+
+impl Actor {
+    pub(super) fn load(&mut self) {
+        self.work = Work::Loading;
+        let (store, identity) = (self.tools.store.clone(), self.identity.clone());
+        self.tasks
+            .spawn(async move { Done::Loaded(store.load(&identity).await) });
+    }
+
+    /// Renews the tokens; `rejected`: because the server wants no more of them.
+    pub(super) fn refresh(&mut self, rejected: bool) {
+        let Some(grant) = self.grant.clone() else {
+            return;
+        };
+        self.work = Work::Refreshing;
+        let job = RefreshJob {
+            tools: self.tools.clone(),
+            identity: self.identity.clone(),
+            grant,
+            unsaved: self.unsaved,
+            client: self.client.clone(),
+            challenge: self.challenge.clone(),
+            rejected,
+        };
+        self.tasks
+            .spawn(async move { Done::Refreshed(job.run().await) });
+    }
+
+    pub(super) fn sign_in(&mut self, challenge: Challenge, lack: Option<Lack>) {
+        let (say, progress) = watch::channel(Progress::default());
+        let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
+        let wish = Wish {
+            challenge,
+            already: self.grant.as_ref().and_then(asked_before),
+            client: self.client.clone(),
+        };
+        let (tools, identity) = (self.tools.clone(), self.identity.clone());
+        let signing_in = sign_in::run(tools, identity, wish, say);
+        let abort = self
+            .tasks
+            .spawn(async move { Done::SignedIn(signing_in.await) });
+        self.work = Work::SigningIn {
+            progress,
+            lack,
+            abort,
+        };
+    }
+
+    pub(super) fn save(&mut self) {
+        let Some(grant) = self.grant.clone() else {
+            return;
+        };
+        let (store, hash) = (self.tools.store.clone(), self.identity.hash());
+        let generation = self.generation;
+        self.tasks.spawn(async move {
+            let saved = store.put_grant(&hash, &grant).await.is_ok();
+            Done::Saved(saved.then_some(generation))
+        });
+    }
+
+    /// Ends what is under way and forgets the grant. Tokens on their way are waited
+    /// for: they are what has to be revoked.
+    pub(super) fn log_out(&mut self, reply: oneshot::Sender<LoggedOut>) {
+        self.log_outs.push(reply);
+        match &self.work {
+            work if work.is_delicate() => {}
+            Work::SigningIn { abort, .. } => {
+                abort.abort();
+                self.forget();
+            }
+            Work::Idle => self.forget(),
+            Work::Loading | Work::Refreshing | Work::LoggingOut => {}
+        }
+    }
+
+    fn forget(&mut self) {
+        let (tools, identity) = (self.tools.clone(), self.identity.clone());
+        let (grant, client) = (self.grant.clone(), self.client.clone());
+        let challenge = self.challenge.clone();
+        self.work = Work::LoggingOut;
+        self.tasks.spawn(async move {
+            let mut logged_out = LoggedOut {
+                was_signed_in: grant.is_some(),
+                note: None,
+            };
+            // Revoked first: without the files nobody could do it any more.
+            if let Some(grant) = &grant {
+                let revoked = revoke(&tools, &identity, &challenge, grant, client);
+                logged_out.note = revoked.await.err();
+            }
+            if let Err(error) = tools.store.forget(&identity.hash()).await {
+                logged_out.note = Some(error.to_string());
+            }
+            Done::LoggedOut(logged_out)
+        });
+    }
+
+    pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
+        match done {
+            Ok(Done::Loaded(loaded)) => self.loaded(loaded),
+            Ok(Done::Refreshed(refreshed)) => self.refreshed(refreshed),
+            Ok(Done::SignedIn(ended)) => self.signed_in(ended),
+            Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
+            Ok(Done::Saved(generation)) => {
+                self.unsaved &= generation != Some(self.generation);
+            }
+            Ok(Done::Aside) => {}
+            // A sign-in that a logout has ended.
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => {
+                tracing::error!(%error, "a part of a grant panicked");
+                self.work = Work::Idle;
+                self.say_ready();
+                self.fail_all("an internal error");
+            }
+        }
+        if matches!(self.work, Work::Idle) && !self.log_outs.is_empty() {
+            self.forget();
+        }
+    }
+
+    fn loaded(&mut self, loaded: Result<Stored, StoreError>) {
+        self.work = Work::Idle;
+        let stored = match loaded {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::warn!(%error, "no tokens could be read");
+                self.trouble = Some(error.to_string());
+                Stored::default()
+            }
+        };
+        self.client = stored.client.and_then(client);
+        let Some(grant) = stored.grant else {
+            self.say_ready();
+            return self.decide_for_all();
+        };
+        let has_expired = grant.has_expired((self.tools.now)());
+        if has_expired && grant.refresh_token.is_none() {
+            tracing::info!("the stored token has expired and cannot be renewed: it is deleted");
+            let (store, hash) = (self.tools.store.clone(), self.identity.hash());
+            self.tasks.spawn(async move {
+                if let Err(error) = store.remove_grant(&hash).await {
+                    tracing::warn!(%error, "an expired token is still stored");
+                }
+                Done::Aside
+            });
+            self.say_ready();
+            return self.decide_for_all();
+        }
+        if has_expired {
+            // Sent as it is, it would only be refused.
+            self.grant = Some(grant);
+            return self.refresh(false);
+        }
+        self.publish(grant, Origin::Stored);
+    }
+
+    fn refreshed(&mut self, refreshed: Refreshed) {
+        self.work = Work::Idle;
+        match refreshed {
+            Refreshed::New { grant, kept } => {
+                tracing::info!("tokens were renewed");
+                self.unsaved = !kept;
+                self.last_refresh = Some((self.tools.now)());
+                self.publish(grant, Origin::Refreshed);
+            }
+            Refreshed::Adopted(grant) => {
+                tracing::info!("another daemon has renewed the tokens");
+                self.publish(grant, Origin::Stored);
+            }
+            Refreshed::Failed(why) => {
+                tracing::warn!(%why, "tokens could not be renewed; this is tried again");
+                self.refreshes.failed();
+                self.still_there();
+                self.fail_all(&why);
+            }
+            Refreshed::Refused(why) => {
+                tracing::warn!(%why, "tokens could not be renewed");
+                self.refreshes.failed();
+                self.refused = true;
+                self.trouble = Some(why);
+                self.still_there();
+                self.ask_somebody_for_all();
+            }
+            Refreshed::Ended(why) => {
+                tracing::warn!(%why, "the grant cannot be renewed any more");
+                let now = (self.tools.now)();
+                let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
+                match self.grant.as_mut() {
+                    Some(grant) if lives(grant) => {
+                        grant.refresh_token = None;
+                        self.renew_at = None;
+                    }
+                    _ => self.withdraw(),
+                }
+                self.trouble = Some(why);
+                self.needs_login = true;
+                self.ask_somebody_for_all();
+            }
+            Refreshed::Gone => {
+                tracing::info!("the files of a grant are gone: nobody is signed in any more");
+                self.client = None;
+                self.withdraw();
+                self.ask_somebody_for_all();
+            }
+        }
+    }
+
+    /// A grant that has expired when it was loaded was not published yet.
+    fn still_there(&mut self) {
+        if self.held.borrow().ready {
+            return;
+        }
+        if let Some(grant) = self.grant.clone() {
+            // Whoever sends it and is refused comes back with a challenge.
+            let _token = self.hold(grant, Origin::Stored);
+        }
+    }
+
+    fn signed_in(&mut self, ended: Ended) {
+        let lack = match std::mem::replace(&mut self.work, Work::Idle) {
+            Work::SigningIn { lack, .. } => lack,
+            // A logout has come first.
+            other => {
+                self.work = other;
+                return;
+            }
+        };
+        self.client = ended.client;
+        match ended.grant {
+            Ok(grant) => {
+                tracing::info!("somebody signed in");
+                self.unsaved = false;
+                self.sign_ins.over();
+                self.publish(grant, Origin::SignedIn);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a sign-in failed");
+                self.sign_in_failed(&error, lack.as_ref());
+            }
+        }
+    }
+
+    fn logged_out(&mut self, logged_out: LoggedOut) {
+        self.work = Work::Idle;
+        self.client = None;
+        self.trouble = None;
+        self.needs_login = false;
+        self.withdraw();
+        let mut waiting = std::mem::take(&mut self.log_outs).into_iter();
+        if let Some(first) = waiting.next() {
+            drop(first.send(logged_out));
+        }
+        for another in waiting {
+            drop(another.send(LoggedOut::default()));
+        }
+        for waiter in std::mem::take(&mut self.waiters) {
+            drop(waiter.reply.send(Err(self.login_required(None))));
+        }
+    }
+
+    fn decide_for_all(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            self.renew(waiter);
+        }
+    }
+
+    fn ask_somebody_for_all(&mut self) {
+        let waiters = std::mem::take(&mut self.waiters);
+        if !waiters.is_empty() {
+            self.ask_somebody(waiters, None);
+        }
+    }
+
+    fn fail_all(&mut self, why: &str) {
+        self.trouble = Some(why.to_owned());
+        for waiter in std::mem::take(&mut self.waiters) {
+            drop(
+                waiter
+                    .reply
+                    .send(Err(TokenError::Transient(why.to_owned()))),
+            );
+        }
+    }
+}
+
+/// Reads a kept client. The files of old npm packages do not name its issuer.
+fn client(document: ClientDocument) -> Option<Client> {
+    let issuer = document.get("issuer").and_then(|issuer| issuer.as_str());
+    let issuer = issuer.unwrap_or_default().to_owned();
+    Client::from_document(&issuer, document)
+}
+
+/// Revokes a grant at the server that gave it.
+async fn revoke(
+    tools: &sign_in::Tools,
+    identity: &crate::oauth::identity::Identity,
+    challenge: &Challenge,
+    grant: &Grant,
+    client: Option<Client>,
+) -> Result<(), String> {
+    let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
+    let servers = tools.endpoints.connect(identity).await;
+    let servers = servers.map_err(|error| not_revoked(error.to_string()))?;
+    let discovered = servers.discover(identity, challenge).await;
+    let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
+    let server = &discovered.server;
+    if grant
+        .issuer
+        .as_ref()
+        .is_some_and(|issuer| *issuer != server.issuer)
+    {
+        return Err(not_revoked(
+            "its authorization server is another one now".into(),
+        ));
+    }
+    let client = match client {
+        Some(client) if is_registered_by_us(identity, server) => client,
+        _ if is_registered_by_us(identity, server) => {
+            return Err(not_revoked("its client is not known".into()));
+        }
+        _ => {
+            let known = servers.register(identity, &discovered, &[], None).await;
+            known.map_err(|error| not_revoked(error.to_string()))?
+        }
+    };
+    match servers.revoke(server, &client, grant).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_revoked(
+            "its authorization server does not offer that".into(),
+        )),
+        Err(error) => Err(not_revoked(error.to_string())),
+    }
+}

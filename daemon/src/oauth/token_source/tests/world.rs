@@ -1,0 +1,417 @@
+//! What the tests run against: a wall clock, an authorization server that rotates
+//! refresh tokens and detects their reuse, and a server that wants its tokens.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use url::Url;
+
+use super::*;
+use crate::http::{HttpError, NetworkOptions};
+use crate::oauth::authorization::{Code, Pending};
+use crate::oauth::browsers::Browsers;
+use crate::oauth::challenge::ChallengeError;
+use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::loopback::Loopback;
+use crate::oauth::registration::{Client, RegistrationError};
+use crate::oauth::store::Store;
+use crate::oauth::token::{TokenEndpointError, TokenResponse};
+use crate::secret::Secret;
+use crate::server_url::ServerUrl;
+
+pub(super) const ISSUER: &str = "https://as.example";
+
+thread_local! {
+    /// Where the paused clock began, and how long the machine has slept since.
+    static CLOCK: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+}
+
+/// The wall clock: goes on while the machine sleeps.
+pub(super) fn now() -> SystemTime {
+    let (begun, slept) = CLOCK.get().unwrap_or_else(|| {
+        let begun = (Instant::now(), Duration::ZERO);
+        CLOCK.set(Some(begun));
+        begun
+    });
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000) + begun.elapsed() + slept
+}
+
+/// Lets the machine sleep: timers stand still, the wall clock does not.
+pub(super) fn sleep(time: Duration) {
+    let _now = now();
+    let (begun, slept) = CLOCK.get().expect("just set");
+    CLOCK.set(Some((begun, slept + time)));
+}
+
+/// How the token endpoint answers refreshes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Mode {
+    #[default]
+    Works,
+    /// As after an outage: 503.
+    Down,
+    /// 400 without saying `invalid_grant`.
+    Refuses,
+    /// The request is lost.
+    LosesRequest,
+    /// The answer is lost, after it has been given.
+    LosesAnswer,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) mode: Mode,
+    pub(super) issuer: String,
+    pub(super) life: Option<u64>,
+    pub(super) live_refresh: Option<String>,
+    pub(super) spent: HashSet<String>,
+    pub(super) access: Option<(String, SystemTime)>,
+    pub(super) issued: u32,
+    pub(super) refreshes: u32,
+    pub(super) exchanges: u32,
+    pub(super) registrations: u32,
+    pub(super) revocations: u32,
+    pub(super) asked_scopes: Vec<String>,
+}
+
+/// The authorization server.
+#[derive(Debug)]
+pub(super) struct World {
+    facts: Mutex<Facts>,
+    pub(super) asked: watch::Sender<u32>,
+}
+
+impl World {
+    pub(super) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().expect("no test panics in it")
+    }
+
+    /// Issues tokens; what was there before is spent.
+    fn issue(&self) -> TokenResponse {
+        let mut facts = self.facts();
+        facts.issued += 1;
+        let (access, refresh) = (
+            format!("access-{}", facts.issued),
+            format!("refresh-{}", facts.issued),
+        );
+        if let Some(before) = facts.live_refresh.replace(refresh.clone()) {
+            facts.spent.insert(before);
+        }
+        let life = facts.life.unwrap_or(3600).min(u64::from(u32::MAX));
+        facts.access = Some((access.clone(), now() + Duration::from_secs(life)));
+        TokenResponse {
+            access_token: Secret::new(access),
+            refresh_token: Some(Secret::new(refresh)),
+            expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
+            scope: None,
+            id_token: None,
+        }
+    }
+
+    /// The server's view of a token.
+    pub(super) fn accepts(&self, token: Option<&AccessToken>) -> bool {
+        let facts = self.facts();
+        let sent = token.and_then(|token| token.header().to_str().ok());
+        facts.access.as_ref().is_some_and(|(access, until)| {
+            sent == Some(&format!("Bearer {access}")) && *until > now()
+        })
+    }
+
+    /// Ends the grant, as somebody who revokes it does.
+    pub(super) fn revoke_all(&self) {
+        let mut facts = self.facts();
+        facts.live_refresh = None;
+        facts.access = None;
+    }
+
+    fn refreshed(&self, sent: &str) -> Result<TokenResponse, TokenEndpointError> {
+        let gone = || TokenEndpointError::InvalidGrant("the grant is gone".into());
+        {
+            let mut facts = self.facts();
+            if facts.spent.contains(sent) {
+                // Reuse: somebody else may have it, so the family goes.
+                facts.live_refresh = None;
+                facts.access = None;
+                return Err(gone());
+            }
+            if facts.live_refresh.as_deref() != Some(sent) {
+                return Err(gone());
+            }
+        }
+        Ok(self.issue())
+    }
+}
+
+#[derive(Debug)]
+struct Reach(Arc<World>);
+
+impl Endpoints for Reach {
+    fn connect<'a>(
+        &'a self,
+        _: &'a Identity,
+    ) -> BoxFuture<'a, Result<Box<dyn Servers>, HttpError>> {
+        let servers: Box<dyn Servers> = Box::new(Reach(self.0.clone()));
+        std::future::ready(Ok(servers)).boxed()
+    }
+}
+
+impl Servers for Reach {
+    fn forget(&self, _: &Identity) {}
+
+    fn discover<'a>(
+        &'a self,
+        _: &'a Identity,
+        _: &'a Challenge,
+    ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
+        let issuer = self.0.facts().issuer.clone();
+        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
+        let server = AuthorizationServer {
+            authorization_endpoint: endpoint("authorize"),
+            token_endpoint: endpoint("token"),
+            registration_endpoint: Some(endpoint("register")),
+            revocation_endpoint: Some(endpoint("revoke")),
+            scopes_supported: None,
+            token_endpoint_auth_methods: vec!["none".into()],
+            grant_types: Vec::new(),
+            client_id_metadata_document_supported: false,
+            iss_parameter_supported: false,
+            issuer,
+        };
+        let discovered = Discovered {
+            resource: None,
+            scopes_supported: Scope::parse("read"),
+            server,
+        };
+        std::future::ready(Ok(discovered)).boxed()
+    }
+
+    fn register<'a>(
+        &'a self,
+        _: &'a Identity,
+        discovered: &'a Discovered,
+        redirect_uris: &'a [String],
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        let mut facts = self.0.facts();
+        facts.registrations += 1;
+        facts.asked_scopes.extend(scope.map(Scope::to_string));
+        let document = json!({ "client_id": "c", "redirect_uris": redirect_uris });
+        let document = document.as_object().expect("an object").clone();
+        let client = Client::from_document(&discovered.server.issuer, document);
+        std::future::ready(Ok(client.expect("a client"))).boxed()
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        _: &'a AuthorizationServer,
+        _: &'a Client,
+        pending: &'a Pending,
+        code: &'a Code,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        self.0.facts().exchanges += 1;
+        let scope = pending.scope.clone();
+        let answer = match code.0.reveal().as_str() {
+            "good" => Ok(TokenResponse {
+                scope,
+                ..self.0.issue()
+            }),
+            _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
+        };
+        std::future::ready(answer).boxed()
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        request: RefreshRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.refreshes += 1;
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            // Others get their turn, as they do on a network.
+            tokio::task::yield_now().await;
+            match mode {
+                Mode::Works => self.0.refreshed(request.refresh_token.reveal()),
+                Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
+                Mode::Refuses => Err(TokenEndpointError::Refused {
+                    status: 400,
+                    error: "unauthorized_client".into(),
+                    description: String::new(),
+                }),
+                Mode::LosesRequest => std::future::pending().await,
+                Mode::LosesAnswer => {
+                    drop(self.0.refreshed(request.refresh_token.reveal()));
+                    std::future::pending().await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        _: &'a AuthorizationServer,
+        _: &'a Client,
+        _: &'a Grant,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
+        self.0.facts().revocations += 1;
+        self.0.revoke_all();
+        std::future::ready(Ok(true)).boxed()
+    }
+}
+
+/// A daemon's share of it, over a folder that outlives it.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) source: TokenSource,
+    pub(super) tools: Tools,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) world: Arc<World>,
+    pub(super) base: tempfile::TempDir,
+}
+
+impl Setup {
+    pub(super) fn new() -> Self {
+        let facts = Facts {
+            issuer: ISSUER.into(),
+            ..Facts::default()
+        };
+        Self {
+            world: Arc::new(World {
+                facts: Mutex::new(facts),
+                asked: watch::Sender::new(0),
+            }),
+            base: tempfile::tempdir().expect("a folder"),
+        }
+    }
+
+    pub(super) fn identity() -> Identity {
+        let server = ServerUrl::parse("https://h/mcp", false).expect("valid");
+        Identity::new(server, NetworkOptions::default())
+    }
+
+    pub(super) fn store(&self) -> Store {
+        Store::new(self.base.path().to_owned())
+    }
+
+    pub(super) fn start(&self) -> Daemon {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let tools = Tools {
+            endpoints: Arc::new(Reach(self.world.clone())),
+            store: self.store(),
+            loopback: Loopback::new(tasks.clone()),
+            browsers: Browsers::new(),
+            now,
+        };
+        let source = TokenSource::spawn(Self::identity(), tools.clone(), &tasks, stop.clone());
+        Daemon {
+            source,
+            tools,
+            stop,
+            tasks,
+        }
+    }
+
+    /// Starts with somebody signed in already.
+    pub(super) async fn signed_in(&self) -> Daemon {
+        let grant = Grant::new(
+            self.world.issue(),
+            None,
+            ISSUER,
+            Scope::parse("read"),
+            false,
+            now(),
+        );
+        let (store, hash) = (self.store(), Self::identity().hash());
+        let client = json!({ "client_id": "c", "issuer": ISSUER });
+        let client = client.as_object().expect("an object");
+        store.put_client(&hash, client).await.expect("kept");
+        store.put_grant(&hash, &grant).await.expect("kept");
+        let daemon = self.start();
+        daemon.source.ready().await;
+        assert!(self.world.accepts(daemon.source.current().as_ref()));
+        daemon
+    }
+
+    /// The access token in the file.
+    pub(super) async fn stored(&self) -> Option<String> {
+        let grant = self.store().grant(&Self::identity().hash()).await;
+        grant
+            .expect("readable")
+            .map(|grant| grant.access_token.reveal().clone())
+    }
+}
+
+impl Daemon {
+    /// Asks for a token as a request does that the server has refused.
+    pub(super) async fn renew(
+        &self,
+        rejected: Option<&AccessToken>,
+    ) -> Result<AccessToken, TokenError> {
+        self.source
+            .renew(rejected, Challenge::default(), Wanting::default())
+            .await
+    }
+
+    /// The same for lack of a scope.
+    pub(super) async fn step_up(
+        &self,
+        rejected: &AccessToken,
+        scope: &str,
+    ) -> Result<AccessToken, TokenError> {
+        let challenge = Challenge {
+            scope: Scope::parse(scope),
+            error: Some(ChallengeError::InsufficientScope),
+            ..Challenge::default()
+        };
+        let wanting = Wanting {
+            operation: "tools/call x".into(),
+            ..Wanting::default()
+        };
+        self.source.renew(Some(rejected), challenge, wanting).await
+    }
+
+    /// Answers a sign-in as the browser of a person does.
+    pub(super) async fn come_back(&self, url: &str, answer: &str) {
+        let url = Url::parse(url).expect("a URL");
+        let state = url.query_pairs().find(|(name, _)| name == "state");
+        let state = state.expect("it has one").1.into_owned();
+        let redirect = format!("http://localhost/?{answer}&state={state}");
+        drop(self.tools.loopback.answer(&redirect).await);
+    }
+
+    /// Ends as after SIGTERM.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        drop(self.source);
+        self.tasks.wait().await;
+    }
+}
+
+/// Returns the page of a sign-in that somebody has to visit.
+pub(super) fn page(answer: Result<AccessToken, TokenError>) -> String {
+    match answer {
+        Err(TokenError::LoginRequired {
+            sign_in: Some(sign_in),
+            ..
+        }) => sign_in.url.as_str().to_owned(),
+        other => panic!("nobody has to sign in: {other:?}"),
+    }
+}
