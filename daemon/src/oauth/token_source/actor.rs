@@ -48,32 +48,26 @@ enum Work {
     Loading,
     /// Renewing the tokens.
     Refreshing,
-    /// Signing somebody in, maybe for scopes that an operation lacked.
-    SigningIn {
-        progress: watch::Receiver<Progress>,
-        lack: Option<Lack>,
-        abort: AbortHandle,
-    },
     /// Forgetting the grant.
     LoggingOut,
 }
 
-impl Work {
-    /// Whether tokens may be on their way that exist nowhere else.
-    fn is_delicate(&self) -> bool {
-        match self {
-            Self::Refreshing => true,
-            Self::SigningIn { progress, .. } => matches!(*progress.borrow(), Progress::Finishing),
-            Self::Idle | Self::Loading | Self::LoggingOut => false,
-        }
-    }
+/// A sign-in under way. The tokens in use are renewed meanwhile: it may be for
+/// scopes that a single operation lacked, and a person takes their time.
+#[derive(Debug)]
+struct SigningIn {
+    progress: watch::Receiver<Progress>,
+    lack: Option<Lack>,
+    abort: AbortHandle,
+    waiters: Vec<Request>,
 }
 
 /// What a task of the actor ended with.
 #[derive(Debug)]
 enum Done {
     Loaded(Result<Stored, StoreError>),
-    Refreshed(Refreshed),
+    /// The tokens of this generation were renewed, or not.
+    Refreshed(u64, Refreshed),
     SignedIn(Ended),
     LoggedOut(LoggedOut),
     /// The tokens of this generation are kept.
@@ -108,6 +102,7 @@ pub(super) struct Actor {
     /// What the server said last when it refused.
     challenge: Challenge,
     work: Work,
+    signing_in: Option<SigningIn>,
     waiters: Vec<Request>,
     log_outs: Vec<oneshot::Sender<LoggedOut>>,
     tasks: JoinSet<Done>,
@@ -144,6 +139,7 @@ impl Actor {
             unsaved: false,
             challenge: Challenge::default(),
             work: Work::Idle,
+            signing_in: None,
             waiters: Vec::new(),
             log_outs: Vec::new(),
             tasks: JoinSet::new(),
@@ -174,7 +170,7 @@ impl Actor {
                     None => break,
                 },
                 Some(done) = self.tasks.join_next() => self.done(done),
-                () = progressed(&mut self.work) => self.progressed(),
+                () = progressed(&mut self.signing_in) => self.progressed(),
                 () = sleep_until(wake) => self.look_at_clock(),
             }
             self.say_status();
@@ -185,15 +181,20 @@ impl Actor {
     /// Lets tokens on their way be kept; what is not kept yet gets a last chance.
     async fn end(mut self) {
         let ending = async {
-            while self.work.is_delicate() {
+            while self.is_delicate() {
                 match self.tasks.join_next().await {
                     Some(done) => self.done(done),
                     None => break,
                 }
             }
-            if matches!(self.work, Work::SigningIn { .. }) {
+            if self.signing_in.is_some() {
                 // Nobody can answer any more.
-                drop(self.tools.store.remove_verifier(&self.identity.hash()).await);
+                drop(
+                    self.tools
+                        .store
+                        .remove_verifier(&self.identity.hash())
+                        .await,
+                );
             }
             if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved)
                 && let Err(error) = self
@@ -208,6 +209,13 @@ impl Actor {
         if tokio::time::timeout(END_TIMEOUT, ending).await.is_err() {
             tracing::warn!("tokens on their way did not come in time");
         }
+    }
+
+    /// Says whether tokens may be on their way that exist nowhere else.
+    fn is_delicate(&self) -> bool {
+        let finishing =
+            |signing_in: &SigningIn| matches!(*signing_in.progress.borrow(), Progress::Finishing);
+        matches!(self.work, Work::Refreshing) || self.signing_in.as_ref().is_some_and(finishing)
     }
 
     fn handle(&mut self, message: Message) {
@@ -272,7 +280,9 @@ impl Actor {
         self.refreshes.over();
         // Status before answers: who is answered may ask for it.
         self.say_status();
-        for waiter in self.waiters.drain(..) {
+        let asking = self.signing_in.as_mut();
+        let asking = asking.map(|signing_in| std::mem::take(&mut signing_in.waiters));
+        for waiter in self.waiters.drain(..).chain(asking.into_iter().flatten()) {
             let answer = token.clone().ok_or_else(|| {
                 super::TokenError::Rejected("the token that is stored fits into no header".into())
             });
@@ -301,24 +311,21 @@ impl Actor {
     }
 
     fn pending(&self) -> Option<PendingSignIn> {
-        match &self.work {
-            Work::SigningIn { progress, .. } => match &*progress.borrow() {
-                Progress::Pending(pending) => Some(pending.clone()),
-                Progress::Preparing | Progress::Finishing => None,
-            },
-            _ => None,
+        match &*self.signing_in.as_ref()?.progress.borrow() {
+            Progress::Pending(pending) => Some(pending.clone()),
+            Progress::Preparing | Progress::Finishing => None,
         }
     }
 
     fn say_status(&self) {
         let now = (self.tools.now)();
-        let state = match (&self.work, &self.grant) {
-            (Work::SigningIn { .. }, _) => AuthState::SigningIn,
-            (_, Some(grant)) if !grant.has_expired(now) => AuthState::SignedIn,
-            (_, Some(grant)) if grant.refresh_token.is_some() => AuthState::Expired,
-            (_, Some(_)) => AuthState::NeedsLogin,
-            (_, None) if self.needs_login => AuthState::NeedsLogin,
-            (_, None) => AuthState::Anonymous,
+        let state = match &self.grant {
+            _ if self.signing_in.is_some() => AuthState::SigningIn,
+            Some(grant) if !grant.has_expired(now) => AuthState::SignedIn,
+            Some(grant) if grant.refresh_token.is_some() => AuthState::Expired,
+            Some(_) => AuthState::NeedsLogin,
+            None if self.needs_login => AuthState::NeedsLogin,
+            None => AuthState::Anonymous,
         };
         let grant = self.grant.as_ref();
         let status = AuthStatus {
@@ -340,8 +347,8 @@ impl Actor {
 }
 
 /// Waits until a sign-in under way has more to say. Cancel safe.
-async fn progressed(work: &mut Work) {
-    if let Work::SigningIn { progress, .. } = work
+async fn progressed(signing_in: &mut Option<SigningIn>) {
+    if let Some(SigningIn { progress, .. }) = signing_in
         && progress.changed().await.is_ok()
     {
         return;

@@ -312,6 +312,25 @@ async fn more_scopes_are_asked_for_with_the_old_ones_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_are_renewed_while_somebody_is_asked_for_more_scopes() {
+    let setup = Setup::new();
+    setup.world.facts().life = Some(600);
+    let daemon = setup.signed_in().await;
+    let first = daemon.source.current().expect("signed in");
+    let url = page(daemon.step_up(&first, "write").await);
+    tokio::time::sleep(Duration::from_secs(25 * 60)).await;
+    let token = daemon.source.current().expect("renewed");
+    assert!(setup.world.accepts(Some(&token)));
+    assert!(setup.world.facts().refreshes >= 3);
+    let renewed = daemon.renew(Some(&token)).await.expect("without anybody");
+    assert!(setup.world.accepts(Some(&renewed)));
+    assert_eq!(page(daemon.step_up(&renewed, "write").await), url);
+    daemon.come_back(&url, "code=good").await;
+    let last = daemon.source.signed_in(Some(&renewed)).await;
+    assert!(setup.world.accepts(last.ok().as_ref()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_is_no_end_asks_somebody_and_keeps_the_grant() {
     let setup = Setup::new();
     let daemon = setup.signed_in().await;

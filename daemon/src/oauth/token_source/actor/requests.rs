@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Actor, Origin, Work};
+use super::{Actor, Origin, SigningIn, Work};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::sign_in::{PendingSignIn, SignInError};
 use crate::oauth::token_source::brakes::Lack;
@@ -45,15 +45,11 @@ impl Actor {
         }
         match &self.work {
             Work::Loading | Work::Refreshing | Work::LoggingOut => self.waiters.push(request),
-            Work::SigningIn { .. } => {
-                self.waiters.push(request);
-                self.progressed();
-            }
             Work::Idle => self.decide(request),
         }
     }
 
-    /// Decides for a request with nothing under way: its token is the one in use,
+    /// Decides for a request while no refresh is under way: its token is the one in use,
     /// or there is none.
     fn decide(&mut self, request: Request) {
         let age = self.since.elapsed();
@@ -97,17 +93,23 @@ impl Actor {
             request.wanting.operation.clone(),
             scope.map(ToString::to_string).unwrap_or_default(),
         );
-        if let Some(why) = self.step_ups.refusal(&lack) {
+        if self.signing_in.is_none()
+            && let Some(why) = self.step_ups.refusal(&lack)
+        {
             drop(request.reply.send(Err(TokenError::Rejected(why))));
             return;
         }
         self.ask_somebody(vec![request], Some(lack));
     }
 
-    /// Begins to sign somebody in for these requests, unless they do not want that
-    /// or it has just failed.
+    /// Begins to sign somebody in for these requests, unless that is under way, or
+    /// they do not want it, or it has just failed.
     pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
         self.needs_login |= lack.is_none();
+        if let Some(signing_in) = &mut self.signing_in {
+            signing_in.waiters.extend(requests);
+            return self.progressed();
+        }
         let explicit = requests.iter().any(|request| request.wanting.explicit);
         let allowed = explicit || self.sign_ins.until().is_none();
         let (ask, refuse): (Vec<_>, Vec<_>) = requests
@@ -123,19 +125,18 @@ impl Actor {
             .last()
             .map(|request| request.challenge.clone())
             .unwrap_or_default();
-        self.waiters.extend(ask);
         if let Some(lack) = &lack {
             self.step_ups.asked(lack);
         }
-        self.sign_in(challenge, lack);
+        self.sign_in(challenge, lack, ask);
     }
 
-    /// Tells everybody who waits where to sign in, once that is known.
+    /// Tells everybody who waits for a sign-in where it is, once that is known.
     pub(super) fn progressed(&mut self) {
-        let Some(pending) = self.pending() else {
+        let (Some(pending), Some(signing_in)) = (self.pending(), &mut self.signing_in) else {
             return;
         };
-        for waiter in std::mem::take(&mut self.waiters) {
+        for waiter in std::mem::take(&mut signing_in.waiters) {
             let error = self.login_required(Some(pending.clone()));
             drop(waiter.reply.send(Err(error)));
         }
@@ -149,16 +150,15 @@ impl Actor {
     }
 
     /// Answers everybody who waits for a sign-in that gave nothing.
-    pub(super) fn sign_in_failed(&mut self, error: &SignInError, lack: Option<&Lack>) {
+    pub(super) fn sign_in_failed(&mut self, error: &SignInError, ended: SigningIn) {
         let why = error.to_string();
-        if let (SignInError::Denied(_), Some(lack)) = (error, lack) {
-            self.step_ups.denied(lack);
-        }
-        if lack.is_none() {
-            self.sign_ins.failed();
+        match (error, &ended.lack) {
+            (SignInError::Denied(_), Some(lack)) => self.step_ups.denied(lack),
+            (_, Some(_)) => {}
+            (_, None) => self.sign_ins.failed(),
         }
         self.trouble = Some(why.clone());
-        for waiter in std::mem::take(&mut self.waiters) {
+        for waiter in ended.waiters {
             let answer = match error {
                 SignInError::Transient(_) => TokenError::Transient(why.clone()),
                 SignInError::Failed(_) | SignInError::Denied(_) | SignInError::Client(_) => {

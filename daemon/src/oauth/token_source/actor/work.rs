@@ -3,7 +3,7 @@
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
-use super::{Actor, Done, Origin, Work};
+use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{RefreshJob, Refreshed};
@@ -11,7 +11,7 @@ use crate::oauth::registration::Client;
 use crate::oauth::sign_in::{self, Ended, Progress, Wish, is_registered_by_us};
 use crate::oauth::store::{ClientDocument, StoreError, Stored};
 use crate::oauth::token_source::brakes::Lack;
-use crate::oauth::token_source::{LoggedOut, TokenError};
+use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -36,11 +36,17 @@ impl Actor {
             challenge: self.challenge.clone(),
             rejected,
         };
+        let generation = self.generation;
         self.tasks
-            .spawn(async move { Done::Refreshed(job.run().await) });
+            .spawn(async move { Done::Refreshed(generation, job.run().await) });
     }
 
-    pub(super) fn sign_in(&mut self, challenge: Challenge, lack: Option<Lack>) {
+    pub(super) fn sign_in(
+        &mut self,
+        challenge: Challenge,
+        lack: Option<Lack>,
+        waiters: Vec<Request>,
+    ) {
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
@@ -49,15 +55,16 @@ impl Actor {
             client: self.client.clone(),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let signing_in = sign_in::run(tools, identity, wish, say);
+        let running = sign_in::run(tools, identity, wish, say);
         let abort = self
             .tasks
-            .spawn(async move { Done::SignedIn(signing_in.await) });
-        self.work = Work::SigningIn {
+            .spawn(async move { Done::SignedIn(running.await) });
+        self.signing_in = Some(SigningIn {
             progress,
             lack,
             abort,
-        };
+            waiters,
+        });
     }
 
     pub(super) fn save(&mut self) {
@@ -72,19 +79,24 @@ impl Actor {
         });
     }
 
-    /// Ends what is under way and forgets the grant. Tokens on their way are waited
-    /// for: they are what has to be revoked.
+    /// Forgets the grant, as soon as nothing else is under way.
     pub(super) fn log_out(&mut self, reply: oneshot::Sender<LoggedOut>) {
         self.log_outs.push(reply);
-        match &self.work {
-            work if work.is_delicate() => {}
-            Work::SigningIn { abort, .. } => {
-                abort.abort();
-                self.forget();
-            }
-            Work::Idle => self.forget(),
-            Work::Loading | Work::Refreshing | Work::LoggingOut => {}
+        self.log_out_if_possible();
+    }
+
+    /// Tokens on their way are waited for: they are what has to be revoked. Any
+    /// other sign-in ends.
+    fn log_out_if_possible(&mut self) {
+        let busy = !matches!(self.work, Work::Idle) || self.is_delicate();
+        if busy || self.log_outs.is_empty() {
+            return;
         }
+        if let Some(signing_in) = self.signing_in.take() {
+            signing_in.abort.abort();
+            self.waiters.extend(signing_in.waiters);
+        }
+        self.forget();
     }
 
     fn forget(&mut self) {
@@ -112,7 +124,7 @@ impl Actor {
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
         match done {
             Ok(Done::Loaded(loaded)) => self.loaded(loaded),
-            Ok(Done::Refreshed(refreshed)) => self.refreshed(refreshed),
+            Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
             Ok(Done::Saved(generation)) => {
@@ -121,16 +133,24 @@ impl Actor {
             Ok(Done::Aside) => {}
             // A sign-in that a logout has ended.
             Err(error) if error.is_cancelled() => {}
-            Err(error) => {
-                tracing::error!(%error, "a part of a grant panicked");
+            Err(error) => self.panicked(&error),
+        }
+        self.log_out_if_possible();
+    }
+
+    fn panicked(&mut self, error: &JoinError) {
+        tracing::error!(%error, "a part of a grant panicked");
+        match self.signing_in.take() {
+            Some(signing_in) if signing_in.abort.id() == error.id() => {
+                self.waiters.extend(signing_in.waiters);
+            }
+            other => {
+                self.signing_in = other;
                 self.work = Work::Idle;
-                self.say_ready();
-                self.fail_all("an internal error");
             }
         }
-        if matches!(self.work, Work::Idle) && !self.log_outs.is_empty() {
-            self.forget();
-        }
+        self.say_ready();
+        self.fail_all("an internal error");
     }
 
     fn loaded(&mut self, loaded: Result<Stored, StoreError>) {
@@ -169,8 +189,12 @@ impl Actor {
         self.publish(grant, Origin::Stored);
     }
 
-    fn refreshed(&mut self, refreshed: Refreshed) {
+    fn refreshed(&mut self, generation: u64, refreshed: Refreshed) {
         self.work = Work::Idle;
+        if generation != self.generation {
+            // A sign-in has finished meanwhile: what it gave is newer.
+            return self.decide_for_all();
+        }
         match refreshed {
             Refreshed::New { grant, kept } => {
                 tracing::info!("tokens were renewed");
@@ -232,13 +256,9 @@ impl Actor {
     }
 
     fn signed_in(&mut self, ended: Ended) {
-        let lack = match std::mem::replace(&mut self.work, Work::Idle) {
-            Work::SigningIn { lack, .. } => lack,
+        let Some(mut signing_in) = self.signing_in.take() else {
             // A logout has come first.
-            other => {
-                self.work = other;
-                return;
-            }
+            return;
         };
         self.client = ended.client;
         match ended.grant {
@@ -246,11 +266,12 @@ impl Actor {
                 tracing::info!("somebody signed in");
                 self.unsaved = false;
                 self.sign_ins.over();
+                self.waiters.append(&mut signing_in.waiters);
                 self.publish(grant, Origin::SignedIn);
             }
             Err(error) => {
                 tracing::warn!(%error, "a sign-in failed");
-                self.sign_in_failed(&error, lack.as_ref());
+                self.sign_in_failed(&error, signing_in);
             }
         }
     }
