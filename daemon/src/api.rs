@@ -2,14 +2,13 @@
 //! Only `api/*` names tonic or the generated types.
 
 mod convert;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "sessions do not ask for tokens yet")
-)]
 mod identity;
+mod login;
+mod logout;
 mod management;
 mod peer;
 mod relay;
+mod sign_in;
 mod status;
 
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::http::HttpClients;
+use crate::oauth::Authority;
 use crate::session::{Servers, SessionPoolHandle};
 
 /// How long relays may take to end: the 5 s of their own and some.
@@ -48,6 +48,8 @@ pub(crate) struct Api {
     pub(crate) servers: Arc<Servers>,
     /// The HTTP clients, for reloading.
     pub(crate) clients: Arc<HttpClients>,
+    /// The grants.
+    pub(crate) authority: Authority,
     /// Shims attached now.
     pub(crate) shims: watch::Sender<u32>,
     /// Relays run in here.

@@ -1,12 +1,14 @@
 //! Generated types to domain types: the opening frame is checked here, once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mcp_remote_proto::v1;
 
 use crate::config::Config;
 use crate::http::{NetworkOptions, ProxySettings};
 use crate::jsonrpc::Envelope;
+use crate::oauth::identity::Identity;
 use crate::relay::{NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
 use crate::session::{Handshake, InitializeResult, ServerSpec, TransportChoice};
@@ -19,8 +21,14 @@ pub(super) struct Opening {
     pub(super) spec: ServerSpec,
     /// The handshake of a shim that comes back.
     pub(super) resumed: Option<Resumed>,
-    /// Only connect and say who answers.
-    pub(super) check: bool,
+    /// What the shim wants.
+    pub(super) purpose: v1::Purpose,
+    /// Who signs in, if that is needed.
+    pub(super) identity: Identity,
+    /// The shim's desktop.
+    pub(super) display: v1::Display,
+    /// How long a request waits for somebody to sign in; `None`: as usual.
+    pub(super) auth_timeout: Option<Duration>,
     /// Debug notices are wanted.
     pub(super) debug: bool,
     /// The shim's process id, for logs.
@@ -34,11 +42,9 @@ pub(super) struct Opening {
 /// # Errors
 /// A sentence about the field that is wrong; never a secret.
 pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String> {
-    let (purpose, transport) = (
-        open.purpose(),
-        open.options.clone().unwrap_or_default().transport(),
-    );
-    let options = open.options.unwrap_or_default();
+    let purpose = open.purpose();
+    let options = open.options.clone().unwrap_or_default();
+    let transport = options.transport();
     let url = ServerUrl::parse(&open.server_url, options.allow_http)
         .map_err(|error| error.to_string())?;
     let given = open
@@ -46,7 +52,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         .iter()
         .map(|header| (header.name.as_str(), header.value.as_str()));
     let (headers, warnings) = UserHeaders::parse(given)?;
-    let proxy = match open.proxy {
+    let proxy = match open.proxy.clone() {
         Some(proxy) => ProxySettings {
             http: proxy.http_proxy,
             https: proxy.https_proxy,
@@ -67,7 +73,14 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         v1::Transport::HttpOnly => TransportChoice::HttpOnly,
         v1::Transport::SseOnly => TransportChoice::SseOnly,
     };
+    let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
+    let identity = super::identity::identity(&open, url.clone(), network.clone())?;
     Ok(Opening {
+        identity,
+        display: open.display.unwrap_or_default(),
+        auth_timeout: Some(timeout)
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| Duration::from_secs(seconds.into())),
         spec: ServerSpec {
             url,
             transport,
@@ -75,7 +88,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             network,
         },
         resumed: open.resumed.map(resumed).transpose()?,
-        check: matches!(purpose, v1::Purpose::Check | v1::Purpose::Login),
+        purpose,
         debug: options.debug,
         shim_pid: open.shim_pid,
         warnings,

@@ -12,7 +12,7 @@ use mcp_remote_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, status};
+use super::{Api, logout, status};
 
 /// How often watched values are compared: four times a second at most.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -118,8 +118,13 @@ impl ManagementService for Management {
         }))
     }
 
-    async fn logout(&self, _: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
-        Ok(Response::new(LogoutResponse::default()))
+    async fn logout(
+        &self,
+        request: Request<LogoutRequest>,
+    ) -> Result<Response<LogoutResponse>, Status> {
+        let LogoutRequest { open, all } = request.into_inner();
+        let done = logout::run(&self.api, open, all).await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
     }
 }
 

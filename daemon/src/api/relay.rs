@@ -7,16 +7,17 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::relay_request::Frame;
 use mcp_remote_proto::v1::relay_service_server::RelayService;
-use mcp_remote_proto::v1::{self, RelayRequest, RelayResponse};
+use mcp_remote_proto::v1::{self, Display, Purpose, RelayRequest, RelayResponse};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::{Api, convert};
+use super::sign_in::{self, SignInReplies};
+use super::{Api, convert, login};
 use crate::http::HttpError;
+use crate::oauth::token_source::TokenSource;
 use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
-use crate::upstream::UpstreamError;
 
 /// Frames waiting for a shim's connection: one, since each may be as long as a
 /// message can be. A shim that does not read holds up its own relay.
@@ -35,7 +36,8 @@ impl Relays {
     }
 }
 
-type Frames = std::pin::Pin<Box<dyn Stream<Item = Result<RelayResponse, Status>> + Send>>;
+pub(super) type Frames =
+    std::pin::Pin<Box<dyn Stream<Item = Result<RelayResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl RelayService for Relays {
@@ -77,10 +79,25 @@ impl RelayService for Relays {
             debug: opening.debug,
             stop: self.api.stop.clone(),
         };
-        if opening.check {
-            self.check(deps).await
-        } else {
-            Ok(self.start(deps, opening.resumed, opening.shim_pid, requests))
+        let source = self.api.authority.source(opening.identity);
+        match opening.purpose {
+            Purpose::Check => self.check(deps).await,
+            Purpose::Login => {
+                let patience = opening.auth_timeout;
+                let frames = login::start(
+                    &self.api,
+                    deps,
+                    source,
+                    &opening.display,
+                    patience,
+                    requests,
+                );
+                Ok(Response::new(frames.boxed()))
+            }
+            Purpose::Unspecified | Purpose::Bridge => {
+                let (resumed, pid) = (opening.resumed, opening.shim_pid);
+                Ok(self.start(deps, resumed, pid, requests, &source, &opening.display))
+            }
         }
     }
 }
@@ -90,13 +107,7 @@ impl Relays {
     async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
         let _attached = Attached::new(&self.api.shims);
         let server = deps.server.clone();
-        let unavailable = |error| {
-            let sentence = relay::fault::sentence(&server.shown, &error);
-            match error {
-                UpstreamError::Unauthorized(_) => Status::unauthenticated(sentence),
-                _ => Status::unavailable(sentence),
-            }
-        };
+        let unavailable = |error| login::unavailable(&server.shown, &error);
         let (result, warm) = relay::check(deps).await.map_err(unavailable)?;
         let frame = convert::frame(ToShim::Server(result, warm), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
@@ -109,21 +120,26 @@ impl Relays {
         resumed: Option<Resumed>,
         pid: u32,
         requests: Streaming<RelayRequest>,
+        source: &TokenSource,
+        display: &Display,
     ) -> Response<Frames> {
+        let tasks = &self.api.relays;
+        let (sign_in, replies) =
+            sign_in::attend(&self.api.authority, source, display, false, tasks);
         let attached = Attached::new(&self.api.shims);
         let span = tracing::info_span!("relay", server = %deps.server.shown, pid);
         let (out, frames) = mpsc::channel(FRAMES);
         let running = async move {
             let _attached = attached;
             tracing::debug!("shim attached");
-            Relay::run(deps, resumed, messages(requests), out).await;
+            Relay::run(deps, resumed, messages(requests, replies), out).await;
             tracing::debug!("shim left");
         };
         self.api.relays.spawn(running.instrument(span));
         let handover = self.api.handover.clone();
         let frames = ReceiverStream::new(frames)
             .map(move |frame| Ok(convert::frame(frame, handover.is_cancelled())));
-        Response::new(frames.boxed())
+        Response::new(sign_in::beside(sign_in, frames).boxed())
     }
 }
 
@@ -139,14 +155,19 @@ fn other_version(open: &v1::Open) -> Status {
 /// The shim's messages; an error is the shim's end.
 fn messages(
     requests: Streaming<RelayRequest>,
+    replies: SignInReplies,
 ) -> impl Stream<Item = Result<Bytes, ShimGone>> + Unpin {
-    requests.filter_map(|request| {
+    requests.filter_map(move |request| {
         std::future::ready(match request {
             Ok(v1::RelayRequest {
                 frame: Some(Frame::Message(message)),
             }) => Some(Ok(message)),
-            // A frame of a later release, which an `open` would have announced.
-            Ok(_) => None,
+            // What is left is of a later release, which an `open` would have
+            // announced.
+            Ok(v1::RelayRequest { frame }) => {
+                let _unknown = frame.and_then(|frame| replies.hear(frame));
+                None
+            }
             Err(_) => Some(Err(ShimGone)),
         })
     })
@@ -154,10 +175,11 @@ fn messages(
 
 /// Counts a shim while it is attached, for the idle exit.
 #[derive(Debug)]
-struct Attached(watch::Sender<u32>);
+pub(super) struct Attached(watch::Sender<u32>);
 
 impl Attached {
-    fn new(shims: &watch::Sender<u32>) -> Self {
+    /// Counts one.
+    pub(super) fn new(shims: &watch::Sender<u32>) -> Self {
         shims.send_modify(|shims| *shims += 1);
         Self(shims.clone())
     }

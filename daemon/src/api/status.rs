@@ -2,10 +2,12 @@
 //! uses, so that status cannot disagree with behaviour.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
+use mcp_remote_proto::v1::{self, ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
+use crate::oauth::token_source::{AuthState, TokenSource};
 use crate::server_url::shown;
 use crate::session::Server;
 use crate::session::server::Facts;
@@ -20,13 +22,14 @@ pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
     let wanted = servers
         .iter()
         .filter(|known| wanted.is_empty() || known.shown.trim_end_matches('/') == wanted);
+    let grants: Vec<TokenSource> = api.authority.sources();
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_by: api.config.started_by.as_str().into(),
         socket: api.socket.clone(),
-        servers: wanted.map(|server| one(server)).collect(),
+        servers: wanted.map(|server| one(server, &grants)).collect(),
         shims: *api.shims.borrow(),
         health: health(api),
     }
@@ -46,7 +49,7 @@ pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
     a.servers != b.servers || a.shims != b.shims || a.health != b.health
 }
 
-fn one(server: &Server) -> ServerStatus {
+fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
     let state = state(server, &facts);
@@ -74,8 +77,46 @@ fn one(server: &Server) -> ServerStatus {
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
-        auth: Vec::new(),
+        auth: grants
+            .iter()
+            .filter(|source| source.identity().server.shown() == server.shown)
+            .filter_map(grant)
+            .collect(),
     }
+}
+
+/// Says how a grant stands; `None`: nobody is signed in, and nobody has to.
+fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
+    let status = source.status().borrow().clone();
+    let state = match status.state {
+        AuthState::Anonymous => return None,
+        AuthState::SignedIn => v1::AuthState::SignedIn,
+        AuthState::Expired => v1::AuthState::Expired,
+        AuthState::SigningIn => v1::AuthState::SigningIn,
+        AuthState::NeedsLogin => v1::AuthState::NeedsLogin,
+    };
+    let since_epoch = |time: Option<SystemTime>| {
+        let time = time?.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(time.as_millis()).ok()
+    };
+    let ms = |time| since_epoch(time).unwrap_or_default();
+    Some(v1::AuthStatus {
+        state: state.into(),
+        issuer: status.issuer.unwrap_or_default(),
+        scopes: status
+            .scope
+            .map(|scope| scope.to_string())
+            .unwrap_or_default(),
+        expires_at_unix_ms: ms(status.expires_at),
+        last_refresh_unix_ms: ms(status.last_refresh),
+        next_refresh_unix_ms: ms(status.next_refresh),
+        sign_in_url: status
+            .sign_in
+            .map(|pending| pending.url.as_str().to_owned())
+            .unwrap_or_default(),
+        identity: source.hash().short().to_owned(),
+        last_error: status.trouble.unwrap_or_default(),
+    })
 }
 
 fn state(server: &Server, facts: &Facts) -> ServerState {

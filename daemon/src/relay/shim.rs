@@ -37,7 +37,7 @@ pub(crate) enum NoticeLevel {
 pub(crate) struct ShimGone;
 
 /// What a relay is made with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RelayDeps {
     /// The pool.
     pub(crate) pool: SessionPoolHandle,

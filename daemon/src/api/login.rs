@@ -1,0 +1,143 @@
+//! A relay stream of `PURPOSE_LOGIN`: signs somebody in if that is needed, then
+//! says who answers. The sign-in belongs to the daemon, not to the stream.
+
+use std::time::Duration;
+
+use futures_util::stream::{Stream, StreamExt as _};
+use mcp_remote_proto::v1::{Display, RelayRequest, RelayResponse};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::Instrument as _;
+
+use super::relay::Attached;
+use super::sign_in::{self, SignInReplies};
+use super::{Api, convert};
+use crate::oauth::challenge::Challenge;
+use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
+use crate::relay::{self, RelayDeps, ToShim};
+use crate::upstream::UpstreamError;
+
+/// Sign-ins for one command: the first, one for what the server turns out to
+/// want besides, and one for a person who has mistaken the account.
+const SIGN_INS: usize = 3;
+
+/// Starts it; it ends with the shim or the daemon.
+pub(super) fn start(
+    api: &Api,
+    deps: RelayDeps,
+    source: TokenSource,
+    display: &Display,
+    patience: Option<Duration>,
+    requests: Streaming<RelayRequest>,
+) -> impl Stream<Item = Result<RelayResponse, Status>> + Send + use<> {
+    let attached = Attached::new(&api.shims);
+    let (sign_in, replies) = sign_in::attend(&api.authority, &source, display, true, &api.relays);
+    let span = tracing::info_span!("login", server = %deps.server.shown);
+    let stop = api.stop.clone();
+    let (out, frames) = mpsc::channel(1);
+    let running = async move {
+        let _attached = attached;
+        let ended = tokio::select! {
+            ended = sign_in_and_check(&deps, &source, patience) => ended,
+            () = heard(requests, replies) => return,
+            () = stop.cancelled() => Err(Status::unavailable("the daemon is stopping: try again")),
+        };
+        // The shim may have gone.
+        drop(out.send(ended).await);
+    };
+    api.relays.spawn(running.instrument(span));
+    sign_in::beside(sign_in, ReceiverStream::new(frames)).boxed()
+}
+
+/// Takes what the shim says; returns when it has gone. One that only has no more
+/// to say is still there.
+async fn heard(mut requests: Streaming<RelayRequest>, replies: SignInReplies) {
+    loop {
+        match requests.message().await {
+            Ok(Some(RelayRequest { frame })) => {
+                // The rest makes no sense on such a stream.
+                let _unknown = frame.and_then(|frame| replies.hear(frame));
+            }
+            Ok(None) => std::future::pending().await,
+            Err(_) => return,
+        }
+    }
+}
+
+async fn sign_in_and_check(
+    deps: &RelayDeps,
+    source: &TokenSource,
+    patience: Option<Duration>,
+) -> Result<RelayResponse, Status> {
+    let server = &deps.server.shown;
+    source.ready().await;
+    for _ in 0..SIGN_INS {
+        match relay::check(deps.clone()).await {
+            Ok((result, warm)) => {
+                return Ok(convert::frame(ToShim::Server(result, warm), false));
+            }
+            Err(error) if needs_somebody(&error) => {}
+            Err(error) => return Err(unavailable(server, &error)),
+        }
+        let signing_in = sign_in(source);
+        let signed_in = match patience {
+            None => signing_in.await,
+            Some(patience) => match tokio::time::timeout(patience, signing_in).await {
+                Ok(signed_in) => signed_in,
+                Err(_) => {
+                    return Err(Status::unauthenticated(format!(
+                        "{server} answered 401 unauthorized, and nobody signed in within {} s: run mcp-remote login {server}",
+                        patience.as_secs()
+                    )));
+                }
+            },
+        };
+        signed_in.map_err(|error| refused(server, &error))?;
+    }
+    Err(Status::unauthenticated(format!(
+        "{server} answers 401 unauthorized whoever signs in: ask whoever runs it"
+    )))
+}
+
+/// Joins the sign-in under way or begins one, and waits for its end.
+async fn sign_in(source: &TokenSource) -> Result<(), TokenError> {
+    let rejected = source.current();
+    let wanting = Wanting {
+        explicit: true,
+        ..Wanting::default()
+    };
+    let renewed = source
+        .renew(rejected.as_ref(), Challenge::default(), wanting)
+        .await;
+    match renewed {
+        Err(TokenError::LoginRequired {
+            sign_in: Some(_), ..
+        }) => source.signed_in(rejected.as_ref()).await.map(drop),
+        renewed => renewed.map(drop),
+    }
+}
+
+fn needs_somebody(error: &UpstreamError) -> bool {
+    matches!(error, UpstreamError::Unauthorized(_))
+}
+
+fn refused(server: &str, error: &TokenError) -> Status {
+    match error {
+        TokenError::Transient(why) => {
+            Status::unavailable(format!("{server} cannot be signed in to now: {why}"))
+        }
+        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
+            format!("{server} answered 401 unauthorized: {error}; run mcp-remote login {server}"),
+        ),
+    }
+}
+
+/// Says why a server cannot be used.
+pub(super) fn unavailable(server: &str, error: &UpstreamError) -> Status {
+    let sentence = relay::fault::sentence(server, error);
+    match needs_somebody(error) {
+        true => Status::unauthenticated(sentence),
+        false => Status::unavailable(sentence),
+    }
+}

@@ -1,0 +1,44 @@
+//! Forgets grants: of one identity, of one server, or all.
+
+use mcp_remote_proto::v1::{LogoutResponse, Open};
+
+use super::{Api, convert};
+use crate::oauth::token_source::LoggedOut;
+
+/// Signs out; see `LogoutRequest`.
+///
+/// # Errors
+/// A sentence about the field that is wrong.
+pub(super) async fn run(
+    api: &Api,
+    open: Option<Open>,
+    all: bool,
+) -> Result<LogoutResponse, String> {
+    let Some(open) = open else {
+        return match all {
+            true => Ok(response(api.authority.log_out_everywhere().await)),
+            false => Err("it is not said whom to sign out".into()),
+        };
+    };
+    let opening = convert::opening(open, &api.config)?;
+    // Its files may be there although nobody has used it since the daemon began.
+    let source = api.authority.source(opening.identity);
+    let sources = match all {
+        true => api.authority.sources_of(&opening.spec.url),
+        false => vec![source],
+    };
+    let mut done = Vec::new();
+    for source in sources {
+        source.ready().await;
+        done.push(source.log_out().await);
+    }
+    Ok(response(done))
+}
+
+fn response(done: Vec<LoggedOut>) -> LogoutResponse {
+    let signed_out = done.iter().filter(|one| one.was_signed_in).count();
+    LogoutResponse {
+        signed_out: u32::try_from(signed_out).unwrap_or(u32::MAX),
+        notes: done.into_iter().filter_map(|one| one.note).collect(),
+    }
+}

@@ -1,0 +1,285 @@
+//! The sign-in side of a relay stream: what the shim is told while somebody has
+//! to sign in, and what it says of that. The relay itself knows nothing of it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use futures_util::stream::{self, Stream, StreamExt as _};
+use mcp_remote_proto::v1::relay_request::Frame as Said;
+use mcp_remote_proto::v1::relay_response::Frame;
+use mcp_remote_proto::v1::{self, Display, RelayResponse, SignInState};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use crate::oauth::Authority;
+use crate::oauth::browsers::{Attending, OpenBrowser, Shown};
+use crate::oauth::token_source::{AuthState, AuthStatus, TokenSource};
+
+/// Questions to a shim that may wait: it opens one browser at a time.
+const QUESTIONS: usize = 1;
+
+/// Sentences about pasted URLs that may wait for the shim's connection.
+const SENTENCES: usize = 4;
+
+/// Frames about signing in, in order; never ends before the daemon stops.
+pub(super) struct SignInFrames {
+    status: Changes,
+    asked: mpsc::Receiver<OpenBrowser>,
+    said: mpsc::Receiver<String>,
+    answer: Answer,
+    told: Told,
+    frames: VecDeque<Frame>,
+    server: String,
+    /// Ends the shim's being there.
+    _attending: Attending,
+}
+
+type Changes = Pin<Box<dyn Stream<Item = AuthStatus> + Send>>;
+
+/// Who waits to hear whether the shim could open a browser.
+type Answer = Arc<Mutex<Option<oneshot::Sender<bool>>>>;
+
+/// Takes what the shim says of signing in.
+#[derive(Debug, Clone)]
+pub(super) struct SignInReplies {
+    answer: Answer,
+    said: mpsc::Sender<String>,
+    authority: Authority,
+    tasks: TaskTracker,
+}
+
+/// Adds a shim to those who wait for this grant. `asked_for`: a person runs it to
+/// sign in.
+pub(super) fn attend(
+    authority: &Authority,
+    source: &TokenSource,
+    display: &Display,
+    asked_for: bool,
+    tasks: &TaskTracker,
+) -> (SignInFrames, SignInReplies) {
+    let (ask, asked) = mpsc::channel(QUESTIONS);
+    let (say, said) = mpsc::channel(SENTENCES);
+    let answer = Answer::default();
+    let frames = SignInFrames {
+        status: changes(source.status()),
+        asked,
+        said,
+        answer: answer.clone(),
+        told: Told::default(),
+        frames: VecDeque::new(),
+        server: source.identity().server.shown().to_owned(),
+        _attending: authority.attend(source.hash(), display, ask, asked_for),
+    };
+    let replies = SignInReplies {
+        answer,
+        said: say,
+        authority: authority.clone(),
+        tasks: tasks.clone(),
+    };
+    (frames, replies)
+}
+
+/// The status now and after each change.
+fn changes(status: watch::Receiver<AuthStatus>) -> Changes {
+    let all = stream::unfold((status, true), |(mut status, first)| async move {
+        if !first {
+            status.changed().await.ok()?;
+        }
+        let now = status.borrow_and_update().clone();
+        Some((now, (status, false)))
+    });
+    // It may be asked again after its end.
+    Box::pin(all.fuse())
+}
+
+impl Stream for SignInFrames {
+    type Item = RelayResponse;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(frame) = this.frames.pop_front() {
+                return Poll::Ready(Some(RelayResponse { frame: Some(frame) }));
+            }
+            if let Poll::Ready(Some(status)) = this.status.poll_next_unpin(context) {
+                let frames = this.told.frames(&status, &this.server);
+                this.frames.extend(frames.into_iter().map(Frame::SignIn));
+            } else if let Poll::Ready(Some(asked)) = this.asked.poll_recv(context) {
+                let url = asked.url.as_str().to_owned();
+                // Who asked before has stopped waiting.
+                *lock(&this.answer) = Some(asked.opened);
+                this.frames
+                    .push_back(Frame::OpenBrowser(v1::OpenBrowser { url }));
+            } else if let Poll::Ready(Some(text)) = this.said.poll_recv(context) {
+                this.frames.push_back(Frame::Notice(v1::Notice {
+                    level: v1::NoticeLevel::Error.into(),
+                    text,
+                }));
+            } else {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl SignInReplies {
+    /// Takes a frame if it is about signing in, else returns it.
+    pub(super) fn hear(&self, frame: Said) -> Option<Said> {
+        match frame {
+            Said::BrowserOpened(opened) => self.browser_opened(opened),
+            Said::CompleteSignIn(pasted) => self.complete(pasted),
+            other => return Some(other),
+        }
+        None
+    }
+
+    fn browser_opened(&self, opened: v1::BrowserOpened) {
+        if let Some(answer) = lock(&self.answer).take() {
+            // Who asked may have stopped waiting.
+            let _sent = answer.send(opened.ok);
+        }
+    }
+
+    /// Hands over what a person pasted; the shim hears why it was not the answer.
+    fn complete(&self, pasted: v1::CompleteSignIn) {
+        let (authority, said) = (self.authority.clone(), self.said.clone());
+        self.tasks.spawn(async move {
+            if let Err(why) = authority.complete(&pasted.redirect_url).await {
+                // The shim may have gone.
+                drop(said.send(why).await);
+            }
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .expect("nothing panics while it holds the lock")
+}
+
+/// What the shim has been told of the sign-in under way.
+#[derive(Debug, Default)]
+struct Told {
+    url: Option<String>,
+    shown: Shown,
+}
+
+impl Told {
+    /// Says what is new.
+    fn frames(&mut self, status: &AuthStatus, server: &str) -> Vec<v1::SignIn> {
+        let frame = |state: SignInState, url: &str, text: String| v1::SignIn {
+            state: state.into(),
+            url: url.to_owned(),
+            server: server.to_owned(),
+            text,
+        };
+        let mut frames = Vec::new();
+        let Some(pending) = &status.sign_in else {
+            // Tokens may still be on their way.
+            if status.state != AuthState::SigningIn && self.url.take().is_some() {
+                frames.push(match (status.state, &status.trouble) {
+                    (AuthState::SignedIn, _) => {
+                        frame(SignInState::Done, "", format!("Signed in to {server}."))
+                    }
+                    (_, Some(why)) => {
+                        let text = format!("The sign-in to {server} failed: {why}");
+                        frame(SignInState::Failed, "", text)
+                    }
+                    (_, None) => {
+                        let text = format!("The sign-in to {server} was given up.");
+                        frame(SignInState::Failed, "", text)
+                    }
+                });
+            }
+            return frames;
+        };
+        let url = pending.url.as_str();
+        if self.url.as_deref() != Some(url) {
+            self.url = Some(url.to_owned());
+            self.shown = Shown::Opening;
+            frames.push(frame(SignInState::Pending, url, String::new()));
+        }
+        if self.shown != pending.shown {
+            self.shown = pending.shown;
+            match pending.shown {
+                Shown::Opening => {}
+                Shown::Opened => frames.push(frame(SignInState::BrowserOpened, url, String::new())),
+                Shown::NotOpened => {
+                    frames.push(frame(SignInState::BrowserNotOpened, url, String::new()));
+                }
+            }
+        }
+        frames
+    }
+}
+
+/// Frames of a relay and those about signing in, which come first: an error that
+/// says where to sign in follows the notice about it. Ends with the relay's.
+pub(super) fn beside(
+    mut sign_in: SignInFrames,
+    mut relay: impl Stream<Item = Result<RelayResponse, Status>> + Send + Unpin,
+) -> impl Stream<Item = Result<RelayResponse, Status>> + Send {
+    stream::poll_fn(move |context| {
+        if let Poll::Ready(Some(frame)) = sign_in.poll_next_unpin(context) {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        relay.poll_next_unpin(context)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::oauth::browsers::SignInUrl;
+    use crate::oauth::sign_in::PendingSignIn;
+
+    fn pending(url: &str, shown: Shown) -> AuthStatus {
+        AuthStatus {
+            state: AuthState::SigningIn,
+            sign_in: Some(PendingSignIn {
+                url: SignInUrl::new(url::Url::parse(url).expect("a URL")),
+                since: SystemTime::UNIX_EPOCH,
+                shown,
+            }),
+            ..AuthStatus::default()
+        }
+    }
+
+    fn in_state(state: AuthState) -> AuthStatus {
+        AuthStatus {
+            state,
+            ..AuthStatus::default()
+        }
+    }
+
+    #[test]
+    fn each_step_is_told_once() {
+        use SignInState::{BrowserNotOpened, BrowserOpened, Done, Failed, Pending};
+        let mut told = Told::default();
+        let mut tell = |status: &AuthStatus| -> Vec<SignInState> {
+            let frames = told.frames(status, "https://h/mcp");
+            frames.iter().map(v1::SignIn::state).collect()
+        };
+        assert_eq!(tell(&in_state(AuthState::Anonymous)), []);
+        assert_eq!(tell(&in_state(AuthState::SigningIn)), []);
+        let one = "https://as/1";
+        assert_eq!(tell(&pending(one, Shown::Opening)), [Pending]);
+        assert_eq!(tell(&pending(one, Shown::Opening)), []);
+        assert_eq!(tell(&pending(one, Shown::Opened)), [BrowserOpened]);
+        assert_eq!(tell(&in_state(AuthState::SigningIn)), []);
+        assert_eq!(tell(&in_state(AuthState::SignedIn)), [Done]);
+        assert_eq!(tell(&in_state(AuthState::SignedIn)), []);
+        let other = pending("https://as/2", Shown::NotOpened);
+        assert_eq!(tell(&other), [Pending, BrowserNotOpened]);
+        let again = pending("https://as/3", Shown::NotOpened);
+        assert_eq!(tell(&again), [Pending, BrowserNotOpened]);
+        assert_eq!(tell(&in_state(AuthState::NeedsLogin)), [Failed]);
+        assert_eq!(tell(&in_state(AuthState::NeedsLogin)), []);
+    }
+}
