@@ -137,16 +137,6 @@ impl Authority {
         }
     }
 
-    /// Returns who opens browsers.
-    pub(crate) fn browsers(&self) -> &Browsers {
-        &self.0.tools.browsers
-    }
-
-    /// Returns where sign-ins come back to.
-    pub(crate) fn loopback(&self) -> &Loopback {
-        &self.0.tools.loopback
-    }
-
     /// Returns the sources of a server, sorted by hash.
     pub(crate) fn sources_of(&self, server: &ServerUrl) -> Vec<TokenSource> {
         let mut sources = self.sources();
