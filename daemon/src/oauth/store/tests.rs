@@ -62,7 +62,10 @@ async fn what_is_kept_is_found_under_the_documented_names() {
     let stored = store.load(&identity()).await.expect("readable");
     assert_eq!(access(stored.grant.as_ref()), Some("a"));
     assert_eq!(stored.client.as_ref(), Some(client));
-    assert_eq!(store.identities().await.expect("readable"), std::slice::from_ref(&hash));
+    assert_eq!(
+        store.identities().await.expect("readable"),
+        std::slice::from_ref(&hash)
+    );
 
     store.remove_verifier(&hash).await.expect("gone");
     store.forget(&hash).await.expect("gone");
