@@ -59,7 +59,7 @@ fn the_first_command_opens_the_browser_and_no_other_does() {
     let mut shim = attached(&home, &[&upstream.url()]);
     shim.echo("first");
     assert_eq!(browser.visited().len(), 1);
-    shim.wait_for_stderr("Browser opened automatically.");
+    shim.wait_for_stderr("Signed in to");
     let stderr = shim.stderr();
     let visited = browser.visited();
     let words = format!(
@@ -337,12 +337,15 @@ fn a_client_registered_by_hand_is_used_and_not_stored() {
     let error = our_error(&messages(&without.stdout)[0], 0);
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains("--static-oauth-client-info"), "{message}");
-    let secret = server.register("by-hand", "http://localhost:5598/oauth/callback");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = free.expect("a free port").port().to_string();
+    let redirect_uri = format!("http://localhost:{port}/oauth/callback");
+    let secret = server.register("by-hand", &redirect_uri);
     home.set("CLIENT_SECRET", secret.clone());
     let info = json!({"client_id": "by-hand", "client_secret": "${CLIENT_SECRET}"}).to_string();
     sign_in(
         &home,
-        &[&upstream.url(), "--static-oauth-client-info", &info],
+        &[&upstream.url(), &port, "--static-oauth-client-info", &info],
     );
     for path in token_files(&home) {
         let text = std::fs::read_to_string(&path).expect("it can be read");

@@ -74,9 +74,16 @@ pub fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> std::io::Res
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.and_then(|(_, value)| value.parse().ok());
+    let length = if method == "HEAD" { Some(0) } else { length };
     let mut body = Vec::new();
     // Its end may be cut off: the status is what counts.
-    drop(reader.read_to_end(&mut body));
+    drop(
+        reader
+            .take(length.unwrap_or(u64::MAX))
+            .read_to_end(&mut body),
+    );
     Ok(Page {
         status: status.ok_or_else(other)?,
         headers,

@@ -18,8 +18,8 @@ use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
 use crate::relay::{self, RelayDeps, ToShim};
 use crate::upstream::UpstreamError;
 
-/// Sign-ins for one command: the first, one for what the server turns out to
-/// want besides, and one for a person who has mistaken the account.
+/// How often a new token is tried: after a sign-in, after what the server turns
+/// out to want besides, and once more.
 const SIGN_INS: usize = 3;
 
 /// Starts it; it ends with the shim or the daemon.
@@ -72,7 +72,7 @@ async fn sign_in_and_check(
 ) -> Result<RelayResponse, Status> {
     let server = &deps.server.shown;
     source.ready().await;
-    for _ in 0..SIGN_INS {
+    for attempt in 0..SIGN_INS {
         match relay::check(deps.clone()).await {
             Ok((result, warm)) => {
                 return Ok(convert::frame(ToShim::Server(result, warm), false));
@@ -80,7 +80,9 @@ async fn sign_in_and_check(
             Err(error) if needs_somebody(&error) => {}
             Err(error) => return Err(unavailable(server, &error)),
         }
-        let signing_in = sign_in(source);
+        // Earlier refusals do not count for a person who asks; what the server
+        // says of the new token does.
+        let signing_in = sign_in(source, attempt == 0);
         let signed_in = match patience {
             None => signing_in.await,
             Some(patience) => match tokio::time::timeout(patience, signing_in).await {
@@ -101,10 +103,10 @@ async fn sign_in_and_check(
 }
 
 /// Joins the sign-in under way or begins one, and waits for its end.
-async fn sign_in(source: &TokenSource) -> Result<(), TokenError> {
+async fn sign_in(source: &TokenSource, explicit: bool) -> Result<(), TokenError> {
     let rejected = source.current();
     let wanting = Wanting {
-        explicit: true,
+        explicit,
         ..Wanting::default()
     };
     let renewed = source
