@@ -113,7 +113,10 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
 impl Envelope {
     /// Reads one message.
     pub(crate) fn parse(bytes: Bytes) -> Result<Self, ParseError> {
-        let members: Members<'_> = match serde_json::from_slice(&bytes) {
+        // A member that is not looked at has to be UTF-8 too: it is passed on.
+        let text =
+            std::str::from_utf8(&bytes).map_err(|error| ParseError::NotJson(error.to_string()))?;
+        let members: Members<'_> = match serde_json::from_str(text) {
             Ok(members) => members,
             Err(error) => return Err(why_not(&bytes, &error)),
         };
@@ -401,6 +404,8 @@ mod tests {
         }
         let invalid_utf8 = Envelope::parse(Bytes::from_static(b"{\"method\":\"\xff\"}"));
         assert!(matches!(invalid_utf8, Err(ParseError::NotJson(_))));
+        let beside = Envelope::parse(Bytes::from_static(b"{\"method\":\"x\",\"v\":\"\xff\"}"));
+        assert!(matches!(beside, Err(ParseError::NotJson(_))), "{beside:?}");
     }
 
     #[test]
