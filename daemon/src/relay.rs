@@ -8,6 +8,7 @@ pub(crate) mod fault;
 mod in_flight;
 mod inbound;
 mod open_lease;
+mod repeats;
 mod shim;
 
 use std::collections::HashSet;
@@ -250,6 +251,7 @@ impl Relay {
             fate,
             after: None,
             resent: false,
+            delay: Duration::ZERO,
         };
         if let Err(error) = lease.session().send(outbound).await {
             // The session has ended for good: the next request gets another.
@@ -298,6 +300,7 @@ impl Relay {
                 fate: Fate::default(),
                 after,
                 resent: false,
+                delay: Duration::ZERO,
             };
             // A session that is being closed needs no more notifications.
             drop(lease.session().send(outbound).await);
@@ -351,11 +354,11 @@ impl Relay {
         &mut self,
         id: &RequestId,
         error: &UpstreamError,
-        sent: bool,
+        maybe_executed: bool,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
         let notice = fault::sentence(server, error);
-        let answer = fault::response(id, server, error, sent);
+        let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);
             tracing::warn!("{notice}");

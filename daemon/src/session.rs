@@ -5,13 +5,16 @@
 
 pub(crate) mod actor;
 mod connect;
+mod cursor;
 mod exchange;
 mod handle;
 mod handshake;
 mod latency;
+mod listed_tools;
 mod listener;
 mod phase;
 pub(crate) mod pool;
+mod reconnect;
 pub(crate) mod server;
 
 use std::sync::Arc;
@@ -24,7 +27,9 @@ use crate::upstream::{TransportKind, UserHeaders};
 pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
+pub(crate) use listed_tools::ListedTools;
 pub(crate) use pool::{Lease, SessionPoolHandle};
+pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
 
 /// Which transports may be used, and which comes first.

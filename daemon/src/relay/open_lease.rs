@@ -47,6 +47,7 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
         fate: Fate::default(),
         after: None,
         resent: false,
+        delay: Duration::ZERO,
     };
     session.send(outbound).await?;
     let answer = async {

@@ -20,9 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::connect::{self, Opened};
-use super::exchange::{
-    self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
-};
+use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
 use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
 use super::listener::{self, Inbox, ListenEnd};
 use super::phase::{Open, Phase, TaskEnd};
@@ -201,9 +199,8 @@ impl Session {
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
         self.tasks.spawn(async move {
-            let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
-            let timed_out = UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs());
-            let error = posting.await.unwrap_or(Err(timed_out)).err();
+            let posted = exchange::post_initialized(&upstream, notification).await;
+            let error = posted.err();
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
@@ -395,8 +392,15 @@ impl Session {
                 self.dispatch(next);
             }
         }
-        let ExchangeEnd::SessionGone(outbound) = end else {
-            return;
+        let outbound = match end {
+            ExchangeEnd::Done => return,
+            ExchangeEnd::SessionLost => {
+                if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
+                    self.listening_ended(ListenEnd::SessionLost(UpstreamError::SessionGone));
+                }
+                return;
+            }
+            ExchangeEnd::SessionGone(outbound) => outbound,
         };
         let OutboundKind::Request(id) = outbound.kind else {
             return;
@@ -409,13 +413,14 @@ impl Session {
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
             tracing::info!("the server has ended the session, opening it again");
             if self.answers_come_on_stream() {
-                let ended = UpstreamError::Interrupted("it has ended the session".into());
+                let ended = UpstreamError::SessionLost("it has ended it".into());
                 self.report_lost(ended, Some(id));
             }
             self.open();
         }
         self.send(Outbound {
             resent: true,
+            delay: Duration::ZERO,
             ..outbound
         });
     }
