@@ -176,7 +176,7 @@ impl Session {
         }
     }
 
-    /// Tells the relay that a message was not sent.
+    /// Tells the relay that a message is not sent, or will not be answered.
     fn refuse(&mut self, outbound: Outbound, error: UpstreamError) {
         outbound.fate.sent.cancel();
         if let OutboundKind::Request(id) = outbound.kind {
@@ -394,11 +394,11 @@ impl Session {
         }
         let outbound = match end {
             ExchangeEnd::Done => return,
-            ExchangeEnd::SessionLost => {
+            ExchangeEnd::SessionLost(outbound, error) => {
                 if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
-                    self.listening_ended(ListenEnd::SessionLost(UpstreamError::SessionGone));
+                    self.listening_ended(ListenEnd::SessionLost(error.clone()));
                 }
-                return;
+                return self.refuse(outbound, error);
             }
             ExchangeEnd::SessionGone(outbound) => outbound,
         };

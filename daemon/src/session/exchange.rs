@@ -93,8 +93,9 @@ pub(crate) enum ExchangeEnd {
     Done,
     /// The server does not know the session; it did not handle the message.
     SessionGone(Outbound),
-    /// Everything has been said to the relay, and the session is lost.
-    SessionLost,
+    /// The server has lost the session and this request, which it may have
+    /// handled; the relay has still to hear why.
+    SessionLost(Outbound, UpstreamError),
 }
 
 /// Where an established session sends its messages.
@@ -158,14 +159,12 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
         Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
         Ok(PostReply::Events(events)) => answer::relay(id, events, &upstream, &outbound).await,
     };
-    let lost = matches!(error, Some(UpstreamError::SessionLost(_)));
+    if let Some(error @ UpstreamError::SessionLost(_)) = error {
+        return ExchangeEnd::SessionLost(outbound, error);
+    }
     // A relay that has gone needs no answer.
     drop(outbound.replies.send(Inbound::Ended(id, error)).await);
-    if lost {
-        ExchangeEnd::SessionLost
-    } else {
-        ExchangeEnd::Done
-    }
+    ExchangeEnd::Done
 }
 
 /// Posts a message, again if the server has no time for it. `None`: nobody
