@@ -10,6 +10,7 @@ mod inbound;
 mod open_lease;
 mod repeats;
 mod shim;
+mod timeout;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ impl Relay {
             if self.in_flight.is_empty() && !reading {
                 return Ok(());
             }
+            let timeout = self.next_timeout();
             tokio::select! {
                 biased;
                 // Always some: the relay holds a sender.
@@ -132,6 +134,7 @@ impl Relay {
                     None => reading = false,
                 },
                 () = out.closed() => return Err(Gone),
+                () = timeout => self.give_up_silent().await?,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
@@ -405,14 +408,21 @@ impl Relay {
             }
         }
         for minted in self.in_flight.all() {
-            let sent = self.in_flight.abandon(minted);
-            let reason = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
-            );
-            self.send(reason.into(), OutboundKind::Notification, sent)
-                .await;
+            self.cancel_upstream(minted, "the client has gone").await;
         }
         self.give_back();
+    }
+
+    /// Drops a request that nobody waits for any more, and tells the server.
+    async fn cancel_upstream(&mut self, minted: u64, reason: &str) {
+        let Some(sent) = self.in_flight.abandon(minted) else {
+            return;
+        };
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"{reason}"}}}}"#
+        );
+        self.send(message.into(), OutboundKind::Notification, Some(sent))
+            .await;
     }
 }
 

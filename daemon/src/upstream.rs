@@ -120,9 +120,9 @@ pub(crate) enum UpstreamError {
     /// A redirect that is not followed.
     #[error("redirects to {0}, which is not followed: use the new address if you trust it")]
     Redirected(String),
-    /// No answer in time, in seconds.
-    #[error("did not answer within {0} s")]
-    TimedOut(u64),
+    /// No answer in this time.
+    #[error("did not answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
     /// It breaks the protocol in a way that cannot be mended.
     #[error("broke the protocol: {0}")]
     Protocol(String),

@@ -21,6 +21,7 @@ mod proxy;
 mod recovery;
 mod relay;
 mod repeats;
+mod request_timeout;
 mod resumption;
 mod secrets;
 mod server_requests;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::repeats::Nature;
+use super::timeout::Life;
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::session::Fate;
 
@@ -34,7 +35,7 @@ pub(super) struct Entry {
     /// How often it was said again.
     pub(super) repeats: usize,
     progress_token: Option<Box<str>>,
-    began: Instant,
+    life: Life,
     fate: Fate,
 }
 
@@ -61,7 +62,7 @@ impl InFlight {
             message: message.clone(),
             repeats: 0,
             progress_token: token.map(|place| request.text(place).into()),
-            began: Instant::now(),
+            life: Life::new(),
             fate: fate.clone(),
         };
         self.entries.insert(minted, entry);
@@ -86,7 +87,7 @@ impl InFlight {
         let entry = self.entries.remove(&minted)?;
         Some(Finished {
             answer: response.with_id(entry.id.as_json()),
-            took: entry.began.elapsed(),
+            took: entry.life.began.elapsed(),
             nature: entry.nature,
         })
     }
@@ -97,10 +98,12 @@ impl InFlight {
     }
 
     /// Returns a progress notification with the client's token.
-    pub(crate) fn progress(&self, notification: &Envelope) -> Option<Bytes> {
+    pub(crate) fn progress(&mut self, notification: &Envelope) -> Option<Bytes> {
         let place = notification.progress_token()?;
         let minted: u64 = notification.text(place.clone()).parse().ok()?;
-        let token = self.entries.get(&minted)?.progress_token.as_deref()?;
+        let entry = self.entries.get_mut(&minted)?;
+        entry.life.heard = Instant::now();
+        let token = entry.progress_token.as_deref()?;
         Some(notification.spliced(&[(place, token)]))
     }
 
@@ -132,6 +135,13 @@ impl InFlight {
     /// Returns a request that has no answer yet.
     pub(super) fn get(&self, minted: u64) -> Option<&Entry> {
         self.entries.get(&minted)
+    }
+
+    /// Returns the requests without an answer, and how they live.
+    pub(super) fn lives(&self) -> impl Iterator<Item = (u64, Life)> {
+        self.entries
+            .iter()
+            .map(|(minted, entry)| (*minted, entry.life))
     }
 
     /// Returns the requests without an answer, oldest first.

@@ -60,7 +60,7 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
         }
         Ok(())
     };
-    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT.as_secs());
+    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT);
     tokio::time::timeout(PING_TIMEOUT, answer)
         .await
         .map_err(timed_out)?

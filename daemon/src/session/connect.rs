@@ -106,7 +106,7 @@ async fn open_patiently(
         let error = match tokio::time::timeout_at(end, opening).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => error,
-            Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT.as_secs())),
+            Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT)),
         };
         let delay = match &error {
             UpstreamError::Busy { .. } => busy.next(error.clone())?,

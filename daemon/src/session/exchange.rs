@@ -196,7 +196,7 @@ async fn post(
 async fn post_bounded(upstream: &Upstream, payload: Payload) -> Result<PostReply, UpstreamError> {
     tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
         .await
-        .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs())))
+        .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT)))
 }
 
 /// Posts `notifications/initialized`, which everything else waits for.
