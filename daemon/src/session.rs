@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 mod connect;
+mod connections;
 mod cursor;
 mod exchange;
 mod handle;
@@ -24,6 +25,7 @@ use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
 use crate::upstream::{TransportKind, UserHeaders};
 
+pub(crate) use connections::Connections;
 pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};

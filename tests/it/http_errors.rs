@@ -208,7 +208,8 @@ fn initialized_is_said_again_before_anything_else() {
 
 #[test]
 fn every_refusal_is_one_sentence_that_says_what_to_do() {
-    let cases: [(u16, fn() -> Reply, &str); 8] = [
+    type Case = (u16, fn() -> Reply, &'static str);
+    let cases: [Case; 8] = [
         (413, || Reply::status(413), "send less"),
         (415, || Reply::status(415), "check the URL"),
         (405, || Reply::status(405), "check it"),

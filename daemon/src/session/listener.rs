@@ -52,17 +52,25 @@ pub(crate) enum ListenEnd {
     SessionLost(UpstreamError),
 }
 
+/// How far a session's own stream has been read, whoever reads it.
+pub(super) type Place = Arc<Mutex<Cursor>>;
+
 /// Keeps the GET stream of a session open.
-pub(crate) async fn keep_listening(endpoint: StreamableHttp, inbox: Inbox) -> ListenEnd {
+pub(super) async fn keep_listening(
+    endpoint: StreamableHttp,
+    inbox: Inbox,
+    place: Place,
+) -> ListenEnd {
     let mut reconnect = Reconnect::default();
-    let mut cursor = Cursor::default();
     loop {
-        let delay = match endpoint.listen(cursor.last_event()).await {
+        let last_event = lock(&place).last_event().map(str::to_owned);
+        let delay = match endpoint.listen(last_event.as_deref()).await {
             Ok(None) => return ListenEnd::Unsupported,
             Err(UpstreamError::SessionGone) => {
                 return ListenEnd::SessionLost(UpstreamError::SessionGone);
             }
-            Err(error) if is_final(&error) => {
+            // A server may not have noticed yet that the last stream is gone.
+            Err(error) if is_final(&error) && error.http_status() != Some(409) => {
                 tracing::debug!(%error, "no stream for what the server says unasked");
                 return ListenEnd::Unsupported;
             }
@@ -73,9 +81,9 @@ pub(crate) async fn keep_listening(endpoint: StreamableHttp, inbox: Inbox) -> Li
             Ok(Some(mut events)) => {
                 let began = Instant::now();
                 let upstream = Upstream::StreamableHttp(endpoint.clone());
-                let error = relay_all(&mut events, &upstream, &inbox, &mut cursor).await;
+                let error = relay_all(&mut events, &upstream, &inbox, &place).await;
                 tracing::debug!(%error, "the listening stream ended");
-                cursor.tell(&mut reconnect, began.elapsed());
+                lock(&place).tell(&mut reconnect, began.elapsed());
                 reconnect.delay()
             }
         };
@@ -89,7 +97,7 @@ pub(crate) async fn listen_http_sse(
     upstream: Upstream,
     inbox: Inbox,
 ) -> ListenEnd {
-    let error = relay_all(&mut events, &upstream, &inbox, &mut Cursor::default()).await;
+    let error = relay_all(&mut events, &upstream, &inbox, &Place::default()).await;
     ListenEnd::SessionLost(match error {
         UpstreamError::Interrupted(cause) => UpstreamError::SessionLost(cause),
         error => error,
@@ -101,7 +109,7 @@ async fn relay_all(
     events: &mut EventStream,
     upstream: &Upstream,
     inbox: &Inbox,
-    cursor: &mut Cursor,
+    place: &Mutex<Cursor>,
 ) -> UpstreamError {
     loop {
         let event = match events.next().await {
@@ -116,7 +124,7 @@ async fn relay_all(
                 id,
                 retry,
             } => {
-                cursor.note(id, retry);
+                lock(place).note(id, retry);
                 for message in read(&name, data) {
                     relay_one(message, upstream, inbox).await;
                 }
@@ -127,6 +135,12 @@ async fn relay_all(
             }
         }
     }
+}
+
+fn lock(place: &Mutex<Cursor>) -> std::sync::MutexGuard<'_, Cursor> {
+    place
+        .lock()
+        .expect("nothing panics while it holds the lock")
 }
 
 async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {

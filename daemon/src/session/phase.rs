@@ -4,7 +4,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::Opened;
 use super::exchange::{ExchangeEnd, OutboundKind, Upstream};
-use super::listener::ListenEnd;
+use super::listener::{ListenEnd, Place};
+use crate::http::{HttpClient, HttpError};
 use crate::upstream::UpstreamError;
 
 /// How far an opening is.
@@ -13,7 +14,7 @@ pub(super) enum Phase {
     Opening,
     /// Open; the server has not heard `notifications/initialized` yet.
     Uninitialized(Open),
-    /// It is being told.
+    /// It is being told, or the session gets new connections.
     Initializing(Open),
     /// Open and told.
     Ready(Open),
@@ -25,6 +26,8 @@ pub(super) enum Phase {
 pub(super) struct Open {
     /// Where its messages go.
     pub(super) upstream: Upstream,
+    /// How far its own stream has been read.
+    pub(super) place: Place,
     /// Cancelled when its listening has to end.
     pub(super) listening: CancellationToken,
     /// Does so.
@@ -37,6 +40,10 @@ pub(super) enum TaskEnd {
     Initialized {
         generation: u64,
         error: Option<UpstreamError>,
+    },
+    Renewed {
+        generation: u64,
+        client: Result<HttpClient, HttpError>,
     },
     Exchange {
         generation: u64,

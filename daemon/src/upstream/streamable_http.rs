@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::sse::EventStream;
 use super::{SessionId, Target, UpstreamError, refusal};
-use crate::http::Payload;
+use crate::http::{HttpClient, Payload};
 use crate::protocol::ProtocolVersion;
 
 /// What came back for a POST.
@@ -46,6 +46,11 @@ impl StreamableHttp {
             session,
             version: Some(version),
         }
+    }
+
+    /// Uses another client, and so none of the connections made so far.
+    pub(crate) fn use_client(&mut self, client: HttpClient) {
+        self.target.client = client;
     }
 
     /// Says whether the server gave a session id.
