@@ -255,6 +255,27 @@ fn a_cancelled_call_is_not_resumed() {
 }
 
 #[test]
+fn a_session_that_another_call_finds_lost_is_not_waited_for() {
+    let upstream = polled(
+        || hostile::pieces(vec![b"id: p-0\nretry: 60000\ndata:\n\n".to_vec()]),
+        |_, _, rpc| hostile::pieces(vec![event("p-1", &answer(rpc))]),
+    );
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    let waiting = shim.begin_call("polled", "{}");
+    upstream.wait_for("POST tools/call", 1);
+    upstream.forget_sessions(Refusal::NotFound);
+    let echo = shim.begin_call("echo", r#"{"message":"new"}"#);
+    let answers = [shim.message(), shim.message()];
+    let of = |id: u64| answers.iter().find(|answer| answer["id"] == id);
+    let error = our_error(of(waiting).expect("answered"), waiting);
+    assert_eq!(error["data"]["maybeExecuted"], true);
+    assert_eq!(of(echo).map(text_of).as_deref(), Some("new"));
+    assert_eq!(upstream.sessions_made(), 2);
+    assert!(cursors(&upstream).is_empty());
+}
+
+#[test]
 fn a_list_is_asked_for_again_in_the_new_session() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

@@ -229,9 +229,9 @@ impl Session {
             return;
         }
         let (generation, kind, upstream) = (self.generation, outbound.kind, open.upstream.clone());
-        let replies = outbound.replies.clone();
+        let (replies, lost) = (outbound.replies.clone(), open.lost.clone());
         let task = self.tasks.spawn(async move {
-            let end = exchange::run(upstream, outbound).await;
+            let end = exchange::run(upstream, outbound, lost).await;
             TaskEnd::Exchange {
                 generation,
                 kind,
@@ -321,9 +321,12 @@ impl Session {
                 listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
             self.listen(listening.clone(), relaying);
         }
+        let lost = CancellationToken::new();
         let open = Open {
             upstream: opened.upstream,
             place: Place::default(),
+            _lost_guard: lost.clone().drop_guard(),
+            lost,
             _listening_guard: listening.clone().drop_guard(),
             listening,
         };

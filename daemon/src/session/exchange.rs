@@ -120,8 +120,12 @@ impl Upstream {
     }
 }
 
-/// Sends one message and relays what comes back.
-pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
+/// Sends one message and relays what comes back. `lost`: the session is.
+pub(crate) async fn run(
+    upstream: Upstream,
+    outbound: Outbound,
+    lost: CancellationToken,
+) -> ExchangeEnd {
     let _sent = outbound.fate.sent.clone().drop_guard();
     if let Some(after) = &outbound.after {
         // What has not been sent by then will not be handled before either.
@@ -157,7 +161,9 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
             "it accepted a request without answering it".into(),
         )),
         Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
-        Ok(PostReply::Events(events)) => answer::relay(id, events, &upstream, &outbound).await,
+        Ok(PostReply::Events(events)) => {
+            answer::relay(id, events, &upstream, &outbound, &lost).await
+        }
     };
     if let Some(error @ UpstreamError::SessionLost(_)) = error {
         return ExchangeEnd::SessionLost(outbound, error);

@@ -22,12 +22,17 @@ pub(super) enum Phase {
     Lost,
 }
 
-/// An open session; dropping it ends its listening stream.
+/// An open session; dropping it ends its listening stream, and the waiting for
+/// streams that are to be resumed.
 pub(super) struct Open {
     /// Where its messages go.
     pub(super) upstream: Upstream,
     /// How far its own stream has been read.
     pub(super) place: Place,
+    /// Cancelled when the session is lost.
+    pub(super) lost: CancellationToken,
+    /// Does so.
+    pub(super) _lost_guard: DropGuard,
     /// Cancelled when its listening has to end.
     pub(super) listening: CancellationToken,
     /// Does so.

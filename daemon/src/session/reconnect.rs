@@ -110,7 +110,8 @@ pub(super) fn is_final(error: &UpstreamError) -> bool {
         UpstreamError::Unauthorized(_)
         | UpstreamError::NotMcp { .. }
         | UpstreamError::Redirected(_)
-        | UpstreamError::Protocol(_) => true,
+        | UpstreamError::Protocol(_)
+        | UpstreamError::Here(_) => true,
         _ => false,
     }
 }

@@ -43,10 +43,9 @@ impl Session {
         // The old guard ends the old listening stream.
         let listening = CancellationToken::new();
         self.phase = Phase::Initializing(Open {
-            upstream: old.upstream.clone(),
-            place: old.place.clone(),
-            listening: listening.clone(),
-            _listening_guard: listening.drop_guard(),
+            _listening_guard: listening.clone().drop_guard(),
+            listening,
+            ..old
         });
         let (connections, spec) = (self.deps.connections.clone(), self.key.spec.clone());
         let generation = self.generation;

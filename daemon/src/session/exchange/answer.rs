@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read};
 use crate::jsonrpc::Kind;
@@ -38,6 +39,7 @@ pub(super) async fn relay(
     events: EventStream,
     upstream: &Upstream,
     outbound: &Outbound,
+    lost: &CancellationToken,
 ) -> Option<UpstreamError> {
     let mut reader = Reader {
         outbound,
@@ -51,7 +53,7 @@ pub(super) async fn relay(
         End::Early(error) => match upstream {
             Upstream::StreamableHttp(endpoint) if reader.cursor.last_event().is_some() => {
                 // Kept out of the usual exchange, which is small.
-                Box::pin(reader.resume(endpoint, error, began.elapsed())).await
+                Box::pin(reader.resume(endpoint, error, began.elapsed(), lost)).await
             }
             _ => Some(error),
         },
@@ -122,15 +124,25 @@ impl Reader<'_> {
         &mut self,
         endpoint: &StreamableHttp,
         mut why: UpstreamError,
-        mut lived: Duration,
+        lived: Duration,
+        lost: &CancellationToken,
     ) -> Option<UpstreamError> {
+        // Others may find out first; what is read already is read on all the same.
+        let session_lost = |why: &str| Some(UpstreamError::SessionLost(why.into()));
         let mut reconnect = Reconnect::default();
         let mut conflicts = 0;
         self.cursor.tell(&mut reconnect, lived);
         let mut delay = reconnect.delay();
         loop {
             tracing::debug!(error = %why, ?delay, "a stream ended before its answer, resuming it");
-            if !self.is_wanted().await || !pause(self.outbound, delay).await {
+            if !self.is_wanted().await {
+                return None;
+            }
+            let is_wanted = tokio::select! {
+                is_wanted = pause(self.outbound, delay) => is_wanted,
+                () = lost.cancelled() => return session_lost("it has ended it meanwhile"),
+            };
+            if !is_wanted {
                 return None;
             }
             let began = Instant::now();
@@ -138,21 +150,20 @@ impl Reader<'_> {
                 opened = endpoint.listen(self.cursor.last_event()) => opened,
                 () = cancelled_for_long(&self.outbound.fate.cancelled) => return None,
                 () = self.outbound.replies.closed() => return None,
+                () = lost.cancelled() => return session_lost("it has ended it meanwhile"),
             };
             delay = match opened {
                 Ok(Some(events)) => match self.read(events).await {
                     End::Over(error) => return error,
                     End::Early(error) => {
                         why = error;
-                        lived = began.elapsed();
-                        self.cursor.tell(&mut reconnect, lived);
+                        self.cursor.tell(&mut reconnect, began.elapsed());
                         reconnect.delay()
                     }
                 },
                 Ok(None) => return Some(not_resumed("it offers no stream to read on")),
                 Err(UpstreamError::SessionGone) => {
-                    let cause = "it does not know it any more".into();
-                    return Some(UpstreamError::SessionLost(cause));
+                    return session_lost("it does not know it any more");
                 }
                 Err(error) => {
                     if error.http_status() == Some(409) && conflicts < MAX_CONFLICTS {
