@@ -31,6 +31,8 @@ Flags:
   --allow-http            permit http to hosts other than this one
   --ca-file PATH          trust the certificates of this PEM file as well
   --drain-timeout SECONDS wait this long for answers at the end (default 30)
+  --request-timeout SECONDS  give a request up after this long without an answer
+                          or progress (default: never)
   --debug, --verbose      say more on standard error
   --silent                say nothing on standard error
   --help, -h              this text
@@ -128,6 +130,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) ca_file: Option<PathBuf>,
     /// `--drain-timeout`.
     pub(crate) drain_timeout: Duration,
+    /// `--request-timeout`; none: never.
+    pub(crate) request_timeout: Option<Duration>,
 }
 
 /// Understands the arguments after the program's name.
@@ -155,6 +159,7 @@ struct Words {
     transport: Option<String>,
     ca_file: Option<String>,
     drain_timeout: Option<String>,
+    request_timeout: Option<String>,
     /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
@@ -218,7 +223,8 @@ impl Words {
                     self.json |= name == "--json";
                 }
             },
-            "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout" => {
+            "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout"
+            | "--request-timeout" => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -258,6 +264,9 @@ impl Words {
             "--header-file" => self.headers.push(Source::File(value.into())),
             "--transport" => self.transport = self.transport.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
+            "--request-timeout" => {
+                self.request_timeout = self.request_timeout.take().or(Some(value));
+            }
             _ => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
         }
     }
@@ -333,6 +342,7 @@ impl Words {
             });
         }
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
+        let request_timeout = self.request_timeout();
         Ok(Invocation::Bridge(Box::new(BridgeArguments {
             url,
             headers: std::mem::take(&mut self.headers),
@@ -341,6 +351,7 @@ impl Words {
             debug: self.volume.debug,
             ca_file: self.ca_file.take().map(PathBuf::from),
             drain_timeout,
+            request_timeout,
         })))
     }
 
@@ -363,16 +374,29 @@ impl Words {
         let Some(text) = self.drain_timeout.as_deref() else {
             return DRAIN_TIMEOUT;
         };
-        let seconds = text.parse::<f64>().ok();
-        seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or_else(|| {
-                let sentence =
-                    "the value of --drain-timeout is not a number of seconds, 30 is used";
-                self.warnings.push(sentence.to_owned());
-                DRAIN_TIMEOUT
-            })
+        seconds(text).unwrap_or_else(|| {
+            let sentence = "the value of --drain-timeout is not a number of seconds, 30 is used";
+            self.warnings.push(sentence.to_owned());
+            DRAIN_TIMEOUT
+        })
     }
+
+    /// Zero is no timeout.
+    fn request_timeout(&mut self) -> Option<Duration> {
+        let text = self.request_timeout.as_deref()?;
+        let timeout = seconds(text);
+        if timeout.is_none() {
+            let sentence =
+                "the value of --request-timeout is not a number of seconds, none is used";
+            self.warnings.push(sentence.to_owned());
+        }
+        timeout.filter(|timeout| !timeout.is_zero())
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The npm package takes what `parseInt` makes of it.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::http::HttpClients;
-use crate::session::{Servers, SessionPoolHandle};
+use crate::session::{Connections, Servers, SessionPoolHandle};
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -41,8 +41,10 @@ pub(crate) struct Api {
     pub(crate) pool: SessionPoolHandle,
     /// The servers.
     pub(crate) servers: Arc<Servers>,
-    /// The HTTP clients, for reloading.
+    /// The HTTP clients, to say at once what is wrong with their files.
     pub(crate) clients: Arc<HttpClients>,
+    /// Their connections, for reloading.
+    pub(crate) connections: Arc<Connections>,
     /// Shims attached now.
     pub(crate) shims: watch::Sender<u32>,
     /// Relays run in here.
@@ -56,7 +58,7 @@ pub(crate) struct Api {
 impl Api {
     /// Reads again what was read from files, and forgets what was concluded.
     pub(crate) fn reload(&self) {
-        self.clients.forget();
+        self.connections.renew();
         self.servers.forget_transports();
         tracing::info!("reloaded");
     }

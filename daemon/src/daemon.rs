@@ -17,7 +17,7 @@ use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
-use crate::session::{Servers, pool};
+use crate::session::{Connections, Servers, pool};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
@@ -186,9 +186,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (storage, records) = Storage::open(config.places.state()).await;
     let servers = Arc::new(Servers::new(storage.clone(), records));
     let clients = Arc::new(HttpClients::default());
+    let connections = Arc::new(Connections::new(clients.clone()));
     let pool = pool::spawn(
         config.pool.clone(),
-        clients.clone(),
+        connections.clone(),
         &sessions,
         shutdown.end_sessions.clone(),
     );
@@ -203,6 +204,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         pool,
         servers: servers.clone(),
         clients,
+        connections,
         shims: watch::Sender::new(0),
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),

@@ -8,7 +8,9 @@ pub(crate) mod fault;
 mod in_flight;
 mod inbound;
 mod open_lease;
+mod repeats;
 mod shim;
+mod timeout;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -121,6 +123,7 @@ impl Relay {
             if self.in_flight.is_empty() && !reading {
                 return Ok(());
             }
+            let timeout = self.next_timeout();
             tokio::select! {
                 biased;
                 // Always some: the relay holds a sender.
@@ -131,6 +134,7 @@ impl Relay {
                     None => reading = false,
                 },
                 () = out.closed() => return Err(Gone),
+                () = timeout => self.give_up_silent().await?,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
@@ -250,6 +254,7 @@ impl Relay {
             fate,
             after: None,
             resent: false,
+            delay: Duration::ZERO,
         };
         if let Err(error) = lease.session().send(outbound).await {
             // The session has ended for good: the next request gets another.
@@ -298,6 +303,7 @@ impl Relay {
                 fate: Fate::default(),
                 after,
                 resent: false,
+                delay: Duration::ZERO,
             };
             // A session that is being closed needs no more notifications.
             drop(lease.session().send(outbound).await);
@@ -351,11 +357,11 @@ impl Relay {
         &mut self,
         id: &RequestId,
         error: &UpstreamError,
-        sent: bool,
+        maybe_executed: bool,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
         let notice = fault::sentence(server, error);
-        let answer = fault::response(id, server, error, sent);
+        let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);
             tracing::warn!("{notice}");
@@ -402,14 +408,21 @@ impl Relay {
             }
         }
         for minted in self.in_flight.all() {
-            let sent = self.in_flight.abandon(minted);
-            let reason = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
-            );
-            self.send(reason.into(), OutboundKind::Notification, sent)
-                .await;
+            self.cancel_upstream(minted, "the client has gone").await;
         }
         self.give_back();
+    }
+
+    /// Drops a request that nobody waits for any more, and tells the server.
+    async fn cancel_upstream(&mut self, minted: u64, reason: &str) {
+        let Some(sent) = self.in_flight.abandon(minted) else {
+            return;
+        };
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"{reason}"}}}}"#
+        );
+        self.send(message.into(), OutboundKind::Notification, Some(sent))
+            .await;
     }
 }
 

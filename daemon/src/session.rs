@@ -5,13 +5,17 @@
 
 pub(crate) mod actor;
 mod connect;
+mod connections;
+mod cursor;
 mod exchange;
 mod handle;
 mod handshake;
 mod latency;
+mod listed_tools;
 mod listener;
 mod phase;
 pub(crate) mod pool;
+mod reconnect;
 pub(crate) mod server;
 
 use std::sync::Arc;
@@ -21,10 +25,13 @@ use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
 use crate::upstream::{TransportKind, UserHeaders};
 
+pub(crate) use connections::Connections;
 pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
+pub(crate) use listed_tools::ListedTools;
 pub(crate) use pool::{Lease, SessionPoolHandle};
+pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
 
 /// Which transports may be used, and which comes first.

@@ -2,6 +2,7 @@
 //! command line and the environment, said again to every daemon.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mcp_remote_proto::v1::{Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport};
 use mcp_remote_proto::{API_VERSION, VERSION};
@@ -48,6 +49,7 @@ pub(crate) fn opening(
             ca_file,
             ssl_cert_file,
             debug: arguments.debug,
+            request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
         }),
         headers,
         proxy: environment.proxy(),
@@ -109,6 +111,13 @@ pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
         _ => return Ok(()),
     };
     Err(ShimError::new(exit, status.message()))
+}
+
+/// At least one: none would mean for ever.
+fn milliseconds(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// The daemon stands in another folder than the user.

@@ -147,6 +147,17 @@ fn bad_values_fall_back_with_a_warning() {
 }
 
 #[test]
+fn a_request_waits_for_ever_unless_told_otherwise() {
+    let timeout = |line: &[&str]| bridge(line).0.request_timeout;
+    assert_eq!(timeout(&[URL]), None);
+    assert_eq!(timeout(&[URL, "--request-timeout", "0"]), None);
+    let given = ["--request-timeout=1.5", URL, "--request-timeout", "9"];
+    assert_eq!(timeout(&given), Some(Duration::from_millis(1500)));
+    let (arguments, warnings) = bridge(&[URL, "--request-timeout", "-1"]);
+    assert_eq!((arguments.request_timeout, warnings.len()), (None, 1));
+}
+
+#[test]
 fn a_switch_with_a_value_is_not_switched_on() {
     let (arguments, warnings) = bridge(&[URL, "--allow-http=false"]);
     assert!(!arguments.allow_http);

@@ -1,6 +1,7 @@
 //! Generated types to domain types: the opening frame is checked here, once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mcp_remote_proto::v1;
 
@@ -23,6 +24,8 @@ pub(super) struct Opening {
     pub(super) check: bool,
     /// Debug notices are wanted.
     pub(super) debug: bool,
+    /// How long a request may go without a sign of life.
+    pub(super) request_timeout: Option<Duration>,
     /// The shim's process id, for logs.
     pub(super) shim_pid: u32,
     /// Sentences for the user about what was left out.
@@ -77,6 +80,9 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         resumed: open.resumed.map(resumed).transpose()?,
         check: purpose == v1::Purpose::Check,
         debug: options.debug,
+        request_timeout: Some(options.request_timeout_ms)
+            .filter(|timeout| *timeout > 0)
+            .map(Duration::from_millis),
         shim_pid: open.shim_pid,
         warnings,
     })

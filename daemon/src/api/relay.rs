@@ -74,6 +74,7 @@ impl RelayService for Relays {
             max_message: self.api.config.pool.max_message,
             warnings: opening.warnings,
             debug: opening.debug,
+            request_timeout: opening.request_timeout,
             stop: self.api.stop.clone(),
         };
         if opening.check {

@@ -1,5 +1,7 @@
 //! The relay's way down: what the session says, for the shim.
 
+use super::in_flight::Finished;
+use super::repeats::Nature;
 use super::shim::{NoticeLevel, ToShim};
 use super::{Gone, MAX_OWED, Relay, fault};
 use crate::jsonrpc::{self, Envelope, Kind, RequestId};
@@ -12,6 +14,12 @@ impl Relay {
         match inbound {
             Inbound::Message(envelope) => self.on_server_message(envelope).await,
             Inbound::Ended(id, error) => self.ended(id, error).await,
+            Inbound::Waiting(id, cancelled) => {
+                if self.in_flight.get(id).is_none() {
+                    cancelled.cancel();
+                }
+                Ok(())
+            }
             Inbound::Skipped(Some(id), error) => match id.as_json().parse() {
                 Ok(id) => self.ended(id, Some(error)).await,
                 Err(_) => Ok(()),
@@ -51,7 +59,14 @@ impl Relay {
     async fn on_server_message(&mut self, envelope: Envelope) -> Result<(), Gone> {
         match envelope.kind() {
             Kind::Response => match self.in_flight.finish(&envelope) {
-                Some((answer, took)) => {
+                Some(Finished {
+                    answer,
+                    took,
+                    nature,
+                }) => {
+                    if let (Nature::ToolsList { first }, Some(lease)) = (nature, &self.lease) {
+                        lease.session().tools().note(envelope.bytes(), first);
+                    }
                     self.deps.server.answered(took);
                     if self.deps.debug {
                         let id = envelope
@@ -92,22 +107,5 @@ impl Relay {
                 _ => self.say(envelope.bytes().clone()).await,
             },
         }
-    }
-
-    /// Answers a request that is over, if nothing has.
-    pub(super) async fn ended(
-        &mut self,
-        minted: u64,
-        error: Option<UpstreamError>,
-    ) -> Result<(), Gone> {
-        let Some(id) = self.in_flight.fail(minted) else {
-            return Ok(());
-        };
-        self.deps.server.unanswered();
-        let error = error.unwrap_or_else(|| {
-            UpstreamError::Protocol("it ended its reply without an answer".into())
-        });
-        self.deps.server.failed(&error);
-        self.fault(&id, &error, true).await
     }
 }

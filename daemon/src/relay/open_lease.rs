@@ -47,6 +47,7 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
         fate: Fate::default(),
         after: None,
         resent: false,
+        delay: Duration::ZERO,
     };
     session.send(outbound).await?;
     let answer = async {
@@ -59,7 +60,7 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
         }
         Ok(())
     };
-    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT.as_secs());
+    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT);
     tokio::time::timeout(PING_TIMEOUT, answer)
         .await
         .map_err(timed_out)?

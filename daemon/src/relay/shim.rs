@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub(crate) struct RelayDeps {
     pub(crate) warnings: Vec<String>,
     /// Whether the shim wants debug notices.
     pub(crate) debug: bool,
+    /// How long a request may go without an answer or progress; none: for ever.
+    pub(crate) request_timeout: Option<Duration>,
     /// Ends the relay, after answers in flight.
     pub(crate) stop: CancellationToken,
 }

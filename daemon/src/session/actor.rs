@@ -6,6 +6,7 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
+mod renewing;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,14 +21,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::connect::{self, Opened};
-use super::exchange::{
-    self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
-};
+use super::connections::{Clocks, Connections, Freshness};
+use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
 use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
-use super::listener::{self, Inbox, ListenEnd};
+use super::listener::{self, Inbox, ListenEnd, Place};
 use super::phase::{Open, Phase, TaskEnd};
 use super::{Handshake, Server, SessionKey};
-use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
 
 /// Messages kept while the session is being opened; further ones are not taken.
@@ -45,8 +44,8 @@ pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notificatio
 /// What a session is made with.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionDeps {
-    /// For building clients.
-    pub(crate) clients: Arc<HttpClients>,
+    /// For building clients, and to know when to.
+    pub(crate) connections: Arc<Connections>,
     /// The server.
     pub(crate) server: Arc<Server>,
     /// Largest message from the server, in bytes.
@@ -78,6 +77,7 @@ pub(crate) fn spawn(
         highest_id: 0,
         lost_generation: 0,
         exchanges: HashMap::new(),
+        freshness: Freshness::default(),
         deps,
     };
     let span = tracing::info_span!(parent: None, "session", server = %key.spec.url);
@@ -109,6 +109,8 @@ struct Session {
     lost_generation: u64,
     /// Requests by their task, for the case that it panics.
     exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
+    /// How fresh the connections in use are.
+    freshness: Freshness,
 }
 
 impl Session {
@@ -145,12 +147,13 @@ impl Session {
     fn open(&mut self) {
         self.phase = Phase::Opening;
         self.generation += 1;
+        self.freshness = self.deps.connections.check(Clocks::now());
         let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.tasks.spawn(async move {
             let _connecting = deps.server.connecting();
             let opened = connect::open(
-                &deps.clients,
+                deps.connections.clients(),
                 &key.spec,
                 &deps.server,
                 &handshake,
@@ -163,6 +166,7 @@ impl Session {
     }
 
     fn send(&mut self, outbound: Outbound) {
+        self.check_connections();
         match &self.phase {
             Phase::Ready(_) => self.dispatch(outbound),
             Phase::Opening | Phase::Initializing(_) => self.parked.push_back(outbound),
@@ -178,7 +182,7 @@ impl Session {
         }
     }
 
-    /// Tells the relay that a message was not sent.
+    /// Tells the relay that a message is not sent, or will not be answered.
     fn refuse(&mut self, outbound: Outbound, error: UpstreamError) {
         outbound.fate.sent.cancel();
         if let OutboundKind::Request(id) = outbound.kind {
@@ -201,9 +205,8 @@ impl Session {
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
         self.tasks.spawn(async move {
-            let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
-            let timed_out = UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs());
-            let error = posting.await.unwrap_or(Err(timed_out)).err();
+            let posted = exchange::post_initialized(&upstream, notification).await;
+            let error = posted.err();
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
@@ -226,9 +229,9 @@ impl Session {
             return;
         }
         let (generation, kind, upstream) = (self.generation, outbound.kind, open.upstream.clone());
-        let replies = outbound.replies.clone();
+        let (replies, lost) = (outbound.replies.clone(), open.lost.clone());
         let task = self.tasks.spawn(async move {
-            let end = exchange::run(upstream, outbound).await;
+            let end = exchange::run(upstream, outbound, lost).await;
             TaskEnd::Exchange {
                 generation,
                 kind,
@@ -291,7 +294,13 @@ impl Session {
             TaskEnd::Listening { generation, end } if generation == self.generation => {
                 self.listening_ended(end)
             }
-            TaskEnd::Initialized { .. } | TaskEnd::Listening { .. } | TaskEnd::Aside => {}
+            TaskEnd::Renewed { generation, client } if generation == self.generation => {
+                self.renewed(client)
+            }
+            TaskEnd::Initialized { .. }
+            | TaskEnd::Renewed { .. }
+            | TaskEnd::Listening { .. }
+            | TaskEnd::Aside => {}
         }
         true
     }
@@ -312,8 +321,12 @@ impl Session {
                 listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
             self.listen(listening.clone(), relaying);
         }
+        let lost = CancellationToken::new();
         let open = Open {
             upstream: opened.upstream,
+            place: Place::default(),
+            _lost_guard: lost.clone().drop_guard(),
+            lost,
             _listening_guard: listening.clone().drop_guard(),
             listening,
         };
@@ -363,20 +376,8 @@ impl Session {
             // Servers exist that refuse it and work; what follows will tell.
             tracing::debug!(%error, "the server refused notifications/initialized");
         }
-        if let Upstream::StreamableHttp(endpoint) = &open.upstream {
-            let listening = listener::keep_listening(endpoint.clone(), self.inbox.clone());
-            self.listen(open.listening.clone(), listening);
-        }
-        self.phase = Phase::Ready(open);
         self.notifying = false;
-        let waiting: Vec<_> = self
-            .notifications
-            .drain(..)
-            .chain(self.parked.drain(..))
-            .collect();
-        for outbound in waiting {
-            self.dispatch(outbound);
-        }
+        self.ready(open);
     }
 
     fn exchange_ended(
@@ -391,12 +392,21 @@ impl Session {
         }
         if in_order && generation == self.generation {
             self.notifying = false;
-            if let Some(next) = self.notifications.pop_front() {
+            if matches!(self.phase, Phase::Ready(_))
+                && let Some(next) = self.notifications.pop_front()
+            {
                 self.dispatch(next);
             }
         }
-        let ExchangeEnd::SessionGone(outbound) = end else {
-            return;
+        let outbound = match end {
+            ExchangeEnd::Done => return,
+            ExchangeEnd::SessionLost(outbound, error) => {
+                if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
+                    self.listening_ended(ListenEnd::SessionLost(error.clone()));
+                }
+                return self.refuse(outbound, error);
+            }
+            ExchangeEnd::SessionGone(outbound) => outbound,
         };
         let OutboundKind::Request(id) = outbound.kind else {
             return;
@@ -409,13 +419,14 @@ impl Session {
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
             tracing::info!("the server has ended the session, opening it again");
             if self.answers_come_on_stream() {
-                let ended = UpstreamError::Interrupted("it has ended the session".into());
+                let ended = UpstreamError::SessionLost("it has ended it".into());
                 self.report_lost(ended, Some(id));
             }
             self.open();
         }
         self.send(Outbound {
             resent: true,
+            delay: Duration::ZERO,
             ..outbound
         });
     }

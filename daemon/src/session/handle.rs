@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::InitializeResult;
 use super::exchange::{Inbound, Outbound};
 use super::listener::Inbox;
+use super::{InitializeResult, ListedTools};
 use crate::upstream::UpstreamError;
 
 /// Messages waiting for the actor: it takes them at once, so few are enough.
@@ -44,6 +44,7 @@ pub(crate) struct SessionHandle {
     state: watch::Receiver<SessionState>,
     next_id: Arc<AtomicU64>,
     inbox: Inbox,
+    tools: ListedTools,
     closing: CancellationToken,
 }
 
@@ -67,6 +68,7 @@ impl SessionHandle {
             state,
             next_id: Arc::default(),
             inbox: Inbox::default(),
+            tools: ListedTools::default(),
             closing: CancellationToken::new(),
         };
         let ends = ActorEnds {
@@ -104,6 +106,11 @@ impl SessionHandle {
     /// Mints a request id that this session has not had.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns the tools that may be called twice.
+    pub(crate) fn tools(&self) -> &ListedTools {
+        &self.tools
     }
 
     /// Gives what the server says unasked to this relay from now on.

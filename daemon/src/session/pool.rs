@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
+use super::connections::Connections;
 use super::handle::SessionHandle;
 use super::{Handshake, Server, SessionKey};
-use crate::http::HttpClients;
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
@@ -166,7 +166,7 @@ impl SessionPoolHandle {
 /// Starts the pool. On `stop` it ends all sessions and itself.
 pub(crate) fn spawn(
     config: PoolConfig,
-    clients: Arc<HttpClients>,
+    connections: Arc<Connections>,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> SessionPoolHandle {
@@ -175,7 +175,7 @@ pub(crate) fn spawn(
     let (control, messages) = mpsc::channel(config.sessions + 2 * MAX_WAITING);
     let pool = SessionPool {
         config,
-        clients,
+        connections,
         tasks: tasks.clone(),
         entries: HashMap::new(),
         idle: HashMap::new(),
@@ -199,7 +199,7 @@ struct Entry {
 
 struct SessionPool {
     config: PoolConfig,
-    clients: Arc<HttpClients>,
+    connections: Arc<Connections>,
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
     /// Idle sessions of a key, the one used last at the back.
@@ -256,7 +256,7 @@ impl SessionPool {
         let number = self.next_number;
         self.next_number += 1;
         let deps = SessionDeps {
-            clients: self.clients.clone(),
+            connections: self.connections.clone(),
             server: wanted.server.clone(),
             max_message: self.config.max_message,
         };

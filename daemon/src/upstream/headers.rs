@@ -122,7 +122,9 @@ impl UserHeaders {
         let mut headers = self.with_session(session, version);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if let Some(last_event) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
+        if let Some(last_event) =
+            last_event.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok())
+        {
             headers.insert("last-event-id", last_event);
         }
         headers
@@ -149,6 +151,14 @@ impl UserHeaders {
         }
         headers
     }
+}
+
+/// Longest event id that is sent back; servers refuse long headers.
+const MAX_EVENT_ID: usize = 4096;
+
+/// Says whether a stream can be asked for what follows the event of this id.
+pub(crate) fn can_be_resumed_from(event_id: &str) -> bool {
+    event_id.len() <= MAX_EVENT_ID && HeaderValue::from_bytes(event_id.as_bytes()).is_ok()
 }
 
 /// Returns text without these secrets; short words count as none.
