@@ -225,8 +225,10 @@ impl Envelope {
             #[serde(borrow, rename = "progressToken")]
             progress_token: Option<&'a RawValue>,
         }
-        let range = self.params.clone()?;
-        memchr::memmem::find(&self.bytes[range], b"progressToken")?;
+        let params = &self.bytes[self.params.clone()?];
+        // Most requests have none, and need not be read again to see it.
+        memchr::memmem::find(params, b"progressToken")
+            .or_else(|| memchr::memmem::find(params, b"\\u"))?;
         let token = self.params::<Params<'_>>()?.meta?.progress_token?;
         Some(place(&self.bytes, token))
     }
@@ -417,6 +419,14 @@ mod tests {
         let id = envelope.id_place().expect("has an id");
         let spliced = envelope.spliced(&[(id, "99"), (token, "99")]);
         assert_eq!(spliced, text.replace(": 7", ": 99").replace("\"t\"", "99"));
+    }
+
+    #[test]
+    fn a_progress_token_is_found_however_its_name_is_written() {
+        let text = r#"{"id":1,"method":"x","params":{"_meta":{"progress\u0054oken":7}}}"#;
+        let envelope = parse(text).expect("valid");
+        let token = envelope.request_progress_token().expect("has a token");
+        assert_eq!(envelope.text(token), "7");
     }
 
     #[test]
