@@ -117,7 +117,8 @@ impl Envelope {
         let text =
             std::str::from_utf8(&bytes).map_err(|error| ParseError::NotJson(error.to_string()))?;
         let members: Members<'_> = match serde_json::from_str(text) {
-            Ok(members) => members,
+            Ok(members) if is_object(text) => members,
+            Ok(_) => return Err(ParseError::Invalid("an array within an array")),
             Err(error) => return Err(why_not(&bytes, &error)),
         };
         let id = members
@@ -205,7 +206,7 @@ impl Envelope {
 
     /// Decodes the parts of `params` that `T` names; none if they do not fit.
     pub(crate) fn params<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_str(self.text(self.params.clone()?)).ok()
+        read_object(self.text(self.params.clone()?))
     }
 
     /// Returns where the id stands.
@@ -218,7 +219,7 @@ impl Envelope {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(borrow, rename = "_meta")]
-            meta: Option<Meta<'a>>,
+            meta: &'a RawValue,
         }
         #[derive(Deserialize)]
         struct Meta<'a> {
@@ -229,8 +230,8 @@ impl Envelope {
         // Most requests have none, and need not be read again to see it.
         memchr::memmem::find(params, b"progressToken")
             .or_else(|| memchr::memmem::find(params, b"\\u"))?;
-        let token = self.params::<Params<'_>>()?.meta?.progress_token?;
-        Some(place(&self.bytes, token))
+        let meta: Meta<'_> = read_object(self.params::<Params<'_>>()?.meta.get())?;
+        Some(place(&self.bytes, meta.progress_token?))
     }
 
     /// Returns where `params.progressToken` of a progress notification stands.
@@ -294,6 +295,18 @@ fn place(bytes: &[u8], value: &RawValue) -> Range<usize> {
     start..start + value.get().len()
 }
 
+/// Decodes the members of an object that `T` names; none if they do not fit.
+fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    is_object(text)
+        .then(|| serde_json::from_str(text).ok())
+        .flatten()
+}
+
+/// Says whether valid JSON is an object; a struct could be decoded from an array too.
+fn is_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
+}
+
 fn why_not(bytes: &[u8], error: &serde_json::Error) -> ParseError {
     match serde_json::from_slice::<&RawValue>(bytes) {
         Ok(_) if error.is_data() => {
@@ -334,6 +347,11 @@ pub(crate) fn on_one_line(bytes: Bytes) -> Bytes {
     };
     bytes.iter().copied().map(blank).collect::<Vec<u8>>().into()
 }
+
+// The path is the usual one, said so that it holds where tests/fuzz includes us.
+#[cfg(test)]
+#[path = "jsonrpc/found.rs"]
+mod found;
 
 #[cfg(test)]
 mod tests {
@@ -406,8 +424,6 @@ mod tests {
         }
         let invalid_utf8 = Envelope::parse(Bytes::from_static(b"{\"method\":\"\xff\"}"));
         assert!(matches!(invalid_utf8, Err(ParseError::NotJson(_))));
-        let beside = Envelope::parse(Bytes::from_static(b"{\"method\":\"x\",\"v\":\"\xff\"}"));
-        assert!(matches!(beside, Err(ParseError::NotJson(_))), "{beside:?}");
     }
 
     #[test]
@@ -419,14 +435,6 @@ mod tests {
         let id = envelope.id_place().expect("has an id");
         let spliced = envelope.spliced(&[(id, "99"), (token, "99")]);
         assert_eq!(spliced, text.replace(": 7", ": 99").replace("\"t\"", "99"));
-    }
-
-    #[test]
-    fn a_progress_token_is_found_however_its_name_is_written() {
-        let text = r#"{"id":1,"method":"x","params":{"_meta":{"progress\u0054oken":7}}}"#;
-        let envelope = parse(text).expect("valid");
-        let token = envelope.request_progress_token().expect("has a token");
-        assert_eq!(envelope.text(token), "7");
     }
 
     #[test]
