@@ -344,5 +344,7 @@ impl Data {
     }
 }
 
+// The path is the usual one, said so that it holds where tests/fuzz includes us.
 #[cfg(test)]
+#[path = "decoder/tests.rs"]
 mod tests;
