@@ -1,6 +1,7 @@
 //! A stream that ends before its answer is read on, and nothing is executed twice.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::Monitor;
@@ -8,7 +9,6 @@ use mcp_remote_tests::shim::text_of;
 use mcp_remote_tests::upstream::{
     Config, FakeUpstream, Refusal, Reply, Request, Rpc, hostile, label, text_result,
 };
-use std::sync::Arc;
 
 use crate::support::{attached, our_error};
 
@@ -236,10 +236,9 @@ fn a_server_that_has_not_noticed_the_break_is_asked_again() {
 
 #[test]
 fn a_cancelled_call_is_not_resumed() {
-    let upstream = polled(
-        || hostile::pieces(vec![b"id: p-0\nretry: 500\ndata:\n\n".to_vec()]),
-        |_, _, rpc| hostile::pieces(vec![event("p-1", &answer(rpc))]),
-    );
+    let upstream = polled(primed, |_, _, rpc| {
+        hostile::pieces(vec![event("p-1", &answer(rpc))])
+    });
     let home = TestHome::new();
     let mut shim = attached(&home, &[&upstream.url()]);
     let id = shim.begin_call("polled", "{}");
@@ -248,9 +247,10 @@ fn a_cancelled_call_is_not_resumed() {
         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
     ));
     upstream.wait_for("POST notifications/cancelled", 1);
-    hostile::pause(Duration::from_millis(900));
-    assert!(cursors(&upstream).is_empty());
-    shim.echo("goes on");
+    // Takes as long as the first would have waited.
+    assert_eq!(text_of(&shim.call("polled", "{}")), "worked");
+    assert_eq!(text_of(&shim.call("polled", "{}")), "worked");
+    assert_eq!(cursors(&upstream).len(), 2);
     assert_eq!(shim.finish(), 0);
 }
 
@@ -339,7 +339,14 @@ fn the_servers_own_stream_is_opened_again_when_it_said() {
 
 #[test]
 fn an_answer_that_came_another_way_ends_the_waiting() {
-    let upstream = polled(primed, |_, _, _| hostile::pieces(vec![event("p-1", "")]));
+    const LATER: usize = 4;
+    let upstream = polled(primed, |_, _, rpc| {
+        let last = match rpc.param("/arguments/answered") == true {
+            true => answer(rpc),
+            false => String::new(),
+        };
+        hostile::pieces(vec![event("p-1", &last)])
+    });
     let home = TestHome::new();
     let mut shim = attached(&home, &[&upstream.url()]);
     let id = shim.begin_call("polled", "{}");
@@ -348,8 +355,12 @@ fn an_answer_that_came_another_way_ends_the_waiting() {
     upstream.push(answer(&rpc));
     assert_eq!(shim.message()["id"], id);
     let asked = cursors(&upstream).len();
-    hostile::pause(Duration::from_millis(900));
-    assert!(cursors(&upstream).len() <= asked + 1, "the waiting went on");
+    // Each takes as long as the first would wait.
+    for _ in 0..LATER {
+        shim.call("polled", r#"{"answered":true}"#);
+    }
+    let asked_since = cursors(&upstream).len() - asked;
+    assert!(asked_since <= 1 + LATER, "the waiting went on");
     // A session in which nothing is left goes to the next shim.
     assert_eq!(shim.finish(), 0);
     attached(&home, &[&upstream.url()]).echo("next");
