@@ -144,6 +144,23 @@ fn a_call_that_waits_delays_nobody_and_ends_when_cancelled() {
 }
 
 #[test]
+fn a_call_that_is_cancelled_while_it_waits_is_not_made() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    busy(&upstream, "POST tools/call", 2, || after(429, "1"));
+    let id = shim.begin_call("echo", "{}");
+    upstream.wait_for("POST tools/call", 1);
+    shim.send(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+    ));
+    upstream.wait_for("POST notifications/cancelled", 1);
+    // Waits as long as the first would have, and a little later.
+    shim.echo("made");
+    assert_eq!(upstream.count("POST tools/call"), 3);
+}
+
+#[test]
 fn a_call_that_waits_ends_with_its_shim() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

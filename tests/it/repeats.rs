@@ -159,6 +159,28 @@ fn a_call_is_sent_once_whatever_happens() {
 }
 
 #[test]
+fn what_may_change_something_is_asked_once() {
+    let upstream = FakeUpstream::scripted(|request| {
+        let rpc = Rpc::parse(&request.body)?;
+        let asks = rpc.id.is_some() && rpc.method() != "initialize";
+        asks.then(|| Reply::status(502))
+    });
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    for method in [
+        "logging/setLevel",
+        "resources/subscribe",
+        "tasks/cancel",
+        "vendor/lists",
+        "vendor",
+    ] {
+        let error = our_error(&ask(&mut shim, method), method);
+        assert_eq!(error["data"]["maybeExecuted"], true, "{error}");
+        assert_eq!(upstream.count(&format!("POST {method}")), 1);
+    }
+}
+
+#[test]
 fn a_tool_that_is_listed_as_harmless_is_called_again_once() {
     let upstream = FakeUpstream::start();
     upstream.answer("tools/list", LISTED);

@@ -19,7 +19,7 @@ use crate::session::Fate;
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     entries: HashMap<u64, Entry>,
-    /// Cancelled requests that may still be running upstream.
+    /// Requests that may still be running upstream although nobody waits.
     abandoned: usize,
 }
 
@@ -130,6 +130,11 @@ impl InFlight {
         // What still waits to be said again will not be, under this id.
         let is_unknown = entry.repeats > 0 && !entry.fate.sent.is_cancelled();
         (!is_unknown).then_some(entry.fate.sent)
+    }
+
+    /// Notes that something of a request may be left upstream.
+    pub(super) fn leave_behind(&mut self) {
+        self.abandoned += 1;
     }
 
     /// Returns a request that has no answer yet.

@@ -82,6 +82,16 @@ fn is_listed(call: &Bytes, tools: &ListedTools) -> bool {
     call.is_some_and(|call| call.task.is_none() && tools.may_repeat(&call.name))
 }
 
+/// Says whether the server may still work on a request in the same session, and
+/// so may say something about it that the next shim must not hear.
+fn may_still_run(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::Interrupted(_) => true,
+        UpstreamError::Status { status, .. } => *status >= 500,
+        _ => false,
+    }
+}
+
 impl Relay {
     /// Answers a request that is over, if nothing has, or says it again.
     pub(super) async fn ended(
@@ -92,6 +102,9 @@ impl Relay {
         let error = error.unwrap_or_else(|| {
             UpstreamError::Protocol("it ended its reply without an answer".into())
         });
+        if may_still_run(&error) && self.in_flight.get(minted).is_some() {
+            self.in_flight.leave_behind();
+        }
         let minted = match self.repeat(minted, &error).await {
             Ok(()) => return Ok(()),
             Err(minted) => minted,
