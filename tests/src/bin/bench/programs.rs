@@ -53,7 +53,7 @@ impl Programs {
             succeed(&mut build)?;
         }
         let peers = root.join("tests/peers");
-        succeed(Command::new("sh").arg(peers.join("install.sh")))?;
+        succeed(Command::new("sh").arg(peers.join("install.sh")).arg("npm"))?;
         let release = target.join("release");
         Ok(Self {
             shim: release.join("mcp-remote"),

@@ -1,0 +1,21 @@
+// The official client and a server on the official Python SDK: the same
+// conversation directly and through us has the same transcript at both ends.
+import { describe } from "node:test";
+
+import { compare } from "./support/comparison.mjs";
+import { SDK_STEPS } from "./support/sdk_steps.mjs";
+import { startPython } from "./support/sdk_servers.mjs";
+
+/** What each mode can do: messages beside a call, and unasked. */
+const VARIANTS = {
+  stateful: { logs: 2, unasked: true },
+  json: { logs: 1, unasked: true, json: true },
+  stateless: { logs: 1, unasked: false, stateless: true },
+  sse: { logs: 2, unasked: true },
+};
+
+for (const [mode, variant] of Object.entries(VARIANTS)) {
+  describe(`Python, ${mode}`, { timeout: 60_000 }, () => {
+    compare(() => startPython(mode), variant, SDK_STEPS);
+  });
+}
