@@ -17,7 +17,8 @@ use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
-use crate::session::{Servers, pool};
+use crate::session::pool::{self, PoolDeps};
+use crate::session::{KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
@@ -183,12 +184,19 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let background = TaskTracker::new();
     let sessions = TaskTracker::new();
 
-    let (storage, records) = Storage::open(config.places.state()).await;
-    let servers = Arc::new(Servers::new(storage.clone(), records));
+    let (storage, contents) = Storage::open(config.places.state()).await;
+    let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
     let clients = Arc::new(HttpClients::default());
+    let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
+    let kept = Arc::new(kept);
+    let deps = PoolDeps {
+        clients: clients.clone(),
+        kept: kept.clone(),
+        handover: shutdown.handover.clone(),
+    };
     let pool = pool::spawn(
         config.pool.clone(),
-        clients.clone(),
+        deps,
         &sessions,
         shutdown.end_sessions.clone(),
     );
@@ -208,7 +216,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         stop: shutdown.stop.clone(),
         handover: shutdown.handover.clone(),
     };
-    begin_background(&api, &shutdown, &background)?;
+    begin_background(&api, kept, &shutdown, &background)?;
     announce(&config, &listening);
     // A task of its own, because the future that the runtime blocks on is woken
     // through the system.
@@ -259,6 +267,7 @@ fn listen(config: &Config) -> Result<Listening, Failure> {
 /// Starts what runs beside the server: signals, saving, the idle exit.
 fn begin_background(
     api: &Api,
+    kept: Arc<KeptSessions>,
     shutdown: &Shutdown,
     background: &TaskTracker,
 ) -> Result<(), Failure> {
@@ -266,6 +275,8 @@ fn begin_background(
     shutdown::listen(stop.clone(), move || reloading.reload(), background)
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
+    let (clients, idle_for) = (api.clients.clone(), api.config.pool.idle_for);
+    background.spawn(end_unclaimed(kept, clients, idle_for, stop.clone()));
     if let Some(after) = api.config.idle_exit {
         background.spawn(exit_when_idle(api.shims.subscribe(), after, stop));
     }
@@ -298,6 +309,20 @@ async fn save_now_and_then(servers: Arc<Servers>, stop: CancellationToken) {
             () = tokio::time::sleep(SAVE_INTERVAL) => servers.save().await,
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Ends what earlier daemons left behind, once its shims had as much time to come
+/// back as an unused session is kept.
+async fn end_unclaimed(
+    kept: Arc<KeptSessions>,
+    clients: Arc<HttpClients>,
+    after: Duration,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = tokio::time::sleep(after) => kept.end_unclaimed(&clients).await,
+        () = stop.cancelled() => {}
     }
 }
 

@@ -8,6 +8,7 @@ mod connect;
 mod exchange;
 mod handle;
 mod handshake;
+pub(crate) mod kept;
 mod latency;
 mod listener;
 mod phase;
@@ -24,6 +25,7 @@ use crate::upstream::{TransportKind, UserHeaders};
 pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
+pub(crate) use kept::{KeptSessions, LeaseToken};
 pub(crate) use pool::{Lease, SessionPoolHandle};
 pub(crate) use server::{Server, Servers};
 
