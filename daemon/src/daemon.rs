@@ -30,6 +30,10 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Exit code by which a service manager knows to start the program again, which is
+/// a newer one then: named in the unit, EX_TEMPFAIL of sysexits.
+const START_AGAIN: u8 = 75;
+
 /// How long the storage may take to flush at the end.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -60,7 +64,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             tracing::error!("{}", failure.sentence);
             if flags.spawned {
@@ -85,7 +89,7 @@ fn complain(sentence: &str) {
     drop(writeln!(std::io::stderr(), "mcp-remoted: {sentence}"));
 }
 
-fn run(flags: &Flags) -> Result<(), Failure> {
+fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
@@ -97,7 +101,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Ok(lock) => lock,
         Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
             startup_report::send(&Report::Running(pid));
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         Err(LockError::Held(pid)) => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
@@ -177,7 +181,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
     let shutdown = Shutdown::default();
@@ -238,7 +242,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     drop(listening);
     tracing::info!("stopped");
     match served {
-        Ok(()) if asked => Ok(()),
+        Ok(()) if shutdown.handover.is_cancelled() => Ok(make_place(config.started_by)),
+        Ok(()) if asked => Ok(ExitCode::SUCCESS),
         Ok(()) => Err(Failure::new(1, "the server ended unasked")),
         Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
     }
@@ -290,6 +295,15 @@ fn announce(config: &Config, listening: &Listening) {
     service_manager::ready(&endpoint.to_string());
     if config.started_by == StartedBy::Shim {
         startup_report::send(&Report::Ready(endpoint));
+    }
+}
+
+/// Returns how to exit so that the successor is started: by the service manager,
+/// or else by the shim that asked.
+fn make_place(started_by: StartedBy) -> ExitCode {
+    match started_by {
+        StartedBy::Systemd | StartedBy::Launchd => ExitCode::from(START_AGAIN),
+        StartedBy::Shim | StartedBy::User => ExitCode::SUCCESS,
     }
 }
 

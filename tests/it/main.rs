@@ -10,6 +10,7 @@ mod command_line;
 mod daemon_loss;
 mod dependencies;
 mod event_streams;
+mod handover;
 mod headers;
 mod hostile;
 mod kept_sessions;
