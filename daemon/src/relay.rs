@@ -23,7 +23,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
-use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
+use crate::session::{
+    Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
@@ -62,6 +64,8 @@ pub(crate) struct Relay {
     handshake: Option<Arc<Handshake>>,
     /// The client's `notifications/initialized`, until a session has it.
     initialized: Option<Bytes>,
+    /// The shim's lease from an earlier daemon, until it has one of ours.
+    earlier: Option<LeaseToken>,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
     in_flight: InFlight,
@@ -70,6 +74,8 @@ pub(crate) struct Relay {
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
+    /// Whether the shim had more to say when the daemon stopped: it comes back.
+    comes_back: bool,
 }
 
 impl Relay {
@@ -82,21 +88,27 @@ impl Relay {
     ) {
         let _attached = Attached::new(deps.server.clone());
         let (inbox, mut inbound) = mpsc::channel(INBOX);
-        let (handshake, initialized) = match resumed {
-            Some(resumed) => (Some(Arc::new(resumed.initialize)), resumed.initialized),
-            None => (None, None),
+        let (handshake, initialized, earlier) = match resumed {
+            Some(Resumed {
+                initialize,
+                initialized,
+                lease,
+            }) => (Some(Arc::new(initialize)), initialized, lease),
+            None => (None, None, None),
         };
         let mut relay = Self {
             deps,
             out,
             handshake,
             initialized,
+            earlier,
             lease: None,
             inbox,
             in_flight: InFlight::default(),
             owed: HashSet::new(),
             last_notice: String::new(),
             failing: None,
+            comes_back: false,
         };
         let stop = relay.deps.stop.clone();
         tokio::select! {
@@ -138,6 +150,7 @@ impl Relay {
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
+                    self.comes_back = reading;
                     self.tell(ToShim::Goodbye).await?;
                 }
             }
@@ -327,7 +340,7 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.earlier.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
@@ -345,8 +358,10 @@ impl Relay {
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
+        self.earlier = None;
         let result = lease.result().clone();
-        let server = ToShim::Server(result.clone(), lease.is_warm());
+        let token = lease.session().lease().clone();
+        let server = ToShim::Server(result.clone(), lease.is_warm(), token);
         self.last_notice.clear();
         self.lease = Some(lease);
         self.out.send(server).await.map_err(|_| Gone)?;
@@ -393,6 +408,12 @@ impl Relay {
     fn give_back(&mut self) {
         if !self.in_flight.is_clean() || !self.owed.is_empty() {
             self.spoil();
+        }
+        if self.comes_back
+            && !self.out.is_closed()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.keep();
         }
         self.owed.clear();
         self.lease = None;

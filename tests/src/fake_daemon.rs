@@ -24,8 +24,21 @@ use crate::monitor::Monitor;
 pub struct Answers {
     /// Its API version; none: it does not know hello.
     pub api_version: Option<u32>,
-    /// Whether it makes place, or why not.
-    pub handover: Result<(), String>,
+    /// The release that it says it is.
+    pub version: &'static str,
+    /// What it does when it is asked to make place.
+    pub handover: Handover,
+}
+
+/// What a daemon does when it is asked to make place.
+#[derive(Debug, Clone)]
+pub enum Handover {
+    /// It goes.
+    Goes,
+    /// It stays, and says why.
+    Stays(String),
+    /// It does not answer.
+    Hangs,
 }
 
 /// A running fake.
@@ -46,9 +59,6 @@ struct Shared {
 struct Management(Arc<Shared>);
 
 impl FakeDaemon {
-    /// The release that it says it is.
-    pub const VERSION: &str = "7.8.9";
-
     /// Listens where the daemon of `home` would.
     ///
     /// # Panics
@@ -126,7 +136,7 @@ impl ManagementService for Management {
         let api_version = api_version.ok_or_else(|| Status::unimplemented("hello"))?;
         Ok(Response::new(HelloResponse {
             api_version,
-            version: FakeDaemon::VERSION.to_owned(),
+            version: self.0.answers.version.to_owned(),
             pid: std::process::id(),
             state_folder: self.0.state_folder.clone(),
             executable: "/opt/other/mcp-remoted".to_owned(),
@@ -139,13 +149,17 @@ impl ManagementService for Management {
         request: Request<HandoverRequest>,
     ) -> Result<Response<HandoverResponse>, Status> {
         self.note(format!("handover {}", request.into_inner().version));
-        let handover = &self.0.answers.handover;
-        if handover.is_ok() {
-            self.0.end.notify_one();
-        }
+        let reason = match &self.0.answers.handover {
+            Handover::Goes => {
+                self.0.end.notify_one();
+                String::new()
+            }
+            Handover::Stays(reason) => reason.clone(),
+            Handover::Hangs => std::future::pending().await,
+        };
         Ok(Response::new(HandoverResponse {
-            accepted: handover.is_ok(),
-            reason: handover.clone().err().unwrap_or_default(),
+            accepted: reason.is_empty(),
+            reason,
         }))
     }
 

@@ -10,7 +10,7 @@ use crate::http::{NetworkOptions, ProxySettings};
 use crate::jsonrpc::Envelope;
 use crate::relay::{NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
-use crate::session::{Handshake, InitializeResult, ServerSpec, TransportChoice};
+use crate::session::{Handshake, InitializeResult, LeaseToken, ServerSpec, TransportChoice};
 use crate::upstream::UserHeaders;
 
 /// A checked opening frame.
@@ -109,6 +109,7 @@ fn resumed(resumed: v1::ResumedHandshake) -> Result<Resumed, String> {
     Ok(Resumed {
         initialize,
         initialized,
+        lease: LeaseToken::shown(&resumed.lease),
     })
 }
 
@@ -118,7 +119,7 @@ pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
     let frame = match to_shim {
         ToShim::Message(message) => Frame::Message(message),
         ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
-        ToShim::Server(result, warm) => Frame::Server(summary(&result, warm)),
+        ToShim::Server(result, warm, lease) => Frame::Server(summary(&result, warm, &lease)),
         ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
     };
     v1::RelayResponse { frame: Some(frame) }
@@ -151,12 +152,13 @@ fn notice(level: NoticeLevel, text: String) -> v1::Notice {
 }
 
 /// Says who answers.
-fn summary(result: &InitializeResult, warm: bool) -> v1::ServerSummary {
+fn summary(result: &InitializeResult, warm: bool, lease: &LeaseToken) -> v1::ServerSummary {
     v1::ServerSummary {
         name: result.server_name.clone(),
         version: result.server_version.clone(),
         protocol_version: result.version.as_str().into(),
         transport: result.transport.as_str().into(),
         warm,
+        lease: lease.reveal().into(),
     }
 }

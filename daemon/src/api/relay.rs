@@ -92,8 +92,8 @@ impl Relays {
         let server = deps.server.clone();
         let unavailable =
             |error| Status::unavailable(relay::fault::sentence(&server.shown, &error));
-        let (result, warm) = relay::check(deps).await.map_err(unavailable)?;
-        let frame = convert::frame(ToShim::Server(result, warm), false);
+        let (result, warm, lease) = relay::check(deps).await.map_err(unavailable)?;
+        let frame = convert::frame(ToShim::Server(result, warm, lease), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
     }
 

@@ -10,7 +10,8 @@ use super::RelayDeps;
 use crate::jsonrpc::Kind;
 use crate::session::actor::INITIALIZED;
 use crate::session::{
-    Fate, Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, SessionHandle,
+    Fate, Handshake, Inbound, InitializeResult, Lease, LeaseToken, Outbound, OutboundKind,
+    SessionHandle,
 };
 use crate::upstream::UpstreamError;
 
@@ -19,9 +20,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects without a client, to see who answers (`Purpose::CHECK`). A session
 /// that was there already is asked whether it still is.
-pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
+pub(crate) async fn check(
+    deps: RelayDeps,
+) -> Result<(Arc<InitializeResult>, bool, LeaseToken), UpstreamError> {
     let handshake = Arc::new(Handshake::of_daemon());
-    let mut open = acquire(&deps, &handshake).await?;
+    let mut open = acquire(&deps, &handshake, None).await?;
     let initialized = Bytes::from_static(INITIALIZED);
     open.session().initialized(initialized).await;
     if open.is_warm()
@@ -31,7 +34,8 @@ pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, boo
         deps.server.failed(&error);
         return Err(error);
     }
-    Ok((open.result.clone(), open.is_warm()))
+    let lease = open.session().lease().clone();
+    Ok((open.result.clone(), open.is_warm(), lease))
 }
 
 async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
@@ -70,11 +74,12 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
 pub(super) async fn acquire(
     deps: &RelayDeps,
     handshake: &Arc<Handshake>,
+    lease: Option<LeaseToken>,
 ) -> Result<OpenLease, UpstreamError> {
     let key = handshake.key(deps.spec.clone());
     let lease = deps
         .pool
-        .acquire(key, handshake.clone(), deps.server.clone())
+        .acquire(key, handshake.clone(), deps.server.clone(), lease)
         .await;
     let lease = lease.map_err(|error| UpstreamError::Here(error.to_string()))?;
     let result = lease.session().established().await?;
@@ -102,6 +107,11 @@ impl OpenLease {
     /// Says whether the session was there already.
     pub(super) fn is_warm(&self) -> bool {
         self.lease.is_warm()
+    }
+
+    /// Leaves the session behind for the same shim and the next daemon.
+    pub(super) fn keep(&mut self) {
+        self.lease.keep();
     }
 
     /// Declares the session unfit for another shim.

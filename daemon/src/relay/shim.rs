@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Handshake, InitializeResult, Server, ServerSpec, SessionPoolHandle};
+use crate::session::{
+    Handshake, InitializeResult, LeaseToken, Server, ServerSpec, SessionPoolHandle,
+};
 
 /// What goes to the shim.
 #[derive(Debug)]
@@ -16,8 +18,8 @@ pub(crate) enum ToShim {
     Message(Bytes),
     /// A sentence for the user.
     Notice(NoticeLevel, String),
-    /// Who answers, and whether the session was warm.
-    Server(Arc<InitializeResult>, bool),
+    /// Who answers, whether the session was warm, and what stands for it.
+    Server(Arc<InitializeResult>, bool, LeaseToken),
     /// The daemon stops: it waits for no more messages.
     Goodbye,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Resumed {
     pub(crate) initialize: Handshake,
     /// Its `notifications/initialized`, if sent.
     pub(crate) initialized: Option<Bytes>,
+    /// The lease that the shim had from the daemon before.
+    pub(crate) lease: Option<LeaseToken>,
 }
 
 /// Counts a shim while it is attached.

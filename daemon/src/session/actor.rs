@@ -6,11 +6,12 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
+mod keeping;
 mod renewing;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,8 @@ use tracing::Instrument as _;
 use super::connect::{self, Opened};
 use super::connections::{Clocks, Connections, Freshness};
 use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
-use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
+use super::handle::{Keep, SessionHandle, SessionMessage, SessionState, stopping};
+use super::kept::{Claimed, KeptSessions, LeaseToken, Note};
 use super::listener::{self, Inbox, ListenEnd, Place};
 use super::phase::{Open, Phase, TaskEnd};
 use super::{Handshake, Server, SessionKey};
@@ -48,18 +50,23 @@ pub(crate) struct SessionDeps {
     pub(crate) connections: Arc<Connections>,
     /// The server.
     pub(crate) server: Arc<Server>,
+    /// For noting what outlives the daemon.
+    pub(crate) kept: Arc<KeptSessions>,
     /// Largest message from the server, in bytes.
     pub(crate) max_message: usize,
 }
 
-/// Starts a session, which opens itself.
+/// Starts a session, which opens itself, or goes on with an earlier daemon's.
 pub(crate) fn spawn(
     key: &SessionKey,
     handshake: Arc<Handshake>,
+    claimed: Option<Claimed>,
     deps: SessionDeps,
     tasks: &TaskTracker,
 ) -> SessionHandle {
-    let (handle, ends) = SessionHandle::new();
+    let lease = claimed.as_ref().map(|claimed| claimed.lease.clone());
+    let first_id = claimed.as_ref().map_or(0, Claimed::first_id);
+    let (handle, ends) = SessionHandle::new(lease.unwrap_or_else(LeaseToken::new), first_id);
     let session = Session {
         key: key.clone(),
         handshake,
@@ -78,10 +85,18 @@ pub(crate) fn spawn(
         lost_generation: 0,
         exchanges: HashMap::new(),
         freshness: Freshness::default(),
+        lease: ends.lease,
+        keeping: ends.keeping,
+        epoch: claimed.as_ref().map_or(0, Claimed::epoch),
+        note: None,
         deps,
     };
     let span = tracing::info_span!(parent: None, "session", server = %key.spec.url);
-    tasks.spawn(session.run(ends.messages, ends.closing).instrument(span));
+    tasks.spawn(
+        session
+            .run(claimed, ends.messages, ends.closing)
+            .instrument(span),
+    );
     handle
 }
 
@@ -111,15 +126,26 @@ struct Session {
     exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
     /// How fresh the connections in use are.
     freshness: Freshness,
+    lease: LeaseToken,
+    /// Whether it is left behind at its end, and for whom.
+    keeping: Arc<OnceLock<Keep>>,
+    /// How many daemons had the session before.
+    epoch: u64,
+    /// What is written down, if the session can outlive the daemon.
+    note: Option<Note>,
 }
 
 impl Session {
     async fn run(
         mut self,
+        claimed: Option<Claimed>,
         mut messages: mpsc::Receiver<SessionMessage>,
         closing: CancellationToken,
     ) {
-        self.open();
+        match claimed {
+            Some(claimed) => self.resume(claimed),
+            None => self.open(),
+        }
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
@@ -142,6 +168,9 @@ impl Session {
         {
             tracing::debug!("the server did not confirm the end of a session in time");
         }
+        if self.note.is_some() {
+            self.deps.kept.ended(&self.lease).await;
+        }
     }
 
     fn open(&mut self) {
@@ -150,6 +179,7 @@ impl Session {
         self.freshness = self.deps.connections.check(Clocks::now());
         let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (lease, epoch) = (self.lease.clone(), self.epoch);
         self.tasks.spawn(async move {
             let _connecting = deps.server.connecting();
             let opened = connect::open(
@@ -161,6 +191,10 @@ impl Session {
                 deps.max_message,
             )
             .await;
+            let opened = match opened {
+                Ok(opened) => Ok(keeping::noted(&deps.kept, &lease, epoch, &key, opened).await),
+                Err(error) => Err(error),
+            };
             TaskEnd::Opened(Box::new(opened))
         });
     }
@@ -306,6 +340,7 @@ impl Session {
     }
 
     fn opened(&mut self, opened: Opened) {
+        self.note = opened.note;
         let result = Arc::new(opened.result);
         tracing::info!(name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
         if let Some(mut rest) = opened.rest {
@@ -330,10 +365,15 @@ impl Session {
             _listening_guard: listening.clone().drop_guard(),
             listening,
         };
-        self.phase = Phase::Uninitialized(open);
+        self.phase = match opened.initialized {
+            true => Phase::Initializing(open),
+            false => Phase::Uninitialized(open),
+        };
         self.state.send_replace(SessionState::Ready(result));
-        // Its client was initialized before the session was lost.
-        if self.opened_once || !self.parked.is_empty() {
+        if opened.initialized {
+            self.initialized(None);
+        } else if self.opened_once || !self.parked.is_empty() {
+            // Its client was initialized before the session was lost.
             self.initialize(Bytes::from_static(INITIALIZED));
         }
         self.opened_once = true;
@@ -376,6 +416,7 @@ impl Session {
             // Servers exist that refuse it and work; what follows will tell.
             tracing::debug!(%error, "the server refused notifications/initialized");
         }
+        self.note_initialized();
         self.notifying = false;
         self.ready(open);
     }

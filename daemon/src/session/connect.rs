@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::exchange::{Inbound, Upstream, read};
+use super::kept::Note;
 use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
@@ -35,6 +36,38 @@ pub(crate) struct Opened {
     /// What remains of the response to `initialize`: to be read to its end, so
     /// that the connection can be used again.
     pub(crate) rest: Option<EventStream>,
+    /// Whether the server has heard `notifications/initialized`, from an earlier
+    /// daemon.
+    pub(crate) initialized: bool,
+    /// What is written down of it, once it is.
+    pub(crate) note: Option<Note>,
+}
+
+/// Goes on with a session of an earlier daemon: nothing is asked.
+pub(crate) async fn resume(
+    clients: &HttpClients,
+    spec: &ServerSpec,
+    server: &Server,
+    note: Note,
+    max_message: usize,
+) -> Result<Opened, UpstreamError> {
+    let (session, result) = note.opened()?;
+    let target = Target {
+        url: spec.url.clone(),
+        client: clients.client(&spec.network).await?,
+        headers: spec.headers.clone(),
+        max_message,
+    };
+    server.connected(&result);
+    let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
+    Ok(Opened {
+        upstream: Upstream::StreamableHttp(endpoint),
+        result,
+        stream: None,
+        rest: None,
+        initialized: note.is_initialized(),
+        note: Some(note),
+    })
 }
 
 /// Opens a session; `id` is the request id of `initialize` in it.
@@ -164,6 +197,8 @@ async fn open_streamable_http(
         result,
         stream: None,
         rest,
+        initialized: false,
+        note: None,
     })
 }
 
@@ -181,6 +216,8 @@ async fn open_http_sse(
         result,
         stream: Some(events),
         rest: None,
+        initialized: false,
+        note: None,
     })
 }
 

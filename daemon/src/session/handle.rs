@@ -1,13 +1,14 @@
 //! A session as others see it: what it is doing, and how it is asked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{Inbound, Outbound};
+use super::kept::LeaseToken;
 use super::listener::Inbox;
 use super::{InitializeResult, ListedTools};
 use crate::upstream::UpstreamError;
@@ -46,6 +47,17 @@ pub(crate) struct SessionHandle {
     inbox: Inbox,
     tools: ListedTools,
     closing: CancellationToken,
+    lease: LeaseToken,
+    keeping: Arc<OnceLock<Keep>>,
+}
+
+/// How a session is left to the next daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// For the shim that has its lease.
+    ForItsShim,
+    /// For anybody: nothing of a client is left in it.
+    Clean,
 }
 
 /// What the actor has of it.
@@ -56,20 +68,24 @@ pub(super) struct ActorEnds {
     pub(super) next_id: Arc<AtomicU64>,
     pub(super) inbox: Inbox,
     pub(super) closing: CancellationToken,
+    pub(super) lease: LeaseToken,
+    pub(super) keeping: Arc<OnceLock<Keep>>,
 }
 
 impl SessionHandle {
     /// Makes a handle and what its actor needs.
-    pub(super) fn new() -> (Self, ActorEnds) {
+    pub(super) fn new(lease: LeaseToken, first_id: u64) -> (Self, ActorEnds) {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (state_tx, state) = watch::channel(SessionState::Connecting);
         let handle = Self {
             mailbox,
             state,
-            next_id: Arc::default(),
+            next_id: Arc::new(AtomicU64::new(first_id)),
             inbox: Inbox::default(),
             tools: ListedTools::default(),
             closing: CancellationToken::new(),
+            lease,
+            keeping: Arc::default(),
         };
         let ends = ActorEnds {
             messages,
@@ -77,6 +93,8 @@ impl SessionHandle {
             next_id: handle.next_id.clone(),
             inbox: handle.inbox.clone(),
             closing: handle.closing.clone(),
+            lease: handle.lease.clone(),
+            keeping: handle.keeping.clone(),
         };
         (handle, ends)
     }
@@ -139,6 +157,19 @@ impl SessionHandle {
     /// Ends the session: DELETE, then nothing.
     pub(crate) fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// Ends the session here and leaves it at the server for the next daemon; one
+    /// that cannot outlive this daemon ends there too.
+    pub(crate) fn leave_behind(&self, keep: Keep) {
+        // The first word counts.
+        let _said_already = self.keeping.set(keep);
+        self.closing.cancel();
+    }
+
+    /// Returns what stands for it towards its shim.
+    pub(crate) fn lease(&self) -> &LeaseToken {
+        &self.lease
     }
 }
 

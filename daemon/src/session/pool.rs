@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
 use super::connections::Connections;
-use super::handle::SessionHandle;
-use super::{Handshake, Server, SessionKey};
+use super::handle::{Keep, SessionHandle};
+use super::{Handshake, KeptSessions, LeaseToken, Server, SessionKey};
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
@@ -72,7 +72,18 @@ pub(crate) struct SessionPoolHandle {
 #[derive(Debug)]
 enum PoolMessage {
     Acquire(Box<Wanted>),
-    Returned { number: u64, reusable: bool },
+    Returned { number: u64, state: Returned },
+}
+
+/// In which state a session comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Returned {
+    /// Nothing of the shim is left in it.
+    Clean,
+    /// Unfit for another shim.
+    Spoiled,
+    /// The daemon leaves a shim that stays: it gets the session from the next one.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -80,6 +91,8 @@ struct Wanted {
     key: SessionKey,
     handshake: Arc<Handshake>,
     server: Arc<Server>,
+    /// The lease that the shim had from an earlier daemon.
+    lease: Option<LeaseToken>,
     permit: mpsc::OwnedPermit<PoolMessage>,
     reply: oneshot::Sender<Lease>,
 }
@@ -90,7 +103,7 @@ pub(crate) struct Lease {
     session: SessionHandle,
     number: u64,
     warm: bool,
-    reusable: bool,
+    state: Returned,
     permit: Option<mpsc::OwnedPermit<PoolMessage>>,
 }
 
@@ -107,7 +120,12 @@ impl Lease {
 
     /// Declares the session unfit for another shim: it ends with the lease.
     pub(crate) fn spoil(&mut self) {
-        self.reusable = false;
+        self.state = Returned::Spoiled;
+    }
+
+    /// Leaves the session behind for the same shim and the next daemon.
+    pub(crate) fn keep(&mut self) {
+        self.state = Returned::Kept;
     }
 }
 
@@ -116,7 +134,7 @@ impl Drop for Lease {
         if let Some(permit) = self.permit.take() {
             drop(permit.send(PoolMessage::Returned {
                 number: self.number,
-                reusable: self.reusable,
+                state: self.state,
             }));
         }
     }
@@ -124,12 +142,15 @@ impl Drop for Lease {
 
 impl SessionPoolHandle {
     /// Returns a session for this key: an idle one, or a new one, which opens
-    /// itself with `handshake`. Waits its turn if there are too many. Cancel safe.
+    /// itself with `handshake`; for a shim that shows a `lease` of an earlier
+    /// daemon the session that it had. Waits its turn if there are too many. Cancel
+    /// safe.
     pub(crate) async fn acquire(
         &self,
         key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
+        lease: Option<LeaseToken>,
     ) -> Result<Lease, AcquireError> {
         let turn = async {
             let _waiting = self
@@ -143,11 +164,12 @@ impl SessionPoolHandle {
                 .reserve_owned()
                 .await
                 .map_err(|_| AcquireError::Stopping)?;
-            let (reply, lease) = oneshot::channel();
+            let (reply, leased) = oneshot::channel();
             let wanted = Box::new(Wanted {
                 key,
                 handshake,
                 server,
+                lease,
                 permit,
                 reply,
             });
@@ -155,7 +177,7 @@ impl SessionPoolHandle {
                 .send(PoolMessage::Acquire(wanted))
                 .await
                 .map_err(|_| AcquireError::Stopping)?;
-            lease.await.map_err(|_| AcquireError::Stopping)
+            leased.await.map_err(|_| AcquireError::Stopping)
         };
         tokio::time::timeout(TURN_TIMEOUT, turn)
             .await
@@ -163,10 +185,22 @@ impl SessionPoolHandle {
     }
 }
 
-/// Starts the pool. On `stop` it ends all sessions and itself.
+/// What a pool is made with.
+#[derive(Debug)]
+pub(crate) struct PoolDeps {
+    /// For building clients, and to know when to.
+    pub(crate) connections: Arc<Connections>,
+    /// Sessions of earlier daemons.
+    pub(crate) kept: Arc<KeptSessions>,
+    /// Cancelled before the end if a successor waits: it gets the idle sessions.
+    pub(crate) handover: CancellationToken,
+}
+
+/// Starts the pool. On `stop` it ends itself and all sessions but those that it
+/// leaves to the next daemon.
 pub(crate) fn spawn(
     config: PoolConfig,
-    connections: Arc<Connections>,
+    deps: PoolDeps,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> SessionPoolHandle {
@@ -175,7 +209,7 @@ pub(crate) fn spawn(
     let (control, messages) = mpsc::channel(config.sessions + 2 * MAX_WAITING);
     let pool = SessionPool {
         config,
-        connections,
+        deps,
         tasks: tasks.clone(),
         entries: HashMap::new(),
         idle: HashMap::new(),
@@ -190,6 +224,17 @@ pub(crate) fn spawn(
     }
 }
 
+/// What a shim gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A session to be opened.
+    New,
+    /// One that is open, and clean.
+    Warm,
+    /// The one that it had from an earlier daemon.
+    Used,
+}
+
 struct Entry {
     key: SessionKey,
     server: Arc<Server>,
@@ -199,7 +244,7 @@ struct Entry {
 
 struct SessionPool {
     config: PoolConfig,
-    connections: Arc<Connections>,
+    deps: PoolDeps,
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
     /// Idle sessions of a key, the one used last at the back.
@@ -221,25 +266,42 @@ impl SessionPool {
                 () = stop.cancelled() => break,
                 message = messages.recv() => match message {
                     Some(PoolMessage::Acquire(wanted)) => self.acquire(wanted),
-                    Some(PoolMessage::Returned { number, reusable }) => self.returned(number, reusable),
+                    Some(PoolMessage::Returned { number, state }) => self.returned(number, state),
                     None => break,
                 },
                 () = sleep_until(expiry) => self.expire(),
             }
         }
+        // Relays have ended before, and what they returned is here.
+        while let Ok(message) = messages.try_recv() {
+            if let PoolMessage::Returned { number, state } = message {
+                self.returned(number, state);
+            }
+        }
         for entry in self.entries.values() {
-            entry.session.close();
+            match entry.idle_since {
+                Some(_) if self.deps.handover.is_cancelled() => {
+                    entry.session.leave_behind(Keep::Clean);
+                }
+                Some(_) => entry.session.close(),
+                // Its relay is stuck, and its shim still there.
+                None => entry.session.leave_behind(Keep::ForItsShim),
+            }
         }
     }
 
     fn acquire(&mut self, wanted: Box<Wanted>) {
-        while let Some(number) = self.take_idle(&wanted.key) {
+        let kept = self.deps.kept.clone();
+        let lease = wanted.lease.as_ref().filter(|lease| kept.is_left(lease));
+        while lease.is_none()
+            && let Some(number) = self.take_idle(&wanted.key)
+        {
             let healthy = self
                 .entries
                 .get(&number)
                 .is_some_and(|entry| entry.session.is_usable());
             if healthy {
-                return self.lease(number, *wanted, true);
+                return self.lease(number, *wanted, Found::Warm);
             }
             self.remove(number);
         }
@@ -255,12 +317,20 @@ impl SessionPool {
         }
         let number = self.next_number;
         self.next_number += 1;
+        let claimed = kept.claim(&wanted.key, lease);
+        let found = match &claimed {
+            Some(claimed) if claimed.clean => Found::Warm,
+            Some(_) => Found::Used,
+            None => Found::New,
+        };
         let deps = SessionDeps {
-            connections: self.connections.clone(),
+            connections: self.deps.connections.clone(),
             server: wanted.server.clone(),
+            kept,
             max_message: self.config.max_message,
         };
-        let session = actor::spawn(&wanted.key, wanted.handshake.clone(), deps, &self.tasks);
+        let (key, handshake) = (&wanted.key, wanted.handshake.clone());
+        let session = actor::spawn(key, handshake, claimed, deps, &self.tasks);
         let entry = Entry {
             key: wanted.key.clone(),
             server: wanted.server.clone(),
@@ -268,10 +338,10 @@ impl SessionPool {
             idle_since: None,
         };
         self.entries.insert(number, entry);
-        self.lease(number, *wanted, false);
+        self.lease(number, *wanted, found);
     }
 
-    fn lease(&mut self, number: u64, wanted: Wanted, warm: bool) {
+    fn lease(&mut self, number: u64, wanted: Wanted, found: Found) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
@@ -281,20 +351,27 @@ impl SessionPool {
         let lease = Lease {
             session,
             number,
-            warm,
-            reusable: true,
+            warm: found != Found::New,
+            state: match found {
+                // Its shim may have asked for what is still to come.
+                Found::Used => Returned::Spoiled,
+                Found::New | Found::Warm => Returned::Clean,
+            },
             permit: Some(wanted.permit),
         };
         // If the shim has gone meanwhile, dropping the lease returns it.
         drop(wanted.reply.send(lease));
     }
 
-    fn returned(&mut self, number: u64, reusable: bool) {
+    fn returned(&mut self, number: u64, state: Returned) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
-        if !reusable || !entry.session.is_usable() {
+        if state == Returned::Kept {
+            entry.session.leave_behind(Keep::ForItsShim);
+            self.entries.remove(&number);
+        } else if state == Returned::Spoiled || !entry.session.is_usable() {
             self.remove(number);
         } else {
             let now = Instant::now();

@@ -18,6 +18,11 @@ impl SessionId {
         value.set_sensitive(true);
         Some(Self(value))
     }
+
+    /// Shows it, for the storage alone.
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.to_str().expect("it is visible ASCII")
+    }
 }
 
 impl std::fmt::Debug for SessionId {
@@ -86,6 +91,12 @@ impl UserHeaders {
         }
         headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         Ok((Self(headers), left_out))
+    }
+
+    /// Shows names and values, for a digest.
+    pub(crate) fn reveal(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.0.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
     /// Returns foreign text without the values of these headers, which a server

@@ -53,9 +53,9 @@ impl StreamableHttp {
         self.target.client = client;
     }
 
-    /// Says whether the server gave a session id.
-    pub(crate) fn has_session(&self) -> bool {
-        self.session.is_some()
+    /// Returns the session id if the server gave one.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// Posts one message. Returns the session id of the response too, which only
