@@ -82,7 +82,7 @@ impl Launcher {
                 "the older one (pid {pid}) was asked to make place and is still running: end that process"
             )));
         }
-        if by_service && let Some(successor) = self.from_service().await {
+        if by_service && let Some(successor) = self.await_service().await {
             return Ok(successor);
         }
         self.start_locked().await
@@ -138,7 +138,7 @@ impl Launcher {
     }
 
     /// Waits for the daemon that the service manager starts.
-    async fn from_service(&self) -> Option<Daemon> {
+    async fn await_service(&self) -> Option<Daemon> {
         let deadline = Instant::now() + SERVICE_PATIENCE;
         while Instant::now() < deadline {
             if let Found::Daemon(daemon) = self.find().await {

@@ -351,12 +351,15 @@ impl Digest {
     }
 }
 
-/// Returns the URL if nothing else is needed to reach the server: what the user
-/// gives in headers, or for a proxy, is not stored.
+/// Returns the URL if nothing else is needed to reach the server: what may be
+/// secret, in headers, the URL or for a proxy, is not stored.
 fn enough_to_reach(spec: &ServerSpec) -> String {
-    let plain = spec.headers == UserHeaders::default() && spec.network == NetworkOptions::default();
+    let shown = spec.url.shown();
+    let plain = spec.headers == UserHeaders::default()
+        && spec.network == NetworkOptions::default()
+        && spec.url.url().as_str() == shown;
     match plain {
-        true => spec.url.url().as_str().to_owned(),
+        true => shown.to_owned(),
         false => String::new(),
     }
 }

@@ -29,6 +29,9 @@ const META: &str = "meta";
 /// The key of the installation's secret in it.
 const SECRET: &str = "secret";
 
+/// The key of the daemon that opened it last, in it.
+const STARTED: &str = "started";
+
 /// First byte of each record: the version of its layout, JSON by serde.
 const RECORD_VERSION: u8 = 1;
 
@@ -67,6 +70,7 @@ pub(super) fn run(
     if opened.send(database.contents()).is_err() {
         return;
     }
+    database.warm_up();
     while let Some(command) = commands.blocking_recv() {
         // What waits already is written together: one flush for all of it.
         let waiting = std::iter::from_fn(|| commands.try_recv().ok());
@@ -123,6 +127,23 @@ impl Database {
         closed
     }
 
+    /// Writes something, since the first write is slow: the database starts its
+    /// threads for it, and they spin until the last has begun. On one processor it
+    /// is the last at once, and the others can serve those who wait meanwhile.
+    fn warm_up(&self) {
+        #[cfg(target_os = "linux")]
+        let all = pin_to_one_processor();
+        let written = self.meta.insert(STARTED, &std::process::id().to_be_bytes());
+        if let Err(error) = written.and_then(|_| self.database.flush()) {
+            tracing::warn!(%error, "the storage could not be written");
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(all) = all {
+            // Failing leaves this thread where it is, which does no harm.
+            let _restored = rustix::thread::sched_setaffinity(None, &all);
+        }
+    }
+
     fn contents(&self) -> Contents {
         Contents {
             servers: read(&self.servers),
@@ -144,6 +165,18 @@ impl Database {
         }
         secret
     }
+}
+
+/// Keeps this thread, and those that it starts, on the processor that it is on.
+/// Returns where it could go before.
+#[cfg(target_os = "linux")]
+fn pin_to_one_processor() -> Option<rustix::thread::CpuSet> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+    let all = sched_getaffinity(None).ok()?;
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu());
+    sched_setaffinity(None, &one).ok()?;
+    Some(all)
 }
 
 /// Makes a secret.
