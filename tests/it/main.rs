@@ -12,6 +12,7 @@ mod dependencies;
 mod event_streams;
 mod headers;
 mod hostile;
+mod isolation;
 mod leaving;
 mod logs;
 mod management;
