@@ -9,6 +9,9 @@ use super::script::{self, Fate, Noise, Script};
 use super::session::{Piece, Session};
 use super::world::{INVENTED, World};
 
+/// The name of the stream for what is unasked; those of requests are their ids.
+pub(super) const UNASKED: &str = "unasked";
+
 /// One request that a server executes.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -65,7 +68,10 @@ impl Call {
             }
         }
         for noise in script.after.clone() {
-            self.make(noise, script, stage).await?;
+            // On a stream for all it would be the next client's.
+            if !(matches!(stage, Stage::Shared) && noise == Noise::Log) {
+                self.make(noise, script, stage).await?;
+            }
         }
         Ok(())
     }
@@ -126,7 +132,7 @@ impl Call {
     }
 
     async fn say(&self, message: &str, script: &mut Script, stage: &Stage) -> Result<(), Gone> {
-        let pieces = script::event(&mut script.random, message);
+        let pieces = script::event(&mut script.random, &self.id, message);
         self.world.note(format!("{} -> {message}", self.session.id));
         let sender = self.sender(stage)?;
         // Many speak on a shared stream: an event must not get between another's pieces.
@@ -159,8 +165,8 @@ impl Call {
             Noise::Ask(waits) => return self.ask(waits, script, stage).await,
             Noise::Comment => return send(&self.sender(stage)?, Some(b": x\n\n".into())).await,
             Noise::Priming => {
-                let priming = b"id: 1\ndata:\n\n".to_vec();
-                return send(&self.sender(stage)?, Some(priming)).await;
+                let priming = format!("id: {}\nretry: 10\ndata:\n\n", self.id);
+                return send(&self.sender(stage)?, Some(priming.into_bytes())).await;
             }
             Noise::Push | Noise::PushedAsk => return self.push(noise, script),
             Noise::UnknownId => script::unknown(&mut script.random),
@@ -220,7 +226,7 @@ impl Call {
             ),
         };
         self.world.note(format!("{} => {message}", self.session.id));
-        let event = script::event(&mut script.random, &message).concat();
+        let event = script::event(&mut script.random, UNASKED, &message).concat();
         // A stream that nobody reads holds nothing up.
         drop(pushes.try_send(Some(event)));
         Ok(())

@@ -180,15 +180,16 @@ pub(super) fn other_type(random: &mut Random, id: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"token":"{INVENTED}"}}}}"#)
 }
 
-/// Writes an event in pieces: lines and ends of lines vary, and where it is cut.
-pub(super) fn event(random: &mut Random, message: &str) -> Vec<Vec<u8>> {
+/// Writes an event in pieces: lines and ends of lines vary, and where it is cut. Its
+/// id, if it has one, is the name of its stream.
+pub(super) fn event(random: &mut Random, stream: &str, message: &str) -> Vec<Vec<u8>> {
     let end = *random.pick(&["\n", "\r\n", "\r"]);
     let mut text = String::new();
     if random.one_in(3) {
         text += &format!("event: message{end}");
     }
     if random.one_in(4) {
-        text += &format!("id: {}{end}", random.below(1000));
+        text += &format!("id: {stream}{end}");
     }
     if random.one_in(6) {
         text += &format!(": {INVENTED}{end}");

@@ -20,7 +20,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::message::Message;
-use super::performance::{Call, Stage};
+use super::performance::{Call, Stage, UNASKED};
 use super::script::{self, Fate, Script};
 use super::session::{PIECES, Piece, Session};
 use super::world::World;
@@ -151,6 +151,7 @@ impl Servers {
             _ => header(&request, "mcp-session-id"),
         };
         let method = request.method().clone();
+        let last_event = header(&request, "last-event-id");
         if kind == Kind::Old && method == Method::GET {
             return Ok(old_stream(&hall));
         }
@@ -179,7 +180,10 @@ impl Servers {
             return Ok(status(200));
         }
         if method == Method::GET {
-            return Ok(stream(session.open_pushes()));
+            return Ok(match session.resumed(&last_event) {
+                Some(token) => resumed(&hall.world, &last_event, &token),
+                None => stream(session.open_pushes()),
+            });
         }
         hall.world.note(format!("{id} <- {body}"));
         if body.contains(super::world::INVENTED) {
@@ -278,7 +282,7 @@ impl Servers {
         let session = session.clone();
         self.spawn(async move {
             if let Some(pushes) = session.pushes() {
-                for piece in script::event(&mut random, &answer) {
+                for piece in script::event(&mut random, UNASKED, &answer) {
                     drop(pushes.send(Some(piece)).await);
                 }
             }
@@ -324,6 +328,19 @@ fn old_stream(hall: &Hall) -> Response<Body> {
             .expect("nothing was sent before");
     }
     stream(pieces)
+}
+
+/// Goes on with the stream of a request, or says that it cannot.
+fn resumed(world: &World, id: &str, token: &str) -> Response<Body> {
+    let mut random = world.random(&format!("resumed {token}"));
+    world.note(format!("the stream of {token} is resumed"));
+    if random.one_in(3) {
+        return status(405);
+    }
+    world.count("streams resumed");
+    let event = script::event(&mut random, id, &script::answer(id, token));
+    let event = String::from_utf8(event.concat()).expect("it is text");
+    response(200, "text/event-stream", event)
 }
 
 fn status(status: u16) -> Response<Body> {

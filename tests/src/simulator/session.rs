@@ -89,6 +89,7 @@ impl Session {
         let before = self.update(|state| state.running.insert(id.to_owned(), token.to_owned()));
         if let Some(before) = before
             && self.exclusive
+            && before != token
         {
             world.violation(format!("{before} and {token} have the same id {id}"));
         }
@@ -161,6 +162,11 @@ impl Session {
             }
             Some((mark, _)) => world.violation(format!("{mark} was answered with {text}")),
         }
+    }
+
+    /// Returns the token of the request whose stream has this name.
+    pub(super) fn resumed(&self, stream: &str) -> Option<String> {
+        self.update(|state| state.running.get(stream).cloned())
     }
 
     /// Keeps an answer for another stream.

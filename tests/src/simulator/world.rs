@@ -127,7 +127,7 @@ impl World {
         let mut facts = self.facts();
         let times = facts.executions.entry(token.to_owned()).or_default();
         *times += 1;
-        let twice = *times > 1 && method == "tools/call";
+        let twice = *times > 1 && method != "resources/read";
         drop(facts);
         if twice {
             self.violation(format!("{token} was executed twice"));
