@@ -31,7 +31,7 @@ pub use world::Tally;
 use world::World;
 
 /// Seeds that are played at the same time.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 16;
 
 /// One client in so many goes through the real shim.
 const SHIMS: usize = 16;
