@@ -14,6 +14,7 @@ mod handover;
 mod headers;
 mod hostile;
 mod http_errors;
+mod isolation;
 mod kept_sessions;
 mod leaving;
 mod logs;

@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Feeds the same bytes again and again; what is held may not grow over `bound`.
 pub fn stays_below(bound: usize, bytes: &[u8], mut feed: impl FnMut(&[u8])) {
-    const FED: usize = 64 * 1024;
+    const FED: usize = 16 * 1024;
     const AT_ONCE: usize = 512;
     if bytes.is_empty() {
         return;

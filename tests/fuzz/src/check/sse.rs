@@ -138,7 +138,5 @@ fn answered(lines: &[&[u8]]) -> Option<RequestId> {
         .filter_map(|line| line.strip_prefix(b"data:"))
         .flat_map(|data| [data, b"\n"].concat())
         .collect();
-    Members::of(&data)
-        .response_id()
-        .and_then(RequestId::found)
+    Members::of(&data).response_id().and_then(RequestId::found)
 }
