@@ -7,10 +7,13 @@
 pub(crate) mod fault;
 mod in_flight;
 mod inbound;
+mod leaving;
 mod open_lease;
+mod questions;
 mod shim;
+mod switching;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,22 +24,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
-use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
+use crate::session::{Change, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 
 use in_flight::InFlight;
-use open_lease::{OpenLease, acquire};
+use open_lease::{News, OpenLease, acquire};
+use questions::Questions;
 use shim::Attached;
+use switching::Named;
 
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
 const INBOX: usize = 1;
-
-/// Requests of the server that a client may leave unanswered before the oldest
-/// are forgotten.
-const MAX_OWED: usize = 1024;
 
 /// How long answers are still waited for once the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,9 +63,14 @@ pub(crate) struct Relay {
     initialized: Option<Bytes>,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
+    /// What a shared session says to this relay, besides what its POSTs bring.
+    news: News,
     in_flight: InFlight,
-    /// Requests of the server that the client has not answered.
-    owed: HashSet<RequestId>,
+    questions: Questions,
+    /// Changes of the session's switches under way, by the id of their request.
+    changes: HashMap<u64, Change>,
+    /// Requests whose answers name tasks, by their id; only in a shared session.
+    named: HashMap<u64, Named>,
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
@@ -78,7 +84,8 @@ impl Relay {
         mut downstream: impl Stream<Item = Result<Bytes, ShimGone>> + Unpin,
         out: mpsc::Sender<ToShim>,
     ) {
-        let _attached = Attached::new(deps.server.clone());
+        let attached = Attached::new(deps.server.clone());
+        let questions = Questions::new(resumed.is_some());
         let (inbox, mut inbound) = mpsc::channel(INBOX);
         let (handshake, initialized) = match resumed {
             Some(resumed) => (Some(Arc::new(resumed.initialize)), resumed.initialized),
@@ -91,8 +98,11 @@ impl Relay {
             initialized,
             lease: None,
             inbox,
+            news: None,
             in_flight: InFlight::default(),
-            owed: HashSet::new(),
+            questions,
+            changes: HashMap::new(),
+            named: HashMap::new(),
             last_notice: String::new(),
             failing: None,
         };
@@ -102,6 +112,7 @@ impl Relay {
             _gone = relay.relay(&mut downstream, &mut inbound) => {}
             () = drained(&stop) => {}
         }
+        drop(attached);
         relay.leave(inbound).await;
     }
 
@@ -125,6 +136,11 @@ impl Relay {
                 biased;
                 // Always some: the relay holds a sender.
                 Some(inbound) = inbound.recv() => self.on_inbound(inbound).await?,
+                news = open_lease::news(&mut self.news) => match news {
+                    Some(news) => self.on_inbound(Arc::unwrap_or_clone(news)).await?,
+                    // The session did not wait for a client that does not read.
+                    None => return Err(Gone),
+                },
                 message = downstream.next(), if reading => match message {
                     Some(Ok(message)) => self.on_message(message).await?,
                     Some(Err(ShimGone)) => return Err(Gone),
@@ -209,13 +225,15 @@ impl Relay {
             return self.say(answer).await;
         };
         let handshake = Arc::new(handshake);
-        let changed = self.handshake.as_ref().is_none_or(|known| {
-            known.key(self.deps.spec.clone()) != handshake.key(self.deps.spec.clone())
-        });
+        let key = |of: &Handshake| of.key(self.deps.spec.clone(), self.deps.reuse);
+        let changed = self
+            .handshake
+            .as_ref()
+            .is_none_or(|known| key(known) != key(&handshake));
         // A request that came before `initialize` was made in the daemon's name.
         // While it is under way its session stays, whoever the client is.
         if changed && self.in_flight.is_empty() {
-            self.give_back();
+            self.give_back().await;
             self.handshake = Some(handshake);
         }
         match self.leased().await? {
@@ -235,26 +253,34 @@ impl Relay {
             self.deps.server.unanswered();
             return self.fault(&id, &error, false).await;
         }
-        if changes_session(envelope.method()) {
-            self.spoil();
-        }
         let Some(lease) = &self.lease else {
             return Ok(());
         };
         let minted = lease.session().next_id();
         let (message, fate) = self.in_flight.begin(minted, &envelope);
-        let outbound = Outbound {
-            message,
-            kind: OutboundKind::Request(minted),
-            replies: self.inbox.clone(),
+        let mut outbound = Outbound {
             fate,
-            after: None,
-            resent: false,
+            ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
+        };
+        if lease.is_shared() {
+            lease.membership().own(minted);
+            if self.is_foreign(minted, &envelope) {
+                return self.refuse_foreign(minted).await;
+            }
+        }
+        if let Some(change) = Change::of(&envelope) {
+            match self.switch(minted, change, outbound).await? {
+                Some(as_it_is) => outbound = as_it_is,
+                None => return Ok(()),
+            }
+        }
+        let Some(lease) = &self.lease else {
+            return Ok(());
         };
         if let Err(error) = lease.session().send(outbound).await {
             // The session has ended for good: the next request gets another.
             self.spoil();
-            self.lease = None;
+            self.forget();
             self.ended(minted, Some(error)).await?;
         }
         Ok(())
@@ -270,7 +296,7 @@ impl Relay {
             return;
         }
         let (message, after) = match envelope.method() {
-            Some("notifications/cancelled") => match self.in_flight.cancel(&envelope) {
+            Some("notifications/cancelled") => match self.cancel(&envelope).await {
                 Some((message, sent)) => (message, Some(sent)),
                 // Answered meanwhile, or never asked.
                 None => return,
@@ -281,10 +307,8 @@ impl Relay {
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
-        if let Some(id) = envelope.id()
-            && self.owed.remove(&id)
-        {
-            self.send(envelope.bytes().clone(), OutboundKind::Response, None)
+        if let Some((answer, generation)) = self.questions.answer(&envelope) {
+            self.send(answer, OutboundKind::Response(generation), None)
                 .await;
         }
     }
@@ -292,12 +316,8 @@ impl Relay {
     async fn send(&self, message: Bytes, kind: OutboundKind, after: Option<CancellationToken>) {
         if let Some(lease) = &self.lease {
             let outbound = Outbound {
-                message,
-                kind,
-                replies: self.inbox.clone(),
-                fate: Fate::default(),
                 after,
-                resent: false,
+                ..Outbound::new(message, kind, self.replies())
             };
             // A session that is being closed needs no more notifications.
             drop(lease.session().send(outbound).await);
@@ -321,12 +341,12 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.inbox.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
-        let lease = match acquired {
-            Ok(lease) => lease,
+        let (lease, news) = match acquired {
+            Ok(acquired) => acquired,
             Err(error) => {
                 if began.elapsed() >= SLOW {
                     let stands = (began.elapsed() / 2).min(MAX_FAILING);
@@ -335,7 +355,6 @@ impl Relay {
                 return Ok(Err(error));
             }
         };
-        lease.session().attach(self.inbox.clone());
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
@@ -343,6 +362,8 @@ impl Relay {
         let server = ToShim::Server(result.clone(), lease.is_warm());
         self.last_notice.clear();
         self.lease = Some(lease);
+        self.news = news;
+        self.join().await;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
     }
@@ -381,45 +402,6 @@ impl Relay {
             lease.spoil();
         }
     }
-
-    /// Gives the session back; it is clean only if nothing of this client is
-    /// left in it.
-    fn give_back(&mut self) {
-        if !self.in_flight.is_clean() || !self.owed.is_empty() {
-            self.spoil();
-        }
-        self.owed.clear();
-        self.lease = None;
-    }
-
-    /// Cancels what nobody waits for any more (a disconnect is not a cancellation:
-    /// 2025-11-25, Cancellation), then gives the session back.
-    async fn leave(mut self, mut inbound: mpsc::Receiver<Inbound>) {
-        // A request of the server that was not passed on will not be answered.
-        while let Ok(left) = inbound.try_recv() {
-            if matches!(&left, Inbound::Message(envelope) if envelope.kind() == Kind::Request) {
-                self.spoil();
-            }
-        }
-        for minted in self.in_flight.all() {
-            let sent = self.in_flight.abandon(minted);
-            let reason = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
-            );
-            self.send(reason.into(), OutboundKind::Notification, sent)
-                .await;
-        }
-        self.give_back();
-    }
-}
-
-/// Requests that change the session for whoever has it next (mcp-requirements,
-/// Multiplexing): the session ends with the lease.
-fn changes_session(method: Option<&str>) -> bool {
-    matches!(
-        method,
-        Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
-    )
 }
 
 async fn drained(stop: &CancellationToken) {

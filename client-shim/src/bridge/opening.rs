@@ -48,6 +48,7 @@ pub(crate) fn opening(
             ca_file,
             ssl_cert_file,
             debug: arguments.debug,
+            reuse: arguments.reuse.into(),
         }),
         headers,
         proxy: environment.proxy(),

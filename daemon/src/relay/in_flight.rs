@@ -3,7 +3,7 @@
 //!
 //! Invariant: an entry is answered once; what comes for no entry is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::session::Fate;
 pub(crate) struct InFlight {
     entries: HashMap<u64, Entry>,
     /// Cancelled requests that may still be running upstream.
-    abandoned: usize,
+    abandoned: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -76,11 +76,7 @@ impl InFlight {
     pub(crate) fn cancel(&mut self, notification: &Envelope) -> Option<(Bytes, CancellationToken)> {
         let place = notification.cancelled_request()?;
         let id = notification.text(place.clone());
-        let minted = *self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.id.as_json() == id)?
-            .0;
+        let minted = self.minted(id)?;
         let sent = self.abandon(minted)?;
         Some((notification.spliced(&[(place, &minted.to_string())]), sent))
     }
@@ -90,8 +86,24 @@ impl InFlight {
     pub(crate) fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
         let entry = self.entries.remove(&minted)?;
         entry.fate.cancelled.cancel();
-        self.abandoned += 1;
+        self.abandoned.insert(minted);
         Some(entry.fate.sent)
+    }
+
+    /// Notes that the server is done with a request, whoever wanted its answer.
+    pub(crate) fn over(&mut self, minted: u64) {
+        self.abandoned.remove(&minted);
+    }
+
+    /// Notes that the server is done with all that were cancelled.
+    pub(crate) fn all_over(&mut self) {
+        self.abandoned.clear();
+    }
+
+    /// Returns the id upstream of a request of the client's.
+    pub(crate) fn minted(&self, id: &str) -> Option<u64> {
+        let same = |(_, entry): &(&u64, &Entry)| entry.id.as_json() == id;
+        self.entries.iter().find(same).map(|(minted, _)| *minted)
     }
 
     /// Returns the requests without an answer, oldest first.
@@ -106,9 +118,14 @@ impl InFlight {
         self.entries.is_empty()
     }
 
+    /// Says whether none was cancelled that may still be running upstream.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.abandoned.is_empty()
+    }
+
     /// Says whether nothing of these requests can be left upstream.
     pub(crate) fn is_clean(&self) -> bool {
-        self.entries.is_empty() && self.abandoned == 0
+        self.entries.is_empty() && self.abandoned.is_empty()
     }
 }
 
@@ -172,6 +189,8 @@ mod tests {
         );
         assert!(in_flight.is_empty() && !in_flight.is_clean());
         assert!(in_flight.cancel(&cancel).is_none());
+        in_flight.over(3);
+        assert!(in_flight.is_clean());
     }
 
     #[test]

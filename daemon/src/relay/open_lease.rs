@@ -10,7 +10,8 @@ use super::RelayDeps;
 use crate::jsonrpc::Kind;
 use crate::session::actor::INITIALIZED;
 use crate::session::{
-    Fate, Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, SessionHandle,
+    AcquireError, Handshake, Inbound, InitializeResult, Lease, Membership, Outbound, OutboundKind,
+    Replies, SessionHandle,
 };
 use crate::upstream::UpstreamError;
 
@@ -21,7 +22,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// that was there already is asked whether it still is.
 pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
     let handshake = Arc::new(Handshake::of_daemon());
-    let mut open = acquire(&deps, &handshake).await?;
+    // What the server says meanwhile is for nobody.
+    let (inbox, _) = mpsc::channel(1);
+    let (mut open, _news) = acquire(&deps, &handshake, inbox).await?;
     let initialized = Bytes::from_static(INITIALIZED);
     open.session().initialized(initialized).await;
     if open.is_warm()
@@ -36,18 +39,11 @@ pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, boo
 
 async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
     let (replies, mut inbound) = mpsc::channel(1);
-    session.attach(replies.clone());
+    let (_membership, _news) = session.attach(replies.clone());
     let id = session.next_id();
     let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into();
     let kind = OutboundKind::Request(id);
-    let outbound = Outbound {
-        message,
-        kind,
-        replies,
-        fate: Fate::default(),
-        after: None,
-        resent: false,
-    };
+    let outbound = Outbound::new(message, kind, Replies::to(replies));
     session.send(outbound).await?;
     let answer = async {
         while let Some(inbound) = inbound.recv().await {
@@ -65,24 +61,47 @@ async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
         .map_err(timed_out)?
 }
 
-/// Leases a session and waits until it is open.
+/// What a shared session says to one relay, besides the answers to its POSTs.
+pub(super) type News = Option<mpsc::Receiver<Arc<Inbound>>>;
+
+/// Leases a session, waits until it is open, and listens to it.
 pub(super) async fn acquire(
     deps: &RelayDeps,
     handshake: &Arc<Handshake>,
-) -> Result<OpenLease, UpstreamError> {
-    let key = handshake.key(deps.spec.clone());
+    inbox: mpsc::Sender<Inbound>,
+) -> Result<(OpenLease, News), UpstreamError> {
+    let key = handshake.key(deps.spec.clone(), deps.reuse);
     let lease = deps
         .pool
         .acquire(key, handshake.clone(), deps.server.clone())
         .await;
-    let lease = lease.map_err(|error| UpstreamError::Here(error.to_string()))?;
+    let lease = lease.map_err(|error| match error {
+        AcquireError::Opening(error) => error,
+        error => UpstreamError::Here(error.to_string()),
+    })?;
     let result = lease.session().established().await?;
-    Ok(OpenLease { lease, result })
+    let (membership, news) = lease.session().attach(inbox);
+    let open = OpenLease {
+        membership,
+        lease,
+        result,
+    };
+    Ok((open, news))
 }
 
-/// A lease on a session that has been opened.
+/// Waits for what a shared session says; for ever in one of its own. `None`: it
+/// says no more.
+pub(super) async fn news(news: &mut News) -> Option<Arc<Inbound>> {
+    match news {
+        Some(news) => news.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A lease on a session that has been opened, and a place among its listeners.
 #[derive(Debug)]
 pub(super) struct OpenLease {
+    membership: Membership,
     lease: Lease,
     result: Arc<InitializeResult>,
 }
@@ -96,6 +115,16 @@ impl OpenLease {
     /// Returns the server's answer to `initialize`.
     pub(super) fn result(&self) -> &Arc<InitializeResult> {
         &self.result
+    }
+
+    /// Returns the place among those that listen to it.
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Says whether others may have the session too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.membership.is_shared()
     }
 
     /// Says whether the session was there already.

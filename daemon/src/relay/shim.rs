@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Handshake, InitializeResult, Server, ServerSpec, SessionPoolHandle};
+use crate::session::{Handshake, InitializeResult, Reuse, Server, ServerSpec, SessionPoolHandle};
 
 /// What goes to the shim.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct RelayDeps {
     pub(crate) server: Arc<Server>,
     /// How to reach it.
     pub(crate) spec: Arc<ServerSpec>,
+    /// Who may have the session besides this shim.
+    pub(crate) reuse: Reuse,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.

@@ -6,6 +6,7 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,19 +14,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::audience::{Inbox, Replies};
 use super::connect::{self, Opened};
 use super::exchange::{
     self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
 };
 use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
-use super::listener::{self, Inbox, ListenEnd};
+use super::listener::{self, ListenEnd};
 use super::phase::{Open, Phase, TaskEnd};
+use super::restore::restore;
 use super::{Handshake, Server, SessionKey};
 use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
@@ -108,13 +111,13 @@ struct Session {
     /// again, whatever else becomes of them.
     lost_generation: u64,
     /// Requests by their task, for the case that it panics.
-    exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
+    exchanges: HashMap<tokio::task::Id, (u64, Replies)>,
 }
 
 impl Session {
     async fn run(
         mut self,
-        mut messages: mpsc::Receiver<SessionMessage>,
+        mut messages: tokio::sync::mpsc::Receiver<SessionMessage>,
         closing: CancellationToken,
     ) {
         self.open();
@@ -124,6 +127,7 @@ impl Session {
                 // While messages wait for the session, their senders do too.
                 message = messages.recv(), if self.parked.len() < MAX_PARKED => match message {
                     Some(SessionMessage::Send(outbound)) => self.send(outbound),
+                    Some(SessionMessage::Done(outbound)) => self.say_done(outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     None => break,
                 },
@@ -200,19 +204,29 @@ impl Session {
             return;
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
+        let inbox = self.inbox.from_opening(generation);
+        let switched_on = self.switched_on();
         self.tasks.spawn(async move {
             let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
             let timed_out = UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs());
             let error = posting.await.unwrap_or(Err(timed_out)).err();
+            if !switched_on.is_empty() {
+                restore(&upstream, switched_on, &inbox).await;
+            }
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
     }
 
-    fn dispatch(&mut self, outbound: Outbound) {
+    fn dispatch(&mut self, mut outbound: Outbound) {
         let Phase::Ready(open) = &self.phase else {
             return self.parked.push_back(outbound);
         };
+        if matches!(outbound.kind, OutboundKind::Response(to) if to != self.generation) {
+            // The session that asked is gone; in this one the id means another request.
+            return;
+        }
+        outbound.replies = outbound.replies.from_opening(self.generation);
         // A cancellation waits for its request alone.
         let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
         if in_order && self.notifying {
@@ -245,7 +259,7 @@ impl Session {
                 self.notifying |= in_order;
                 self.saying += 1;
             }
-            OutboundKind::Response => {}
+            OutboundKind::Response(_) => {}
         }
     }
 
@@ -306,10 +320,11 @@ impl Session {
                 TaskEnd::Aside
             });
         }
+        self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();
         if let Some(stream) = opened.stream {
-            let relaying =
-                listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
+            let inbox = self.inbox.from_opening(self.generation);
+            let relaying = listener::listen_http_sse(stream, opened.upstream.clone(), inbox);
             self.listen(listening.clone(), relaying);
         }
         let open = Open {
@@ -364,7 +379,8 @@ impl Session {
             tracing::debug!(%error, "the server refused notifications/initialized");
         }
         if let Upstream::StreamableHttp(endpoint) = &open.upstream {
-            let listening = listener::keep_listening(endpoint.clone(), self.inbox.clone());
+            let inbox = self.inbox.from_opening(self.generation);
+            let listening = listener::keep_listening(endpoint.clone(), inbox);
             self.listen(open.listening.clone(), listening);
         }
         self.phase = Phase::Ready(open);

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::audience::Replies;
 use crate::http::Payload;
 use crate::jsonrpc::{Envelope, Kind, RequestId, Unusable};
 use crate::upstream::sse::{EventStream, StreamEvent};
@@ -35,13 +35,27 @@ pub(crate) struct Outbound {
     /// What it is; a request has its id.
     pub(crate) kind: OutboundKind,
     /// Who hears what comes back.
-    pub(crate) replies: mpsc::Sender<Inbound>,
+    pub(crate) replies: Replies,
     /// What becomes of it.
     pub(crate) fate: Fate,
     /// What has to be sent before it: a cancellation must not overtake its request.
     pub(crate) after: Option<CancellationToken>,
     /// Whether it was refused before, because the session was gone.
     pub(crate) resent: bool,
+}
+
+impl Outbound {
+    /// Makes one that nobody cancels and nothing precedes.
+    pub(crate) fn new(message: Bytes, kind: OutboundKind, replies: Replies) -> Self {
+        Self {
+            message,
+            kind,
+            replies,
+            fate: Fate::default(),
+            after: None,
+            resent: false,
+        }
+    }
 }
 
 /// What becomes of a message: levels that are reached once.
@@ -60,15 +74,17 @@ pub(crate) enum OutboundKind {
     Request(u64),
     /// A notification: sent in order with other notifications.
     Notification,
-    /// A response to one of the server's requests.
-    Response,
+    /// A response to a request that the server made in this opening of the session.
+    Response(u64),
 }
 
 /// What a session tells the relay that uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Inbound {
     /// The server says something.
     Message(Envelope),
+    /// It asks something, in this opening of the session.
+    Asked(Envelope, u64),
     /// The exchange of this request is over. If it is still unanswered, the
     /// error says why, or the server just did not answer.
     Ended(u64, Option<UpstreamError>),
@@ -155,14 +171,17 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
             "it accepted a request without answering it".into(),
         )),
         Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
-        Ok(PostReply::Events(events)) => relay_events(id, events, &outbound).await,
+        Ok(PostReply::Events(events)) => match relay_events(id, events, &outbound).await {
+            Some(error) => error,
+            None => return ExchangeEnd::Done,
+        },
     };
     // A relay that has gone needs no answer.
     drop(outbound.replies.send(Inbound::Ended(id, error)).await);
     ExchangeEnd::Done
 }
 
-async fn relay_body(body: Bytes, replies: &mpsc::Sender<Inbound>) -> Option<UpstreamError> {
+async fn relay_body(body: Bytes, replies: &Replies) -> Option<UpstreamError> {
     let mut messages = Envelope::parse_all(body);
     if let [Ok(only)] = messages.as_slice()
         && only.is_error()
@@ -200,12 +219,13 @@ pub(crate) fn inbound(message: Result<Envelope, Unusable>) -> Inbound {
     }
 }
 
-/// Relays a stream until its end, or until a while after the answer.
+/// Relays a stream until its end, or until a while after the answer. The outer
+/// `None`: nobody waits any more for what may still be under way.
 async fn relay_events(
     id: u64,
     mut events: EventStream,
     outbound: &Outbound,
-) -> Option<UpstreamError> {
+) -> Option<Option<UpstreamError>> {
     let id = id.to_string();
     let mut answered = false;
     let mut deadline: Option<Instant> = None;
@@ -213,7 +233,7 @@ async fn relay_events(
         let event = tokio::select! {
             biased;
             event = events.next() => event,
-            () = until(deadline) => return None,
+            () = until(deadline) => return answered.then_some(None),
             () = outbound.fate.cancelled.cancelled(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + AFTER_CANCEL);
                 continue;
@@ -222,9 +242,9 @@ async fn relay_events(
         let messages = match event {
             Some(Ok(StreamEvent::Event { name, data, .. })) => read(&name, data),
             Some(Ok(StreamEvent::Skipped { answers, why })) => vec![Inbound::Skipped(answers, why)],
-            Some(Err(_)) | None if answered => return None,
-            Some(Err(error)) => return Some(error),
-            None => return Some(UpstreamError::Interrupted("its stream ended".into())),
+            Some(Err(_)) | None if answered => return Some(None),
+            Some(Err(error)) => return Some(Some(error)),
+            None => return Some(Some(UpstreamError::Interrupted("its stream ended".into()))),
         };
         for message in messages {
             if answers(&message, &id) {
@@ -232,7 +252,7 @@ async fn relay_events(
                 deadline = Some(Instant::now() + AFTER_ANSWER);
             }
             if outbound.replies.send(message).await.is_err() {
-                return None;
+                return Some(None);
             }
         }
         if answered {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{ServerSpec, SessionKey};
+use super::{Reuse, ServerSpec, SessionKey};
 use crate::jsonrpc::{Envelope, Kind, RequestId};
 use crate::protocol::ProtocolVersion;
 use crate::upstream::{TransportKind, UpstreamError, printable};
@@ -76,9 +76,17 @@ impl Handshake {
         Self::of_client(envelope).expect("it is written above")
     }
 
-    /// Returns the key of sessions opened by this handshake.
-    pub(crate) fn key(&self, spec: std::sync::Arc<ServerSpec>) -> SessionKey {
+    /// Returns the key of sessions opened by this handshake. What a client is
+    /// capable of, the server may ask it for; among several it could not be told
+    /// whom it asks.
+    pub(crate) fn key(&self, spec: std::sync::Arc<ServerSpec>, wanted: Reuse) -> SessionKey {
+        let capable = !matches!(self.capabilities.as_str(), "{}" | "null");
+        let reuse = match wanted {
+            Reuse::Concurrent if capable => Reuse::Sequential,
+            wanted => wanted,
+        };
         SessionKey {
+            reuse,
             spec,
             version: self.version,
             capabilities: self.capabilities.clone(),

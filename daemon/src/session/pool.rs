@@ -1,13 +1,15 @@
 //! The session pool: who gets which session, how long idle ones are kept, how
 //! many there may be.
 //!
-//! A [`Lease`] is a shim's right to a session; dropping it gives the session
-//! back, on any path, because its place in the pool's mailbox is reserved first.
-//! Knows nothing of what is said in a session.
+//! A [`Lease`] is a shim's right to a session; dropping the last one gives the
+//! session back, on any path, because its place in the pool's mailbox is reserved
+//! first. Knows nothing of what is said in a session.
+
+mod lease;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -16,9 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
+use super::audience::Sharing;
 use super::handle::SessionHandle;
-use super::{Handshake, Server, SessionKey};
+use super::{Handshake, Reuse, Server, SessionKey};
 use crate::http::HttpClients;
+use crate::upstream::UpstreamError;
+pub(crate) use lease::Lease;
+use lease::Use;
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
@@ -51,8 +57,11 @@ impl Default for PoolConfig {
 }
 
 /// Why there is no session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AcquireError {
+    /// The session that this one waited for could not be opened.
+    #[error("{0}")]
+    Opening(UpstreamError),
     /// All sessions were in use for too long.
     #[error("all sessions are in use and none became free within {} s", TURN_TIMEOUT.as_secs())]
     Busy,
@@ -81,85 +90,64 @@ struct Wanted {
     handshake: Arc<Handshake>,
     server: Arc<Server>,
     permit: mpsc::OwnedPermit<PoolMessage>,
-    reply: oneshot::Sender<Lease>,
+    reply: oneshot::Sender<Reply>,
 }
 
-/// A shim's right to a session.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    session: SessionHandle,
-    number: u64,
-    warm: bool,
-    reusable: bool,
-    permit: Option<mpsc::OwnedPermit<PoolMessage>>,
-}
-
-impl Lease {
-    /// Returns the session.
-    pub(crate) fn session(&self) -> &SessionHandle {
-        &self.session
-    }
-
-    /// Says whether the session was there already.
-    pub(crate) fn is_warm(&self) -> bool {
-        self.warm
-    }
-
-    /// Declares the session unfit for another shim: it ends with the lease.
-    pub(crate) fn spoil(&mut self) {
-        self.reusable = false;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            drop(permit.send(PoolMessage::Returned {
-                number: self.number,
-                reusable: self.reusable,
-            }));
-        }
-    }
+enum Reply {
+    Lease(Lease),
+    /// This one is being opened, and may prove to be for everybody with the key:
+    /// ask again then.
+    Opening(SessionHandle, SessionKey),
 }
 
 impl SessionPoolHandle {
-    /// Returns a session for this key: an idle one, or a new one, which opens
-    /// itself with `handshake`. Waits its turn if there are too many. Cancel safe.
+    /// Returns a session for this key: an idle one, one that others have too if it
+    /// is for several, or a new one, which opens itself with `handshake`. Waits its
+    /// turn if there are too many. Cancel safe.
     pub(crate) async fn acquire(
+        &self,
+        mut key: SessionKey,
+        handshake: Arc<Handshake>,
+        server: Arc<Server>,
+    ) -> Result<Lease, AcquireError> {
+        loop {
+            let turn = self.ask(key, handshake.clone(), server.clone());
+            let reply = tokio::time::timeout(TURN_TIMEOUT, turn)
+                .await
+                .map_err(|_| AcquireError::Busy)??;
+            match reply {
+                Reply::Lease(lease) => return Ok(lease),
+                Reply::Opening(session, same) => {
+                    // Its failure is everybody's: one attempt is enough to know.
+                    session.established().await.map_err(AcquireError::Opening)?;
+                    key = same;
+                }
+            }
+        }
+    }
+
+    async fn ask(
         &self,
         key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
-    ) -> Result<Lease, AcquireError> {
-        let turn = async {
-            let _waiting = self
-                .waiting
-                .acquire()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let permit = self
-                .control
-                .clone()
-                .reserve_owned()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let (reply, lease) = oneshot::channel();
-            let wanted = Box::new(Wanted {
-                key,
-                handshake,
-                server,
-                permit,
-                reply,
-            });
-            self.control
-                .send(PoolMessage::Acquire(wanted))
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            lease.await.map_err(|_| AcquireError::Stopping)
-        };
-        tokio::time::timeout(TURN_TIMEOUT, turn)
-            .await
-            .map_err(|_| AcquireError::Busy)?
+    ) -> Result<Reply, AcquireError> {
+        let stopping = |_| AcquireError::Stopping;
+        let _waiting = self.waiting.acquire().await.map_err(stopping)?;
+        let permit = self.control.clone().reserve_owned().await;
+        let permit = permit.map_err(|_| AcquireError::Stopping)?;
+        let (reply, answer) = oneshot::channel();
+        let wanted = Box::new(Wanted {
+            key,
+            handshake,
+            server,
+            permit,
+            reply,
+        });
+        let asked = self.control.send(PoolMessage::Acquire(wanted)).await;
+        asked.map_err(|_| AcquireError::Stopping)?;
+        answer.await.map_err(|_| AcquireError::Stopping)
     }
 }
 
@@ -178,7 +166,7 @@ pub(crate) fn spawn(
         clients,
         tasks: tasks.clone(),
         entries: HashMap::new(),
-        idle: HashMap::new(),
+        kinds: HashMap::new(),
         expiries: BTreeMap::new(),
         waiting: VecDeque::new(),
         next_number: 0,
@@ -194,7 +182,38 @@ struct Entry {
     key: SessionKey,
     server: Arc<Server>,
     session: SessionHandle,
+    /// Its use now; more than one if the last has not been given back yet.
+    using: Weak<Use>,
+    uses: u32,
     idle_since: Option<Instant>,
+}
+
+/// The sessions of one key, as far as others may have them.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Idle ones, the one used last at the back.
+    idle: VecDeque<u64>,
+    /// The one that everybody has.
+    shared: Option<u64>,
+    /// The one that may prove to be.
+    opening: Option<u64>,
+}
+
+impl Kind {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_none() && self.opening.is_none()
+    }
+}
+
+impl Entry {
+    /// Says whether several may have it, of what is known.
+    fn is_for_several(&self) -> bool {
+        match self.session.sharing() {
+            Sharing::Exclusive => false,
+            Sharing::Wanted => self.key.reuse == Reuse::Concurrent,
+            Sharing::NoSession => true,
+        }
+    }
 }
 
 struct SessionPool {
@@ -202,8 +221,7 @@ struct SessionPool {
     clients: Arc<HttpClients>,
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
-    /// Idle sessions of a key, the one used last at the back.
-    idle: HashMap<SessionKey, VecDeque<u64>>,
+    kinds: HashMap<SessionKey, Kind>,
     /// Idle sessions by the moment they became so; numbers make keys unique.
     expiries: BTreeMap<(Instant, u64), ()>,
     waiting: VecDeque<Box<Wanted>>,
@@ -233,15 +251,20 @@ impl SessionPool {
     }
 
     fn acquire(&mut self, wanted: Box<Wanted>) {
-        while let Some(number) = self.take_idle(&wanted.key) {
-            let healthy = self
-                .entries
-                .get(&number)
-                .is_some_and(|entry| entry.session.is_usable());
-            if healthy {
+        if wanted.key.reuse != Reuse::Never {
+            if let Some(number) = self.shared(&wanted.key) {
                 return self.lease(number, *wanted, true);
             }
-            self.remove(number);
+            while let Some(number) = self.take_idle(&wanted.key) {
+                if self.is_usable(number) {
+                    return self.lease(number, *wanted, true);
+                }
+                self.remove(number);
+            }
+            if let Some(session) = self.to_wait_for(&wanted) {
+                drop(wanted.reply.send(Reply::Opening(session, wanted.key)));
+                return;
+            }
         }
         if self.entries.len() >= self.config.sessions {
             match self
@@ -253,6 +276,11 @@ impl SessionPool {
                 None => return self.waiting.push_back(wanted),
             }
         }
+        let number = self.open(&wanted);
+        self.lease(number, *wanted, false);
+    }
+
+    fn open(&mut self, wanted: &Wanted) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
         let deps = SessionDeps {
@@ -265,10 +293,66 @@ impl SessionPool {
             key: wanted.key.clone(),
             server: wanted.server.clone(),
             session,
+            using: Weak::new(),
+            uses: 0,
             idle_since: None,
         };
         self.entries.insert(number, entry);
-        self.lease(number, *wanted, false);
+        match wanted.key.reuse {
+            Reuse::Never => {}
+            Reuse::Concurrent => {
+                self.kinds.entry(wanted.key.clone()).or_default().shared = Some(number);
+            }
+            Reuse::Sequential => {
+                let kind = self.kinds.entry(wanted.key.clone()).or_default();
+                kind.opening.get_or_insert(number);
+            }
+        }
+        number
+    }
+
+    /// Returns the session that everybody with this key has.
+    fn shared(&mut self, key: &SessionKey) -> Option<u64> {
+        let kind = self.kinds.get_mut(key)?;
+        if let Some(number) = kind.opening {
+            let entry = self.entries.get(&number);
+            let connecting = entry.is_some_and(|entry| entry.session.is_connecting());
+            if !connecting {
+                kind.opening = None;
+                kind.shared = kind
+                    .shared
+                    .or(entry.and_then(|entry| entry.is_for_several().then_some(number)));
+            }
+        }
+        let number = kind.shared?;
+        let usable = self.entries.get(&number).is_some_and(|entry| {
+            entry.session.is_usable() && (entry.session.is_connecting() || entry.is_for_several())
+        });
+        if usable {
+            self.not_idle(number);
+            return Some(number);
+        }
+        kind.shared = None;
+        let entry = self.entries.get(&number);
+        if entry.is_some_and(|entry| entry.uses == 0) {
+            self.remove(number);
+        }
+        None
+    }
+
+    /// Returns a session of this key that is being opened, if it may prove to be
+    /// for everybody: where the server keeps no sessions, one is enough.
+    fn to_wait_for(&self, wanted: &Wanted) -> Option<SessionHandle> {
+        if wanted.server.keeps_sessions() == Some(true) {
+            return None;
+        }
+        let number = self.kinds.get(&wanted.key)?.opening?;
+        Some(self.entries.get(&number)?.session.clone())
+    }
+
+    fn is_usable(&self, number: u64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| entry.session.is_usable())
     }
 
     fn lease(&mut self, number: u64, wanted: Wanted, warm: bool) {
@@ -276,40 +360,62 @@ impl SessionPool {
             return;
         };
         entry.idle_since = None;
-        entry.server.leased.fetch_add(1, Ordering::Relaxed);
-        let session = entry.session.clone();
-        let lease = Lease {
-            session,
-            number,
-            warm,
-            reusable: true,
-            permit: Some(wanted.permit),
-        };
+        let using = entry.using.upgrade().unwrap_or_else(|| {
+            if entry.uses == 0 {
+                entry.server.leased.fetch_add(1, Ordering::Relaxed);
+            }
+            entry.uses += 1;
+            let reusable = wanted.key.reuse != Reuse::Never;
+            Arc::new(Use::new(number, reusable, wanted.permit))
+        });
+        entry.using = Arc::downgrade(&using);
+        let warm = warm && entry.session.is_open();
+        let lease = Lease::new(entry.session.clone(), using, warm);
         // If the shim has gone meanwhile, dropping the lease returns it.
-        drop(wanted.reply.send(lease));
+        drop(wanted.reply.send(Reply::Lease(lease)));
     }
 
     fn returned(&mut self, number: u64, reusable: bool) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            // Somebody had it again before this was read.
+            return;
+        }
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
-        if !reusable || !entry.session.is_usable() {
+        let sharing = entry.session.sharing();
+        let for_next = sharing == Sharing::Exclusive || entry.is_for_several();
+        if !reusable || !for_next || !entry.session.is_usable() || entry.session.is_marked() {
             self.remove(number);
         } else {
-            let now = Instant::now();
-            entry.idle_since = Some(now);
-            entry.server.idle.fetch_add(1, Ordering::Relaxed);
-            self.expiries.insert((now, number), ());
-            let idle = self.idle.entry(entry.key.clone()).or_default();
-            idle.push_back(number);
-            if idle.len() > self.config.idle_per_key
-                && let Some(oldest) = idle.front().copied()
-            {
-                self.remove(oldest);
-            }
+            self.keep(number);
         }
         self.serve_waiting();
+    }
+
+    /// Keeps a session that nobody has for whoever comes next.
+    fn keep(&mut self, number: u64) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        entry.idle_since = Some(now);
+        entry.server.idle.fetch_add(1, Ordering::Relaxed);
+        self.expiries.insert((now, number), ());
+        let for_several = entry.is_for_several();
+        let kind = self.kinds.entry(entry.key.clone()).or_default();
+        if for_several && kind.shared.is_none_or(|shared| shared == number) {
+            kind.shared = Some(number);
+            return;
+        }
+        kind.idle.push_back(number);
+        if kind.idle.len() > self.config.idle_per_key
+            && let Some(oldest) = kind.idle.front().copied()
+        {
+            self.remove(oldest);
+        }
     }
 
     fn serve_waiting(&mut self) {
@@ -341,7 +447,7 @@ impl SessionPool {
 
     /// Takes the idle session of a key that was used last.
     fn take_idle(&mut self, key: &SessionKey) -> Option<u64> {
-        let number = self.idle.get(key)?.back().copied()?;
+        let number = self.kinds.get(key)?.idle.back().copied()?;
         self.not_idle(number);
         Some(number)
     }
@@ -355,19 +461,25 @@ impl SessionPool {
         };
         entry.server.idle.fetch_sub(1, Ordering::Relaxed);
         self.expiries.remove(&(since, number));
-        if let Some(idle) = self.idle.get_mut(&entry.key) {
-            idle.retain(|other| *other != number);
-            if idle.is_empty() {
-                self.idle.remove(&entry.key);
-            }
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            kind.idle.retain(|other| *other != number);
         }
     }
 
     /// Ends a session that nobody has.
     fn remove(&mut self, number: u64) {
         self.not_idle(number);
-        if let Some(entry) = self.entries.remove(&number) {
-            entry.session.close();
+        let Some(entry) = self.entries.remove(&number) else {
+            return;
+        };
+        entry.session.close();
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            let other = |one: &u64| *one != number;
+            kind.shared = kind.shared.filter(other);
+            kind.opening = kind.opening.filter(other);
+            if kind.is_empty() {
+                self.kinds.remove(&entry.key);
+            }
         }
     }
 }
