@@ -21,6 +21,8 @@ mod recovery;
 mod relay;
 mod secrets;
 mod server_requests;
+mod session_state;
+mod sharing;
 mod silence;
 mod start;
 mod stopping;

@@ -56,6 +56,8 @@ impl Relay {
             self.wind_up(left).await;
         }
         if !self.is_wound_up() && !self.deps.stop.is_cancelled() {
+            // The shim need not wait for it: its stream ends here.
+            self.out = mpsc::channel(1).0;
             let winding_up = async {
                 while !self.is_wound_up() {
                     tokio::select! {
