@@ -4,6 +4,7 @@
 //! what the shim says reaches only the session that it leases; a session goes
 //! back to the pool only if nothing of this shim is left in it.
 
+mod batches;
 pub(crate) mod fault;
 mod in_flight;
 mod inbound;
@@ -24,11 +25,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
+use crate::protocol::ProtocolVersion;
 use crate::session::{Change, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 
+use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
 use questions::Questions;
@@ -71,6 +74,11 @@ pub(crate) struct Relay {
     changes: HashMap<u64, Change>,
     /// Requests whose answers name tasks, by their id; only in a shared session.
     named: HashMap<u64, Named>,
+    batches: Batches,
+    /// The batch whose elements are being read.
+    reading: Option<BatchId>,
+    /// The negotiated revision.
+    version: Option<ProtocolVersion>,
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
@@ -85,6 +93,7 @@ impl Relay {
         out: mpsc::Sender<ToShim>,
     ) {
         let attached = Attached::new(deps.server.clone());
+        let batches = Batches::new(deps.max_message);
         let questions = Questions::new(resumed.is_some());
         let (inbox, mut inbound) = mpsc::channel(INBOX);
         let (handshake, initialized) = match resumed {
@@ -103,6 +112,9 @@ impl Relay {
             questions,
             changes: HashMap::new(),
             named: HashMap::new(),
+            batches,
+            reading: None,
+            version: None,
             last_notice: String::new(),
             failing: None,
         };
@@ -160,7 +172,15 @@ impl Relay {
         if message.len() > self.deps.max_message {
             return self.refuse_oversized(&message).await;
         }
-        for envelope in Envelope::parse_all(message) {
+        let is_array = message.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        if is_array {
+            return self.on_array(message).await;
+        }
+        self.on_parsed(Envelope::parse_all(message)).await
+    }
+
+    async fn on_parsed(&mut self, parsed: Vec<Result<Envelope, Unusable>>) -> Result<(), Gone> {
+        for envelope in parsed {
             let envelope = match envelope {
                 Ok(envelope) => envelope,
                 Err(unusable) => {
@@ -191,8 +211,8 @@ impl Relay {
             ParseError::NotJson(_) => None,
             ParseError::Invalid(_) => unusable.request_id(),
         };
-        self.say(jsonrpc::error_response(id.as_ref(), code, &sentence, None))
-            .await
+        let answer = jsonrpc::error_response(id.as_ref(), code, &sentence, None);
+        self.answer(None, answer).await
     }
 
     async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
@@ -222,7 +242,7 @@ impl Relay {
                 "mcp-remote: initialize has no protocolVersion",
                 None,
             );
-            return self.say(answer).await;
+            return self.answer(None, answer).await;
         };
         let handshake = Arc::new(handshake);
         let key = |of: &Handshake| of.key(self.deps.spec.clone(), self.deps.reuse);
@@ -237,21 +257,20 @@ impl Relay {
             self.handshake = Some(handshake);
         }
         match self.leased().await? {
-            Ok(result) => self.say(result.answer(&id)).await,
-            Err(error) => self.fault(&id, &error, false).await,
+            Ok(result) => self.answer(None, result.answer(&id)).await,
+            Err(error) => self.fault(&id, &error, None).await,
         }
     }
 
     async fn on_request(&mut self, envelope: Envelope) -> Result<(), Gone> {
         let id = envelope.id().expect("a request has an id");
         if self.lease.is_none() && envelope.method() == Some("ping") {
-            return self
-                .say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into())
-                .await;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
+            return self.answer(None, answer.into()).await;
         }
         if let Err(error) = self.leased().await? {
             self.deps.server.unanswered();
-            return self.fault(&id, &error, false).await;
+            return self.fault(&id, &error, None).await;
         }
         let Some(lease) = &self.lease else {
             return Ok(());
@@ -262,6 +281,9 @@ impl Relay {
             fate,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
+        if let Some(batch) = self.reading {
+            self.batches.expect(batch, minted);
+        }
         if lease.is_shared() {
             lease.membership().own(minted);
             if self.is_foreign(minted, &envelope) {
@@ -359,6 +381,7 @@ impl Relay {
             lease.session().initialized(notification).await;
         }
         let result = lease.result().clone();
+        self.version = Some(result.version);
         let server = ToShim::Server(result.clone(), lease.is_warm());
         self.last_notice.clear();
         self.lease = Some(lease);
@@ -368,15 +391,16 @@ impl Relay {
         Ok(Ok(result))
     }
 
+    /// Answers with an error; `minted` is the request's id upstream if it went out.
     async fn fault(
         &mut self,
         id: &RequestId,
         error: &UpstreamError,
-        sent: bool,
+        minted: Option<u64>,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
         let notice = fault::sentence(server, error);
-        let answer = fault::response(id, server, error, sent);
+        let answer = fault::response(id, server, error, minted.is_some());
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);
             tracing::warn!("{notice}");
@@ -385,7 +409,7 @@ impl Relay {
                 .await
                 .map_err(|_| Gone)?;
         }
-        self.say(answer).await
+        self.answer(minted, answer).await
     }
 
     async fn tell(&self, what: ToShim) -> Result<(), Gone> {

@@ -51,11 +51,13 @@ impl InFlight {
         (message, fate)
     }
 
-    /// Takes an answer in. Returns it with the client's id, and how long it took.
-    pub(crate) fn finish(&mut self, response: &Envelope) -> Option<(Bytes, Duration)> {
+    /// Takes an answer in. Returns it with the client's id, how long it took, and the
+    /// id upstream.
+    pub(crate) fn finish(&mut self, response: &Envelope) -> Option<(Bytes, Duration, u64)> {
         let minted: u64 = response.id()?.as_json().parse().ok()?;
         let entry = self.entries.remove(&minted)?;
-        Some((response.with_id(entry.id.as_json()), entry.began.elapsed()))
+        let answer = response.with_id(entry.id.as_json());
+        Some((answer, entry.began.elapsed(), minted))
     }
 
     /// Ends a request without an answer. Returns the client's id.
@@ -158,7 +160,7 @@ mod tests {
             r#"{"method":"notifications/progress","params":{"progress":1e2,"progressToken":"p"}}"#
         );
         let answer = envelope(r#"{"id":7,"result":{"n":9007199254740993}}"#);
-        let (restored, _) = in_flight.finish(&answer).expect("belongs to the request");
+        let (restored, _, _) = in_flight.finish(&answer).expect("belongs to the request");
         assert_eq!(restored, r#"{"id":"a","result":{"n":9007199254740993}}"#);
         assert!(in_flight.finish(&answer).is_none(), "answered once");
         assert!(

@@ -106,7 +106,7 @@ impl Relay {
                 envelope = self.claim(minted, envelope);
             }
         }
-        let Some((answer, took)) = self.in_flight.finish(&envelope) else {
+        let Some((answer, took, minted)) = self.in_flight.finish(&envelope) else {
             return Ok(());
         };
         self.deps.server.answered(took);
@@ -125,7 +125,7 @@ impl Relay {
                 .await
                 .map_err(|_| Gone)?;
         }
-        self.say(answer).await
+        self.answer(Some(minted), answer).await
     }
 
     /// Answers a request that is over, if nothing has.
@@ -148,6 +148,6 @@ impl Relay {
             UpstreamError::Protocol("it ended its reply without an answer".into())
         });
         self.deps.server.failed(&error);
-        self.fault(&id, &error, true).await
+        self.fault(&id, &error, Some(minted)).await
     }
 }

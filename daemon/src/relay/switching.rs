@@ -62,7 +62,7 @@ impl Relay {
     ) -> Result<Option<Outbound>, Gone> {
         self.disown(minted);
         if let Some(id) = self.in_flight.fail(minted) {
-            self.say(answer(&id)).await?;
+            self.answer(Some(minted), answer(&id)).await?;
         }
         Ok(None)
     }
@@ -88,6 +88,7 @@ impl Relay {
         let place = notification.cancelled_request()?;
         let minted = self.in_flight.minted(notification.text(place))?;
         let cancelled = self.in_flight.cancel(notification);
+        self.answer_without(minted).await;
         self.disown(minted);
         self.settle(minted, Outcome::Unknown).await;
         cancelled
