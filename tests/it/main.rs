@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod batches;
+mod bytes;
 mod command_line;
 mod daemon_loss;
 mod dependencies;
