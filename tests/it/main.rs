@@ -10,6 +10,7 @@ mod bytes;
 mod command_line;
 mod daemon_loss;
 mod dependencies;
+mod duplex;
 mod event_streams;
 mod headers;
 mod hostile;
