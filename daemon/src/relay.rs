@@ -323,6 +323,8 @@ impl Relay {
                 // Answered meanwhile, or never asked.
                 None => return,
             },
+            // One member's folders are not those of all.
+            Some("notifications/roots/list_changed") if self.is_one_of_several() => return,
             _ => (envelope.bytes().clone(), None),
         };
         self.send(message, OutboundKind::Notification, after).await;
@@ -419,6 +421,11 @@ impl Relay {
     async fn say(&self, message: Bytes) -> Result<(), Gone> {
         self.tell(ToShim::Message(jsonrpc::on_one_line(message)))
             .await
+    }
+
+    fn is_one_of_several(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| lease.membership().is_one_of_several())
     }
 
     fn spoil(&mut self) {

@@ -540,3 +540,53 @@ fn a_server_that_begins_to_keep_sessions_is_shared_no_longer() {
     // Those that are there go on.
     first.echo("after");
 }
+
+#[test]
+fn all_members_learn_that_their_session_was_lost() {
+    for upstream in stateful() {
+        let home = TestHome::new();
+        let mut shims = two(&home, &upstream);
+        for (number, shim) in shims.iter_mut().enumerate() {
+            shim.send(r#"{"jsonrpc":"2.0","id":"s","method":"resources/subscribe","params":{"uri":"a:b"}}"#);
+            assert!(shim.message()["result"].is_object());
+            shim.begin_call("hold", &format!(r#"{{"gate":"g{number}"}}"#));
+            upstream.wait_for_hold(&format!("g{number}"));
+        }
+        let one_stream = upstream.count("POST initialize") != upstream.sessions_made()
+            || upstream.requests()[0].method == "GET";
+        upstream.forget_sessions(mcp_remote_tests::upstream::Refusal::NotFound);
+        if one_stream {
+            for shim in &shims {
+                let error = our_error(&shim.message(), 1);
+                assert_eq!(error["data"]["maybeExecuted"], true);
+            }
+        }
+        for (number, shim) in shims.iter_mut().enumerate() {
+            upstream.open_gate(&format!("g{number}"));
+            if !one_stream {
+                // Its POST outlives the session.
+                assert_eq!(text_of(&shim.message()), format!("held g{number}"));
+            }
+            shim.echo("in the next");
+        }
+        assert_eq!(upstream.sessions_made(), 2);
+        assert_eq!(upstream.count("POST resources/subscribe"), 2);
+        let line = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#;
+        upstream.wait_for_streams(1);
+        upstream.push(line);
+        for shim in &shims {
+            assert_eq!(shim.line(), line);
+        }
+    }
+}
+
+#[test]
+fn a_member_does_not_speak_of_its_folders_for_all() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let [mut first, _second] = two(&home, &upstream);
+    first.send(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
+    first.send(r#"{"jsonrpc":"2.0","method":"notifications/vendor"}"#);
+    upstream.wait_for("POST notifications/vendor", 1);
+    assert_eq!(upstream.count("POST notifications/roots/list_changed"), 0);
+}

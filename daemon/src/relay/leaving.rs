@@ -92,7 +92,11 @@ impl Relay {
         for minted in self.changes.keys().copied().collect::<Vec<_>>() {
             self.settle(minted, Outcome::Unknown).await;
         }
-        let Some(lease) = &self.lease else { return };
+        let Some(lease) = &mut self.lease else { return };
+        if !lease.session().is_usable() {
+            // It is not opened again for this.
+            return lease.spoil();
+        }
         let mint = || lease.session().next_id();
         let undo = lease
             .membership()

@@ -22,13 +22,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// that was there already is asked whether it still is.
 pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
     let handshake = Arc::new(Handshake::of_daemon());
-    // What the server says meanwhile is for nobody.
-    let (inbox, _) = mpsc::channel(1);
-    let (mut open, _news) = acquire(&deps, &handshake, inbox).await?;
+    let (inbox, inbound) = mpsc::channel(1);
+    let (mut open, news) = acquire(&deps, &handshake, inbox.clone()).await?;
     let initialized = Bytes::from_static(INITIALIZED);
     open.session().initialized(initialized).await;
     if open.is_warm()
-        && let Err(error) = ping(open.session()).await
+        && let Err(error) = ping(&open, Replies::to(inbox), inbound, news).await
     {
         open.spoil();
         deps.server.failed(&error);
@@ -37,23 +36,30 @@ pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, boo
     Ok((open.result.clone(), open.is_warm()))
 }
 
-async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
-    let (replies, mut inbound) = mpsc::channel(1);
-    let (_membership, _news) = session.attach(replies.clone());
-    let id = session.next_id();
+async fn ping(
+    open: &OpenLease,
+    replies: Replies,
+    mut inbound: mpsc::Receiver<Inbound>,
+    mut news: News,
+) -> Result<(), UpstreamError> {
+    let id = open.session().next_id();
+    open.membership.own(id);
     let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into();
-    let kind = OutboundKind::Request(id);
-    let outbound = Outbound::new(message, kind, Replies::to(replies));
-    session.send(outbound).await?;
+    let outbound = Outbound::new(message, OutboundKind::Request(id), replies);
+    open.session().send(outbound).await?;
     let answer = async {
-        while let Some(inbound) = inbound.recv().await {
-            match inbound {
+        loop {
+            let said = tokio::select! {
+                Some(said) = inbound.recv() => said,
+                Some(said) = self::news(&mut news) => Arc::unwrap_or_clone(said),
+                else => return Ok(()),
+            };
+            match said {
                 Inbound::Message(envelope) if envelope.kind() == Kind::Response => return Ok(()),
                 Inbound::Ended(_, Some(error)) | Inbound::Lost { error, .. } => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
     };
     let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT.as_secs());
     tokio::time::timeout(PING_TIMEOUT, answer)

@@ -204,7 +204,7 @@ impl Session {
             return;
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
-        let inbox = self.inbox.from_opening(generation);
+        let inbox = self.inbox.of_opening(generation);
         let switched_on = self.switched_on();
         self.tasks.spawn(async move {
             let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
@@ -226,7 +226,7 @@ impl Session {
             // The session that asked is gone; in this one the id means another request.
             return;
         }
-        outbound.replies = outbound.replies.from_opening(self.generation);
+        outbound.replies = outbound.replies.of_opening(self.generation);
         // A cancellation waits for its request alone.
         let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
         if in_order && self.notifying {
@@ -323,7 +323,7 @@ impl Session {
         self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();
         if let Some(stream) = opened.stream {
-            let inbox = self.inbox.from_opening(self.generation);
+            let inbox = self.inbox.of_opening(self.generation);
             let relaying = listener::listen_http_sse(stream, opened.upstream.clone(), inbox);
             self.listen(listening.clone(), relaying);
         }
@@ -379,7 +379,7 @@ impl Session {
             tracing::debug!(%error, "the server refused notifications/initialized");
         }
         if let Upstream::StreamableHttp(endpoint) = &open.upstream {
-            let inbox = self.inbox.from_opening(self.generation);
+            let inbox = self.inbox.of_opening(self.generation);
             let listening = listener::keep_listening(endpoint.clone(), inbox);
             self.listen(open.listening.clone(), listening);
         }

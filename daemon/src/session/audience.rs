@@ -60,7 +60,7 @@ impl Replies {
     }
 
     /// Says it from this opening of the session.
-    pub(super) fn from_opening(mut self, generation: u64) -> Self {
+    pub(super) fn of_opening(mut self, generation: u64) -> Self {
         self.generation = generation;
         self
     }
@@ -145,6 +145,11 @@ impl Membership {
         self.sharing != Sharing::Exclusive
     }
 
+    /// Says whether other members are part of the same session at the server.
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        self.sharing == Sharing::Wanted
+    }
+
     /// Claims the answer and the progress of a request.
     pub(crate) fn own(&self, request: u64) {
         if self.is_shared() {
@@ -221,7 +226,7 @@ impl Inbox {
     }
 
     /// Returns the same for another opening of the session.
-    pub(super) fn from_opening(&self, generation: u64) -> Self {
+    pub(super) fn of_opening(&self, generation: u64) -> Self {
         Self {
             audience: self.audience.clone(),
             generation,

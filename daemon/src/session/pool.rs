@@ -5,6 +5,7 @@
 //! session back, on any path, because its place in the pool's mailbox is reserved
 //! first. Knows nothing of what is said in a session.
 
+mod asking;
 mod lease;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,17 +21,15 @@ use tokio_util::task::TaskTracker;
 use super::actor::{self, SessionDeps};
 use super::audience::Sharing;
 use super::handle::SessionHandle;
-use super::{Handshake, Reuse, Server, SessionKey};
+use super::{Reuse, Server, SessionKey};
 use crate::http::HttpClients;
-use crate::upstream::UpstreamError;
+pub(crate) use asking::{AcquireError, SessionPoolHandle};
+use asking::{PoolMessage, Reply, Wanted};
 pub(crate) use lease::Lease;
 use lease::Use;
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
-
-/// How long a shim waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits of the pool.
 #[derive(Debug, Clone)]
@@ -56,101 +55,6 @@ impl Default for PoolConfig {
     }
 }
 
-/// Why there is no session.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AcquireError {
-    /// The session that this one waited for could not be opened.
-    #[error("{0}")]
-    Opening(UpstreamError),
-    /// All sessions were in use for too long.
-    #[error("all sessions are in use and none became free within {} s", TURN_TIMEOUT.as_secs())]
-    Busy,
-    /// The daemon stops.
-    #[error("the daemon is stopping")]
-    Stopping,
-}
-
-/// The pool, as others see it.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionPoolHandle {
-    control: mpsc::Sender<PoolMessage>,
-    /// Bounds who may hold a reserved place while still asking for another.
-    waiting: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-enum PoolMessage {
-    Acquire(Box<Wanted>),
-    Returned { number: u64, reusable: bool },
-}
-
-#[derive(Debug)]
-struct Wanted {
-    key: SessionKey,
-    handshake: Arc<Handshake>,
-    server: Arc<Server>,
-    permit: mpsc::OwnedPermit<PoolMessage>,
-    reply: oneshot::Sender<Reply>,
-}
-
-#[derive(Debug)]
-enum Reply {
-    Lease(Lease),
-    /// This one is being opened, and may prove to be for everybody with the key:
-    /// ask again then.
-    Opening(SessionHandle, SessionKey),
-}
-
-impl SessionPoolHandle {
-    /// Returns a session for this key: an idle one, one that others have too if it
-    /// is for several, or a new one, which opens itself with `handshake`. Waits its
-    /// turn if there are too many. Cancel safe.
-    pub(crate) async fn acquire(
-        &self,
-        mut key: SessionKey,
-        handshake: Arc<Handshake>,
-        server: Arc<Server>,
-    ) -> Result<Lease, AcquireError> {
-        loop {
-            let turn = self.ask(key, handshake.clone(), server.clone());
-            let reply = tokio::time::timeout(TURN_TIMEOUT, turn)
-                .await
-                .map_err(|_| AcquireError::Busy)??;
-            match reply {
-                Reply::Lease(lease) => return Ok(lease),
-                Reply::Opening(session, same) => {
-                    // Its failure is everybody's: one attempt is enough to know.
-                    session.established().await.map_err(AcquireError::Opening)?;
-                    key = same;
-                }
-            }
-        }
-    }
-
-    async fn ask(
-        &self,
-        key: SessionKey,
-        handshake: Arc<Handshake>,
-        server: Arc<Server>,
-    ) -> Result<Reply, AcquireError> {
-        let stopping = |_| AcquireError::Stopping;
-        let _waiting = self.waiting.acquire().await.map_err(stopping)?;
-        let permit = self.control.clone().reserve_owned().await;
-        let permit = permit.map_err(|_| AcquireError::Stopping)?;
-        let (reply, answer) = oneshot::channel();
-        let wanted = Box::new(Wanted {
-            key,
-            handshake,
-            server,
-            permit,
-            reply,
-        });
-        let asked = self.control.send(PoolMessage::Acquire(wanted)).await;
-        asked.map_err(|_| AcquireError::Stopping)?;
-        answer.await.map_err(|_| AcquireError::Stopping)
-    }
-}
-
 /// Starts the pool. On `stop` it ends all sessions and itself.
 pub(crate) fn spawn(
     config: PoolConfig,
@@ -172,10 +76,7 @@ pub(crate) fn spawn(
         next_number: 0,
     };
     tasks.spawn(pool.run(messages, stop));
-    SessionPoolHandle {
-        control,
-        waiting: Arc::new(Semaphore::new(MAX_WAITING)),
-    }
+    SessionPoolHandle::new(control, MAX_WAITING)
 }
 
 struct Entry {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::PoolMessage;
+use super::asking::PoolMessage;
 use crate::session::handle::SessionHandle;
 
 /// A shim's right to a session.
