@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::v1::Transport;
+use mcp_remote_proto::v1::{Reuse, Transport};
 
 use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
@@ -28,6 +28,8 @@ Flags:
   --header 'Name: value'  send this header; ${VAR} is taken from the environment
   --header-file PATH      send the headers of this file, one a line, # comments
   --transport STRATEGY    http-first (default), sse-first, http-only, sse-only
+  --reuse MODE            sequential (default), never, concurrent: who may have the
+                          session besides this command
   --allow-http            permit http to hosts other than this one
   --ca-file PATH          trust the certificates of this PEM file as well
   --drain-timeout SECONDS wait this long for answers at the end (default 30)
@@ -122,6 +124,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) headers: Vec<Source>,
     /// `--transport`.
     pub(crate) transport: Transport,
+    /// `--reuse`.
+    pub(crate) reuse: Reuse,
     /// `--allow-http`.
     pub(crate) allow_http: bool,
     /// `--debug`.
@@ -157,6 +161,7 @@ struct Words {
     positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
+    reuse: Option<String>,
     ca_file: Option<String>,
     drain_timeout: Option<String>,
     request_timeout: Option<String>,
@@ -223,8 +228,8 @@ impl Words {
                     self.json |= name == "--json";
                 }
             },
-            "--header" | "--header-file" | "--transport" | "--ca-file" | "--drain-timeout"
-            | "--request-timeout" => {
+            "--header" | "--header-file" | "--transport" | "--reuse" | "--ca-file"
+            | "--drain-timeout" | "--request-timeout" => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -263,6 +268,7 @@ impl Words {
             "--header" => self.headers.push(Source::Argument(value)),
             "--header-file" => self.headers.push(Source::File(value.into())),
             "--transport" => self.transport = self.transport.take().or(Some(value)),
+            "--reuse" => self.reuse = self.reuse.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
             "--request-timeout" => {
                 self.request_timeout = self.request_timeout.take().or(Some(value));
@@ -343,10 +349,12 @@ impl Words {
         }
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
         let request_timeout = self.request_timeout();
+        let reuse = self.reuse();
         Ok(Invocation::Bridge(Box::new(BridgeArguments {
             url,
             headers: std::mem::take(&mut self.headers),
             transport,
+            reuse,
             allow_http: self.allow_http,
             debug: self.volume.debug,
             ca_file: self.ca_file.take().map(PathBuf::from),
@@ -366,6 +374,20 @@ impl Words {
                      (known: http-first, sse-first, http-only, sse-only)";
                 self.warnings.push(sentence.to_owned());
                 Transport::HttpFirst
+            }
+        }
+    }
+
+    fn reuse(&mut self) -> Reuse {
+        match self.reuse.as_deref() {
+            None | Some("sequential") => Reuse::Sequential,
+            Some("never") => Reuse::Never,
+            Some("concurrent") => Reuse::Concurrent,
+            Some(_) => {
+                let sentence = "the value of --reuse is not known, sequential is used \
+                     (known: never, sequential, concurrent)";
+                self.warnings.push(sentence.to_owned());
+                Reuse::Sequential
             }
         }
     }

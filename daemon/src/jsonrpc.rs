@@ -62,6 +62,11 @@ pub(crate) struct Unusable {
 }
 
 impl Unusable {
+    /// Says whether it is all of what was read, not an element of it.
+    pub(crate) fn is_all_of(&self, read: &[u8]) -> bool {
+        self.bytes.len() == read.len()
+    }
+
     /// Returns the id of the request that it was meant to be, as far as one can
     /// be found.
     pub(crate) fn request_id(&self) -> Option<RequestId> {

@@ -6,9 +6,11 @@
 
 mod bad_input;
 mod batches;
+mod bytes;
 mod command_line;
 mod daemon_loss;
 mod dependencies;
+mod duplex;
 mod event_streams;
 mod handover;
 mod headers;
@@ -28,6 +30,8 @@ mod request_timeout;
 mod resumption;
 mod secrets;
 mod server_requests;
+mod session_state;
+mod sharing;
 mod silence;
 mod start;
 mod stopping;

@@ -76,7 +76,7 @@ fn polled_by_name() -> FakeUpstream {
         calls.look(|calls| {
             let rpc = calls.iter().find(|rpc| rpc.id() == name)?;
             let answered = rpc.param("/arguments/answered") == true;
-            let data = answered.then(|| answer(rpc)).unwrap_or_default();
+            let data = if answered { answer(rpc) } else { String::new() };
             Some(hostile::pieces(vec![event(&next, &data)]))
         })
     })
@@ -163,8 +163,11 @@ fn a_stream_that_broke_is_resumed_from_its_last_event() {
     let id = shim.begin_call("polled", "{}");
     assert_eq!(shim.message()["method"], "notifications/vendor");
     let ping = shim.message();
-    assert_eq!((&ping["method"], &ping["id"]), (&"ping".into(), &77.into()));
-    shim.send(r#"{"jsonrpc":"2.0","id":77,"result":{"from":"the client"}}"#);
+    assert_eq!(ping["method"], "ping");
+    shim.send(&format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{"from":"the client"}}}}"#,
+        ping["id"]
+    ));
     let response = shim.message();
     assert_eq!(
         (text_of(&response), &response["id"]),
@@ -384,8 +387,12 @@ fn an_answer_that_came_another_way_ends_the_waiting() {
     let rpc = Rpc::parse(&request.body).expect("a request");
     upstream.push(answer(&rpc));
     assert_eq!(shim.message()["id"], id);
+    let name = format!("{}-", rpc.id());
+    let cursors = cursors(&upstream);
+    let before = cursors.iter().filter(|cursor| cursor.starts_with(&name));
+    let most = before.count() + 1;
     let [once, later] = resumptions_of_first(&upstream, &mut shim);
-    assert!(once <= 1 && later == once, "the waiting went on");
+    assert!(once <= most && later == once, "the waiting went on");
     // A session in which nothing is left goes to the next shim.
     assert_eq!(shim.finish(), 0);
     attached(&home, &[&upstream.url()]).echo("next");

@@ -50,6 +50,7 @@ pub(crate) fn opening(
             ssl_cert_file,
             debug: arguments.debug,
             request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
+            reuse: arguments.reuse.into(),
         }),
         headers,
         proxy: environment.proxy(),

@@ -32,6 +32,7 @@ fn a_url_is_enough() {
     assert_eq!(arguments.url, URL);
     assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
     assert_eq!(arguments.transport, Transport::HttpFirst);
+    assert_eq!(arguments.reuse, Reuse::Sequential);
     assert!(warnings.is_empty());
 }
 

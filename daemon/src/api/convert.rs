@@ -10,7 +10,7 @@ use crate::http::{NetworkOptions, ProxySettings};
 use crate::jsonrpc::Envelope;
 use crate::relay::{NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
-use crate::session::{Handshake, InitializeResult, LeaseToken, ServerSpec, TransportChoice};
+use crate::session::{Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, TransportChoice};
 use crate::upstream::UserHeaders;
 
 /// A checked opening frame.
@@ -18,6 +18,8 @@ use crate::upstream::UserHeaders;
 pub(super) struct Opening {
     /// How to reach the server.
     pub(super) spec: ServerSpec,
+    /// Who may have the session besides this shim.
+    pub(super) reuse: Reuse,
     /// The handshake of a shim that comes back.
     pub(super) resumed: Option<Resumed>,
     /// Only connect and say who answers.
@@ -37,11 +39,9 @@ pub(super) struct Opening {
 /// # Errors
 /// A sentence about the field that is wrong; never a secret.
 pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String> {
-    let (purpose, transport) = (
-        open.purpose(),
-        open.options.clone().unwrap_or_default().transport(),
-    );
+    let purpose = open.purpose();
     let options = open.options.unwrap_or_default();
+    let (transport, reuse) = (options.transport(), options.reuse());
     let url = ServerUrl::parse(&open.server_url, options.allow_http)
         .map_err(|error| error.to_string())?;
     let given = open
@@ -70,7 +70,13 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         v1::Transport::HttpOnly => TransportChoice::HttpOnly,
         v1::Transport::SseOnly => TransportChoice::SseOnly,
     };
+    let reuse = match reuse {
+        v1::Reuse::Unspecified | v1::Reuse::Sequential => Reuse::Sequential,
+        v1::Reuse::Never => Reuse::Never,
+        v1::Reuse::Concurrent => Reuse::Concurrent,
+    };
     Ok(Opening {
+        reuse,
         spec: ServerSpec {
             url,
             transport,

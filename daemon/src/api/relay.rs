@@ -71,6 +71,7 @@ impl RelayService for Relays {
             pool: self.api.pool.clone(),
             server: self.api.servers.get(&opening.spec.url),
             spec: Arc::new(opening.spec),
+            reuse: opening.reuse,
             max_message: self.api.config.pool.max_message,
             warnings: opening.warnings,
             debug: opening.debug,

@@ -3,7 +3,7 @@
 //!
 //! Invariant: an entry is answered once; what comes for no entry is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,10 @@ use crate::session::Fate;
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     entries: HashMap<u64, Entry>,
-    /// Requests that may still be running upstream although nobody waits.
-    abandoned: usize,
+    /// Cancelled requests that may still be running upstream.
+    abandoned: HashSet<u64>,
+    /// Whether a request that was answered with an error may still be.
+    left_behind: bool,
 }
 
 /// A request that has no answer yet.
@@ -48,6 +50,8 @@ pub(super) struct Finished {
     pub(super) took: Duration,
     /// What was asked for.
     pub(super) nature: Nature,
+    /// The id upstream.
+    pub(super) minted: u64,
 }
 
 impl InFlight {
@@ -89,6 +93,7 @@ impl InFlight {
             answer: response.with_id(entry.id.as_json()),
             took: entry.life.began.elapsed(),
             nature: entry.nature,
+            minted,
         })
     }
 
@@ -112,11 +117,7 @@ impl InFlight {
     pub(crate) fn cancel(&mut self, notification: &Envelope) -> Option<(Bytes, CancellationToken)> {
         let place = notification.cancelled_request()?;
         let id = notification.text(place.clone());
-        let minted = *self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.id.as_json() == id)?
-            .0;
+        let minted = self.minted(id)?;
         let sent = self.abandon(minted)?;
         Some((notification.spliced(&[(place, &minted.to_string())]), sent))
     }
@@ -126,7 +127,7 @@ impl InFlight {
     pub(crate) fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
         let entry = self.entries.remove(&minted)?;
         entry.fate.cancelled.cancel();
-        self.abandoned += 1;
+        self.abandoned.insert(minted);
         // What still waits to be said again will not be, under this id.
         let is_unknown = entry.repeats > 0 && !entry.fate.sent.is_cancelled();
         (!is_unknown).then_some(entry.fate.sent)
@@ -134,7 +135,12 @@ impl InFlight {
 
     /// Notes that something of a request may be left upstream.
     pub(super) fn leave_behind(&mut self) {
-        self.abandoned += 1;
+        self.left_behind = true;
+    }
+
+    /// Says whether that is so: then no waiting ends it.
+    pub(super) fn has_left_something(&self) -> bool {
+        self.left_behind
     }
 
     /// Returns a request that has no answer yet.
@@ -149,6 +155,22 @@ impl InFlight {
             .map(|(minted, entry)| (*minted, entry.life))
     }
 
+    /// Notes that the server is done with a request, whoever wanted its answer.
+    pub(crate) fn over(&mut self, minted: u64) {
+        self.abandoned.remove(&minted);
+    }
+
+    /// Notes that the server is done with all that were cancelled.
+    pub(crate) fn all_over(&mut self) {
+        self.abandoned.clear();
+    }
+
+    /// Returns the id upstream of a request of the client's.
+    pub(crate) fn minted(&self, id: &str) -> Option<u64> {
+        let same = |(_, entry): &(&u64, &Entry)| entry.id.as_json() == id;
+        self.entries.iter().find(same).map(|(minted, _)| *minted)
+    }
+
     /// Returns the requests without an answer, oldest first.
     pub(crate) fn all(&self) -> Vec<u64> {
         let mut all: Vec<u64> = self.entries.keys().copied().collect();
@@ -161,9 +183,14 @@ impl InFlight {
         self.entries.is_empty()
     }
 
+    /// Says whether none was cancelled that may still be running upstream.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.abandoned.is_empty()
+    }
+
     /// Says whether nothing of these requests can be left upstream.
     pub(crate) fn is_clean(&self) -> bool {
-        self.entries.is_empty() && self.abandoned == 0
+        self.entries.is_empty() && self.abandoned.is_empty() && !self.left_behind
     }
 }
 
@@ -242,6 +269,8 @@ mod tests {
         );
         assert!(in_flight.is_empty() && !in_flight.is_clean());
         assert!(in_flight.cancel(&cancel).is_none());
+        in_flight.over(3);
+        assert!(in_flight.is_clean());
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::in_flight::Entry;
-use super::{Gone, Relay};
+use super::{Gone, Relay, Sent};
 use crate::jsonrpc::Envelope;
-use crate::session::{ListedTools, Outbound, OutboundKind, REPEAT_DELAYS, jittered};
+use crate::session::{ListedTools, Outbound, OutboundKind, Outcome, REPEAT_DELAYS, jittered};
 use crate::upstream::UpstreamError;
 
 /// What a request asks for, as far as saying it again is concerned.
@@ -105,6 +105,11 @@ impl Relay {
         if may_still_run(&error) && self.in_flight.get(minted).is_some() {
             self.in_flight.leave_behind();
         }
+        let outcome = match error.maybe_executed() {
+            true => Outcome::Unknown,
+            false => Outcome::Refused,
+        };
+        self.settle(minted, outcome).await;
         let minted = match self.repeat(minted, &error).await {
             Ok(()) => return Ok(()),
             Err(minted) => minted,
@@ -112,10 +117,14 @@ impl Relay {
         let Some(failed) = self.in_flight.fail(minted) else {
             return Ok(());
         };
+        self.disown(minted);
         self.deps.server.unanswered();
         self.deps.server.failed(&error);
-        let maybe_executed = failed.repeats > 0 || error.maybe_executed();
-        self.fault(&failed.id, &error, maybe_executed).await
+        let sent = Sent {
+            minted,
+            maybe_executed: failed.repeats > 0 || error.maybe_executed(),
+        };
+        self.fault(&failed.id, &error, Some(sent)).await
     }
 
     /// Says a request again, under another id since the server may know the first,
@@ -127,15 +136,17 @@ impl Relay {
         let delay = delay(entry, error, session.tools()).ok_or(minted)?;
         let again = session.next_id();
         let (message, fate) = self.in_flight.repeat(minted, again).ok_or(minted)?;
+        lease.membership().disown(minted);
+        lease.membership().own(again);
+        self.batches.rename(minted, again);
+        if let Some(named) = self.named.remove(&minted) {
+            self.named.insert(again, named);
+        }
         tracing::info!(%error, ?delay, "a request got no answer and is said again");
         let outbound = Outbound {
-            message,
-            kind: OutboundKind::Request(again),
-            replies: self.inbox.clone(),
             fate,
-            after: None,
-            resent: false,
             delay,
+            ..Outbound::new(message, OutboundKind::Request(again), self.replies())
         };
         // A session that has ended for good will not say so for each request.
         session.send(outbound).await.map_err(|_| again)

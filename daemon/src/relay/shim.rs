@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    Handshake, InitializeResult, LeaseToken, Server, ServerSpec, SessionPoolHandle,
+    Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
 };
 
 /// What goes to the shim.
@@ -48,6 +48,8 @@ pub(crate) struct RelayDeps {
     pub(crate) server: Arc<Server>,
     /// How to reach it.
     pub(crate) spec: Arc<ServerSpec>,
+    /// Who may have the session besides this shim.
+    pub(crate) reuse: Reuse,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Gone, Relay};
+use super::{Gone, Relay, Sent};
 use crate::upstream::UpstreamError;
 
 /// Progress prolongs the time of a request up to this many times.
@@ -80,7 +80,11 @@ impl Relay {
             self.cancel_upstream(minted, "no answer in time").await;
             self.deps.server.unanswered();
             self.deps.server.failed(&error);
-            self.fault(&id, &error, true).await?;
+            let sent = Sent {
+                minted,
+                maybe_executed: true,
+            };
+            self.fault(&id, &error, Some(sent)).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod closing;
 mod keeping;
 mod renewing;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +16,21 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::audience::{Inbox, Replies};
 use super::connect::{self, Opened};
 use super::connections::{Clocks, Connections, Freshness};
 use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
 use super::handle::{Keep, SessionHandle, SessionMessage, SessionState, stopping};
 use super::kept::{Claimed, KeptSessions, LeaseToken, Note};
-use super::listener::{self, Inbox, ListenEnd, Place};
+use super::listener::{self, ListenEnd, Place};
 use super::phase::{Open, Phase, TaskEnd};
+use super::restore::restore;
 use super::{Handshake, Server, SessionKey};
 use crate::upstream::UpstreamError;
 
@@ -123,7 +126,7 @@ struct Session {
     /// again, whatever else becomes of them.
     lost_generation: u64,
     /// Requests by their task, for the case that it panics.
-    exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
+    exchanges: HashMap<tokio::task::Id, (u64, Replies)>,
     /// How fresh the connections in use are.
     freshness: Freshness,
     lease: LeaseToken,
@@ -139,7 +142,7 @@ impl Session {
     async fn run(
         mut self,
         claimed: Option<Claimed>,
-        mut messages: mpsc::Receiver<SessionMessage>,
+        mut messages: tokio::sync::mpsc::Receiver<SessionMessage>,
         closing: CancellationToken,
     ) {
         match claimed {
@@ -152,6 +155,7 @@ impl Session {
                 // While messages wait for the session, their senders do too.
                 message = messages.recv(), if self.parked.len() < MAX_PARKED => match message {
                     Some(SessionMessage::Send(outbound)) => self.send(outbound),
+                    Some(SessionMessage::Done(outbound)) => self.say_done(outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     None => break,
                 },
@@ -238,18 +242,28 @@ impl Session {
             return;
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
+        let inbox = self.inbox.of_opening(generation);
+        let switched_on = self.switched_on();
         self.tasks.spawn(async move {
             let posted = exchange::post_initialized(&upstream, notification).await;
             let error = posted.err();
+            if !switched_on.is_empty() {
+                restore(&upstream, switched_on, &inbox).await;
+            }
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
     }
 
-    fn dispatch(&mut self, outbound: Outbound) {
+    fn dispatch(&mut self, mut outbound: Outbound) {
         let Phase::Ready(open) = &self.phase else {
             return self.parked.push_back(outbound);
         };
+        if matches!(outbound.kind, OutboundKind::Response(to) if to != self.generation) {
+            // The session that asked is gone; in this one the id means another request.
+            return;
+        }
+        outbound.replies = outbound.replies.of_opening(self.generation);
         // A cancellation waits for its request alone.
         let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
         if in_order && self.notifying {
@@ -282,7 +296,7 @@ impl Session {
                 self.notifying |= in_order;
                 self.saying += 1;
             }
-            OutboundKind::Response => {}
+            OutboundKind::Response(_) => {}
         }
     }
 
@@ -350,10 +364,11 @@ impl Session {
                 TaskEnd::Aside
             });
         }
+        self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();
         if let Some(stream) = opened.stream {
-            let relaying =
-                listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
+            let inbox = self.inbox.of_opening(self.generation);
+            let relaying = listener::listen_http_sse(stream, opened.upstream.clone(), inbox);
             self.listen(listening.clone(), relaying);
         }
         let lost = CancellationToken::new();

@@ -10,13 +10,14 @@ mod answer;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::audience::Replies;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
 use crate::jsonrpc::{Envelope, RequestId, Unusable};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
+use answer::Unwanted;
 
 /// How long a cancelled request may still take to end (a disconnect is not a
 /// cancellation: 2025-11-25, Transports > Sending Messages).
@@ -33,7 +34,7 @@ pub(crate) struct Outbound {
     /// What it is; a request has its id.
     pub(crate) kind: OutboundKind,
     /// Who hears what comes back.
-    pub(crate) replies: mpsc::Sender<Inbound>,
+    pub(crate) replies: Replies,
     /// What becomes of it.
     pub(crate) fate: Fate,
     /// What has to be sent before it: a cancellation must not overtake its request.
@@ -42,6 +43,21 @@ pub(crate) struct Outbound {
     pub(crate) resent: bool,
     /// How long to wait first, since it is said again.
     pub(crate) delay: Duration,
+}
+
+impl Outbound {
+    /// Makes one that nobody cancels and nothing precedes.
+    pub(crate) fn new(message: Bytes, kind: OutboundKind, replies: Replies) -> Self {
+        Self {
+            message,
+            kind,
+            replies,
+            fate: Fate::default(),
+            after: None,
+            resent: false,
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// What becomes of a message: levels that are reached once.
@@ -60,15 +76,17 @@ pub(crate) enum OutboundKind {
     Request(u64),
     /// A notification: sent in order with other notifications.
     Notification,
-    /// A response to one of the server's requests.
-    Response,
+    /// A response to a request that the server made in this opening of the session.
+    Response(u64),
 }
 
 /// What a session tells the relay that uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Inbound {
     /// The server says something.
     Message(Envelope),
+    /// It asks something, in this opening of the session.
+    Asked(Envelope, u64),
     /// The exchange of this request is over. If it is still unanswered, the
     /// error says why, or the server just did not answer.
     Ended(u64, Option<UpstreamError>),
@@ -162,7 +180,10 @@ pub(crate) async fn run(
         )),
         Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
         Ok(PostReply::Events(events)) => {
-            answer::relay(id, events, &upstream, &outbound, &lost).await
+            match answer::relay(id, events, &upstream, &outbound, &lost).await {
+                Ok(error) => error,
+                Err(Unwanted) => return ExchangeEnd::Done,
+            }
         }
     };
     if let Some(error @ UpstreamError::SessionLost(_)) = error {
@@ -228,7 +249,7 @@ async fn pause(outbound: &Outbound, delay: Duration) -> bool {
     }
 }
 
-async fn relay_body(body: Bytes, replies: &mpsc::Sender<Inbound>) -> Option<UpstreamError> {
+async fn relay_body(body: Bytes, replies: &Replies) -> Option<UpstreamError> {
     let mut messages = Envelope::parse_all(body);
     if let [Ok(only)] = messages.as_slice()
         && only.is_error()

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::audience::{Inbox, Membership, Sharing};
 use super::exchange::{Inbound, Outbound};
 use super::kept::LeaseToken;
-use super::listener::Inbox;
 use super::{InitializeResult, ListedTools};
 use crate::upstream::UpstreamError;
 
@@ -34,6 +34,8 @@ pub(crate) enum SessionState {
 pub(super) enum SessionMessage {
     /// Send this.
     Send(Outbound),
+    /// Tell who sent this that it is so already.
+    Done(Outbound),
     /// The client is initialized.
     Initialized(Bytes),
 }
@@ -131,9 +133,38 @@ impl SessionHandle {
         &self.tools
     }
 
-    /// Gives what the server says unasked to this relay from now on.
-    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
-        self.inbox.attach(relay);
+    /// Says whether the session has been opened.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), SessionState::Ready(_))
+    }
+
+    /// Says whether it is being opened for the first time.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(*self.state.borrow(), SessionState::Connecting)
+    }
+
+    /// Says who may have the session; only known once it has been opened.
+    pub(crate) fn sharing(&self) -> Sharing {
+        self.inbox.sharing()
+    }
+
+    /// Says whether something is switched on that cannot be switched off again.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.inbox.switches(|switches| switches.is_marked())
+    }
+
+    /// Gives what the server says unasked to this relay from now on, and in a
+    /// shared session what is its own, by the second way.
+    pub(crate) fn attach(
+        &self,
+        relay: mpsc::Sender<Inbound>,
+    ) -> (Membership, Option<mpsc::Receiver<Arc<Inbound>>>) {
+        self.inbox.attach(relay)
+    }
+
+    /// Tells who sent this, which need not go upstream, that it is done.
+    pub(crate) async fn done(&self, outbound: Outbound) {
+        drop(self.mailbox.send(SessionMessage::Done(outbound)).await);
     }
 
     /// Sends a message. A request always ends in [`Inbound::Ended`] or

@@ -1,47 +1,20 @@
 //! What the server says unasked: the GET stream of Streamable HTTP, or the one
 //! stream of HTTP+SSE.
 //!
-//! It goes to the relay that has the session, through the [`Inbox`]. While nobody
-//! has it, pings are answered, other requests refused, notifications dropped.
+//! It goes to the relays that have the session, through the [`Inbox`]. What nobody
+//! can be asked is answered here: pings with a result, other requests with an error.
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::audience::Inbox;
 use super::cursor::Cursor;
 use super::exchange::{Inbound, Upstream, read};
 use super::reconnect::{Reconnect, is_final};
-use crate::jsonrpc::{self, Kind};
+use crate::jsonrpc;
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{StreamableHttp, UpstreamError};
-
-/// Where what the server says unasked goes: the relay that has the session now.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<Option<mpsc::Sender<Inbound>>>>);
-
-impl Inbox {
-    /// Gives the session to a relay.
-    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
-        *self
-            .0
-            .lock()
-            .expect("nothing panics while it holds the lock") = Some(relay);
-    }
-
-    /// Tells the relay something; gives it back if there is none.
-    pub(crate) async fn deliver(&self, inbound: Inbound) -> Result<(), Inbound> {
-        let relay = self
-            .0
-            .lock()
-            .expect("nothing panics while it holds the lock")
-            .clone();
-        match relay {
-            Some(relay) => relay.send(inbound).await.map_err(|unsent| unsent.0),
-            None => Err(inbound),
-        }
-    }
-}
 
 /// Why listening ended.
 #[derive(Debug)]
@@ -144,12 +117,9 @@ fn lock(place: &Mutex<Cursor>) -> std::sync::MutexGuard<'_, Cursor> {
 }
 
 async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
-    let Err(Inbound::Message(envelope)) = inbox.deliver(message).await else {
+    let Some(envelope) = inbox.deliver(message).await else {
         return;
     };
-    if envelope.kind() != Kind::Request {
-        return;
-    }
     let id = envelope.id();
     let answer = match (envelope.method(), &id) {
         (Some("ping"), Some(id)) => {
@@ -158,7 +128,7 @@ async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
         _ => jsonrpc::error_response(
             id.as_ref(),
             -32601,
-            "mcp-remote: no client is attached to answer this",
+            "mcp-remote: there is no client, or no telling which, to answer this",
             None,
         ),
     };

@@ -1,30 +1,35 @@
 //! The session pool: who gets which session, how long idle ones are kept, how
 //! many there may be.
 //!
-//! A [`Lease`] is a shim's right to a session; dropping it gives the session
-//! back, on any path, because its place in the pool's mailbox is reserved first.
-//! Knows nothing of what is said in a session.
+//! A [`Lease`] is a shim's right to a session; dropping the last one gives the
+//! session back, on any path, because its place in the pool's mailbox is reserved
+//! first. Knows nothing of what is said in a session.
+
+mod asking;
+mod lease;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
+use super::audience::Sharing;
 use super::connections::Connections;
 use super::handle::{Keep, SessionHandle};
-use super::{Handshake, KeptSessions, LeaseToken, Server, SessionKey};
+use super::{KeptSessions, Reuse, Server, SessionKey};
+pub(crate) use asking::{AcquireError, SessionPoolHandle};
+use asking::{PoolMessage, Reply, Returned, Wanted};
+pub(crate) use lease::Lease;
+use lease::Use;
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
-
-/// How long a shim waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits of the pool.
 #[derive(Debug, Clone)]
@@ -47,141 +52,6 @@ impl Default for PoolConfig {
             sessions: 256,
             max_message: mcp_remote_proto::MAX_MESSAGE_LEN,
         }
-    }
-}
-
-/// Why there is no session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AcquireError {
-    /// All sessions were in use for too long.
-    #[error("all sessions are in use and none became free within {} s", TURN_TIMEOUT.as_secs())]
-    Busy,
-    /// The daemon stops.
-    #[error("the daemon is stopping")]
-    Stopping,
-}
-
-/// The pool, as others see it.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionPoolHandle {
-    control: mpsc::Sender<PoolMessage>,
-    /// Bounds who may hold a reserved place while still asking for another.
-    waiting: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-enum PoolMessage {
-    Acquire(Box<Wanted>),
-    Returned { number: u64, state: Returned },
-}
-
-/// In which state a session comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Returned {
-    /// Nothing of the shim is left in it.
-    Clean,
-    /// Unfit for another shim.
-    Spoiled,
-    /// The daemon leaves a shim that stays: it gets the session from the next one.
-    Kept,
-}
-
-#[derive(Debug)]
-struct Wanted {
-    key: SessionKey,
-    handshake: Arc<Handshake>,
-    server: Arc<Server>,
-    /// The lease that the shim had from an earlier daemon.
-    lease: Option<LeaseToken>,
-    permit: mpsc::OwnedPermit<PoolMessage>,
-    reply: oneshot::Sender<Lease>,
-}
-
-/// A shim's right to a session.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    session: SessionHandle,
-    number: u64,
-    warm: bool,
-    state: Returned,
-    permit: Option<mpsc::OwnedPermit<PoolMessage>>,
-}
-
-impl Lease {
-    /// Returns the session.
-    pub(crate) fn session(&self) -> &SessionHandle {
-        &self.session
-    }
-
-    /// Says whether the session was there already.
-    pub(crate) fn is_warm(&self) -> bool {
-        self.warm
-    }
-
-    /// Declares the session unfit for another shim: it ends with the lease.
-    pub(crate) fn spoil(&mut self) {
-        self.state = Returned::Spoiled;
-    }
-
-    /// Leaves the session behind for the same shim and the next daemon.
-    pub(crate) fn keep(&mut self) {
-        self.state = Returned::Kept;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            drop(permit.send(PoolMessage::Returned {
-                number: self.number,
-                state: self.state,
-            }));
-        }
-    }
-}
-
-impl SessionPoolHandle {
-    /// Returns a session for this key: an idle one, or a new one, which opens
-    /// itself with `handshake`; for a shim that shows a `lease` of an earlier
-    /// daemon the session that it had. Waits its turn if there are too many. Cancel
-    /// safe.
-    pub(crate) async fn acquire(
-        &self,
-        key: SessionKey,
-        handshake: Arc<Handshake>,
-        server: Arc<Server>,
-        lease: Option<LeaseToken>,
-    ) -> Result<Lease, AcquireError> {
-        let turn = async {
-            let _waiting = self
-                .waiting
-                .acquire()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let permit = self
-                .control
-                .clone()
-                .reserve_owned()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let (reply, leased) = oneshot::channel();
-            let wanted = Box::new(Wanted {
-                key,
-                handshake,
-                server,
-                lease,
-                permit,
-                reply,
-            });
-            self.control
-                .send(PoolMessage::Acquire(wanted))
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            leased.await.map_err(|_| AcquireError::Stopping)
-        };
-        tokio::time::timeout(TURN_TIMEOUT, turn)
-            .await
-            .map_err(|_| AcquireError::Busy)?
     }
 }
 
@@ -212,16 +82,13 @@ pub(crate) fn spawn(
         deps,
         tasks: tasks.clone(),
         entries: HashMap::new(),
-        idle: HashMap::new(),
+        kinds: HashMap::new(),
         expiries: BTreeMap::new(),
         waiting: VecDeque::new(),
         next_number: 0,
     };
     tasks.spawn(pool.run(messages, stop));
-    SessionPoolHandle {
-        control,
-        waiting: Arc::new(Semaphore::new(MAX_WAITING)),
-    }
+    SessionPoolHandle::new(control, MAX_WAITING)
 }
 
 /// What a shim gets.
@@ -239,7 +106,38 @@ struct Entry {
     key: SessionKey,
     server: Arc<Server>,
     session: SessionHandle,
+    /// Its use now; more than one if the last has not been given back yet.
+    using: Weak<Use>,
+    uses: u32,
     idle_since: Option<Instant>,
+}
+
+/// The sessions of one key, as far as others may have them.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Idle ones, the one used last at the back.
+    idle: VecDeque<u64>,
+    /// The one that everybody has.
+    shared: Option<u64>,
+    /// The one that may prove to be.
+    opening: Option<u64>,
+}
+
+impl Kind {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_none() && self.opening.is_none()
+    }
+}
+
+impl Entry {
+    /// Says whether several may have it, of what is known.
+    fn is_for_several(&self) -> bool {
+        match self.session.sharing() {
+            Sharing::Exclusive => false,
+            Sharing::Wanted => self.key.reuse == Reuse::Concurrent,
+            Sharing::NoSession => true,
+        }
+    }
 }
 
 struct SessionPool {
@@ -247,8 +145,7 @@ struct SessionPool {
     deps: PoolDeps,
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
-    /// Idle sessions of a key, the one used last at the back.
-    idle: HashMap<SessionKey, VecDeque<u64>>,
+    kinds: HashMap<SessionKey, Kind>,
     /// Idle sessions by the moment they became so; numbers make keys unique.
     expiries: BTreeMap<(Instant, u64), ()>,
     waiting: VecDeque<Box<Wanted>>,
@@ -291,19 +188,23 @@ impl SessionPool {
     }
 
     fn acquire(&mut self, wanted: Box<Wanted>) {
-        let kept = self.deps.kept.clone();
-        let lease = wanted.lease.as_ref().filter(|lease| kept.is_left(lease));
-        while lease.is_none()
-            && let Some(number) = self.take_idle(&wanted.key)
-        {
-            let healthy = self
-                .entries
-                .get(&number)
-                .is_some_and(|entry| entry.session.is_usable());
-            if healthy {
+        let kept = &self.deps.kept;
+        let lease = wanted.lease.as_ref();
+        let comes_back = lease.is_some_and(|lease| kept.is_left(lease));
+        if wanted.key.reuse != Reuse::Never && !comes_back {
+            if let Some(number) = self.shared(&wanted.key) {
                 return self.lease(number, *wanted, Found::Warm);
             }
-            self.remove(number);
+            while let Some(number) = self.take_idle(&wanted.key) {
+                if self.is_usable(number) {
+                    return self.lease(number, *wanted, Found::Warm);
+                }
+                self.remove(number);
+            }
+            if let Some(session) = self.to_wait_for(&wanted) {
+                drop(wanted.reply.send(Reply::Opening(session, wanted.key)));
+                return;
+            }
         }
         if self.entries.len() >= self.config.sessions {
             match self
@@ -315,9 +216,15 @@ impl SessionPool {
                 None => return self.waiting.push_back(wanted),
             }
         }
+        let (number, found) = self.open(&wanted);
+        self.lease(number, *wanted, found);
+    }
+
+    fn open(&mut self, wanted: &Wanted) -> (u64, Found) {
         let number = self.next_number;
         self.next_number += 1;
-        let claimed = kept.claim(&wanted.key, lease);
+        let kept = self.deps.kept.clone();
+        let claimed = kept.claim(&wanted.key, wanted.lease.as_ref());
         let found = match &claimed {
             Some(claimed) if claimed.clean => Found::Warm,
             Some(_) => Found::Used,
@@ -335,10 +242,66 @@ impl SessionPool {
             key: wanted.key.clone(),
             server: wanted.server.clone(),
             session,
+            using: Weak::new(),
+            uses: 0,
             idle_since: None,
         };
         self.entries.insert(number, entry);
-        self.lease(number, *wanted, found);
+        match wanted.key.reuse {
+            Reuse::Never => {}
+            Reuse::Concurrent => {
+                self.kinds.entry(wanted.key.clone()).or_default().shared = Some(number);
+            }
+            Reuse::Sequential => {
+                let kind = self.kinds.entry(wanted.key.clone()).or_default();
+                kind.opening.get_or_insert(number);
+            }
+        }
+        (number, found)
+    }
+
+    /// Returns the session that everybody with this key has.
+    fn shared(&mut self, key: &SessionKey) -> Option<u64> {
+        let kind = self.kinds.get_mut(key)?;
+        if let Some(number) = kind.opening {
+            let entry = self.entries.get(&number);
+            let connecting = entry.is_some_and(|entry| entry.session.is_connecting());
+            if !connecting {
+                kind.opening = None;
+                kind.shared = kind
+                    .shared
+                    .or(entry.and_then(|entry| entry.is_for_several().then_some(number)));
+            }
+        }
+        let number = kind.shared?;
+        let usable = self.entries.get(&number).is_some_and(|entry| {
+            entry.session.is_usable() && (entry.session.is_connecting() || entry.is_for_several())
+        });
+        if usable {
+            self.not_idle(number);
+            return Some(number);
+        }
+        kind.shared = None;
+        let entry = self.entries.get(&number);
+        if entry.is_some_and(|entry| entry.uses == 0) {
+            self.remove(number);
+        }
+        None
+    }
+
+    /// Returns a session of this key that is being opened, if it may prove to be
+    /// for everybody: where the server keeps no sessions, one is enough.
+    fn to_wait_for(&self, wanted: &Wanted) -> Option<SessionHandle> {
+        if wanted.server.keeps_sessions() == Some(true) {
+            return None;
+        }
+        let number = self.kinds.get(&wanted.key)?.opening?;
+        Some(self.entries.get(&number)?.session.clone())
+    }
+
+    fn is_usable(&self, number: u64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| entry.session.is_usable())
     }
 
     fn lease(&mut self, number: u64, wanted: Wanted, found: Found) {
@@ -346,47 +309,76 @@ impl SessionPool {
             return;
         };
         entry.idle_since = None;
-        entry.server.leased.fetch_add(1, Ordering::Relaxed);
-        let session = entry.session.clone();
-        let lease = Lease {
-            session,
-            number,
-            warm: found != Found::New,
-            state: match found {
-                // Its shim may have asked for what is still to come.
-                Found::Used => Returned::Spoiled,
-                Found::New | Found::Warm => Returned::Clean,
-            },
-            permit: Some(wanted.permit),
+        let using = entry.using.upgrade().unwrap_or_else(|| {
+            if entry.uses == 0 {
+                entry.server.leased.fetch_add(1, Ordering::Relaxed);
+            }
+            entry.uses += 1;
+            // A shim that had it before may have asked for what is still to come.
+            let reusable = wanted.key.reuse != Reuse::Never && found != Found::Used;
+            Arc::new(Use::new(number, reusable, wanted.permit))
+        });
+        entry.using = Arc::downgrade(&using);
+        let warm = match found {
+            Found::New => false,
+            // Others may still wait for its opening.
+            Found::Warm => entry.session.is_open(),
+            Found::Used => true,
         };
+        let lease = Lease::new(entry.session.clone(), using, warm);
         // If the shim has gone meanwhile, dropping the lease returns it.
-        drop(wanted.reply.send(lease));
+        drop(wanted.reply.send(Reply::Lease(lease)));
     }
 
     fn returned(&mut self, number: u64, state: Returned) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            // Somebody had it again before this was read.
+            return;
+        }
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
+        let sharing = entry.session.sharing();
+        let for_next = sharing == Sharing::Exclusive || entry.is_for_several();
         if state == Returned::Kept {
-            entry.session.leave_behind(Keep::ForItsShim);
-            self.entries.remove(&number);
-        } else if state == Returned::Spoiled || !entry.session.is_usable() {
+            if let Some(entry) = self.take_out(number) {
+                entry.session.leave_behind(Keep::ForItsShim);
+            }
+        } else if state == Returned::Spoiled
+            || !for_next
+            || !entry.session.is_usable()
+            || entry.session.is_marked()
+        {
             self.remove(number);
         } else {
-            let now = Instant::now();
-            entry.idle_since = Some(now);
-            entry.server.idle.fetch_add(1, Ordering::Relaxed);
-            self.expiries.insert((now, number), ());
-            let idle = self.idle.entry(entry.key.clone()).or_default();
-            idle.push_back(number);
-            if idle.len() > self.config.idle_per_key
-                && let Some(oldest) = idle.front().copied()
-            {
-                self.remove(oldest);
-            }
+            self.keep(number);
         }
         self.serve_waiting();
+    }
+
+    /// Keeps a session that nobody has for whoever comes next.
+    fn keep(&mut self, number: u64) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        entry.idle_since = Some(now);
+        entry.server.idle.fetch_add(1, Ordering::Relaxed);
+        self.expiries.insert((now, number), ());
+        let for_several = entry.is_for_several();
+        let kind = self.kinds.entry(entry.key.clone()).or_default();
+        if for_several && kind.shared.is_none_or(|shared| shared == number) {
+            kind.shared = Some(number);
+            return;
+        }
+        kind.idle.push_back(number);
+        if kind.idle.len() > self.config.idle_per_key
+            && let Some(oldest) = kind.idle.front().copied()
+        {
+            self.remove(oldest);
+        }
     }
 
     fn serve_waiting(&mut self) {
@@ -418,7 +410,7 @@ impl SessionPool {
 
     /// Takes the idle session of a key that was used last.
     fn take_idle(&mut self, key: &SessionKey) -> Option<u64> {
-        let number = self.idle.get(key)?.back().copied()?;
+        let number = self.kinds.get(key)?.idle.back().copied()?;
         self.not_idle(number);
         Some(number)
     }
@@ -432,20 +424,30 @@ impl SessionPool {
         };
         entry.server.idle.fetch_sub(1, Ordering::Relaxed);
         self.expiries.remove(&(since, number));
-        if let Some(idle) = self.idle.get_mut(&entry.key) {
-            idle.retain(|other| *other != number);
-            if idle.is_empty() {
-                self.idle.remove(&entry.key);
-            }
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            kind.idle.retain(|other| *other != number);
         }
     }
 
     /// Ends a session that nobody has.
     fn remove(&mut self, number: u64) {
-        self.not_idle(number);
-        if let Some(entry) = self.entries.remove(&number) {
+        if let Some(entry) = self.take_out(number) {
             entry.session.close();
         }
+    }
+
+    fn take_out(&mut self, number: u64) -> Option<Entry> {
+        self.not_idle(number);
+        let entry = self.entries.remove(&number)?;
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            let other = |one: &u64| *one != number;
+            kind.shared = kind.shared.filter(other);
+            kind.opening = kind.opening.filter(other);
+            if kind.is_empty() {
+                self.kinds.remove(&entry.key);
+            }
+        }
+        Some(entry)
     }
 }
 

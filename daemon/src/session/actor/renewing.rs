@@ -73,7 +73,8 @@ impl Session {
     pub(super) fn ready(&mut self, open: Open) {
         if let Upstream::StreamableHttp(endpoint) = &open.upstream {
             let (endpoint, place) = (endpoint.clone(), open.place.clone());
-            let listening = listener::keep_listening(endpoint, self.inbox.clone(), place);
+            let inbox = self.inbox.of_opening(self.generation);
+            let listening = listener::keep_listening(endpoint, inbox, place);
             self.listen(open.listening.clone(), listening);
         }
         self.phase = Phase::Ready(open);

@@ -30,7 +30,12 @@ enum End {
     Over(Option<UpstreamError>),
     /// It ended or broke before the answer.
     Early(UpstreamError),
+    /// It goes on, but nobody waits for the answer any more.
+    Unwanted,
 }
+
+/// Nobody waits any more for an answer that may still be under way.
+pub(super) struct Unwanted;
 
 /// Relays the events until after the answer, over as many streams as it takes.
 /// Returns why there is no answer.
@@ -40,7 +45,7 @@ pub(super) async fn relay(
     upstream: &Upstream,
     outbound: &Outbound,
     lost: &CancellationToken,
-) -> Option<UpstreamError> {
+) -> Result<Option<UpstreamError>, Unwanted> {
     let mut reader = Reader {
         outbound,
         id,
@@ -49,13 +54,14 @@ pub(super) async fn relay(
     };
     let began = Instant::now();
     match reader.read(events).await {
-        End::Over(error) => error,
+        End::Over(error) => Ok(error),
+        End::Unwanted => Err(Unwanted),
         End::Early(error) => match upstream {
             Upstream::StreamableHttp(endpoint) if reader.cursor.last_event().is_some() => {
                 // Kept out of the usual exchange, which is small.
                 Box::pin(reader.resume(endpoint, error, began.elapsed(), lost)).await
             }
-            _ => Some(error),
+            _ => Ok(Some(error)),
         },
     }
 }
@@ -76,7 +82,9 @@ impl Reader<'_> {
             let event = tokio::select! {
                 biased;
                 event = events.next() => event,
-                () = until(deadline) => return End::Over(None),
+                () = until(deadline) => {
+                    return if answered { End::Over(None) } else { End::Unwanted };
+                }
                 () = self.outbound.fate.cancelled.cancelled(), if deadline.is_none() => {
                     deadline = Some(Instant::now() + AFTER_CANCEL);
                     continue;
@@ -126,9 +134,9 @@ impl Reader<'_> {
         mut why: UpstreamError,
         lived: Duration,
         lost: &CancellationToken,
-    ) -> Option<UpstreamError> {
+    ) -> Result<Option<UpstreamError>, Unwanted> {
         // Others may find out first; what is read already is read on all the same.
-        let session_lost = |why: &str| Some(UpstreamError::SessionLost(why.into()));
+        let session_lost = |why: &str| Ok(Some(UpstreamError::SessionLost(why.into())));
         let mut reconnect = Reconnect::default();
         let mut conflicts = 0;
         self.cursor.tell(&mut reconnect, lived);
@@ -136,32 +144,33 @@ impl Reader<'_> {
         loop {
             tracing::debug!(error = %why, ?delay, "a stream ended before its answer, resuming it");
             if !self.is_wanted().await {
-                return None;
+                return Err(Unwanted);
             }
             let is_wanted = tokio::select! {
                 is_wanted = pause(self.outbound, delay) => is_wanted,
                 () = lost.cancelled() => return session_lost("it has ended it meanwhile"),
             };
             if !is_wanted {
-                return None;
+                return Err(Unwanted);
             }
             let began = Instant::now();
             let opened = tokio::select! {
                 opened = endpoint.listen(self.cursor.last_event()) => opened,
-                () = cancelled_for_long(&self.outbound.fate.cancelled) => return None,
-                () = self.outbound.replies.closed() => return None,
+                () = cancelled_for_long(&self.outbound.fate.cancelled) => return Err(Unwanted),
+                () = self.outbound.replies.closed() => return Err(Unwanted),
                 () = lost.cancelled() => return session_lost("it has ended it meanwhile"),
             };
             delay = match opened {
                 Ok(Some(events)) => match self.read(events).await {
-                    End::Over(error) => return error,
+                    End::Over(error) => return Ok(error),
+                    End::Unwanted => return Err(Unwanted),
                     End::Early(error) => {
                         why = error;
                         self.cursor.tell(&mut reconnect, began.elapsed());
                         reconnect.delay()
                     }
                 },
-                Ok(None) => return Some(not_resumed("it offers no stream to read on")),
+                Ok(None) => return Ok(Some(not_resumed("it offers no stream to read on"))),
                 Err(UpstreamError::SessionGone) => {
                     return session_lost("it does not know it any more");
                 }
@@ -169,7 +178,7 @@ impl Reader<'_> {
                     if error.http_status() == Some(409) && conflicts < MAX_CONFLICTS {
                         conflicts += 1;
                     } else if is_final(&error) {
-                        return Some(not_resumed(&format!("it {error}")));
+                        return Ok(Some(not_resumed(&format!("it {error}"))));
                     }
                     why = error;
                     reconnect.delay_after(&why)
