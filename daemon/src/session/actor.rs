@@ -6,10 +6,10 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
-mod keeping;
+mod opening;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::connect::{self, Opened};
+use super::connect::Opened;
 use super::exchange::{
     self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
 };
@@ -169,31 +169,6 @@ impl Session {
         if self.note.is_some() {
             self.deps.kept.ended(&self.lease).await;
         }
-    }
-
-    fn open(&mut self) {
-        self.phase = Phase::Opening;
-        self.generation += 1;
-        let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (lease, epoch) = (self.lease.clone(), self.epoch);
-        self.tasks.spawn(async move {
-            let _connecting = deps.server.connecting();
-            let opened = connect::open(
-                &deps.clients,
-                &key.spec,
-                &deps.server,
-                &handshake,
-                id,
-                deps.max_message,
-            )
-            .await;
-            let opened = match opened {
-                Ok(opened) => Ok(keeping::noted(&deps.kept, &lease, epoch, &key, opened).await),
-                Err(error) => Err(error),
-            };
-            TaskEnd::Opened(Box::new(opened))
-        });
     }
 
     fn send(&mut self, outbound: Outbound) {
