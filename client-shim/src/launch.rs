@@ -6,7 +6,7 @@
 //! itself holds `lock`.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -34,7 +34,7 @@ use start::Report;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two looks at such a daemon.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Finds and starts daemons.
 pub(crate) struct Launcher {
@@ -241,13 +241,29 @@ impl Launcher {
 /// Waits until a daemon that was asked to end has ended; false: it takes longer
 /// than `patience`.
 pub(crate) async fn gone(mut daemon: Daemon, patience: Duration) -> bool {
+    let file = daemon.lock_file();
     let ended = async {
         daemon.hung_up().await;
-        // Its connections end before its process does; the lock ends with it.
-        // A lock that cannot be taken for another reason tells nothing more.
-        let _waited = lock::shared(&daemon.lock_file()).await;
+        // Its connections end before its process does; the lock ends with it, or
+        // passes to a successor that was quicker than we are.
+        tokio::select! {
+            // A lock that cannot be taken for another reason tells nothing more.
+            _waited = lock::shared(&file) => {}
+            () = succeeded(&file, daemon.hello.pid) => {}
+        }
     };
     timeout(patience, ended).await.is_ok()
+}
+
+/// Waits until another process than `pid` has the lock.
+async fn succeeded(file: &Path, pid: u32) {
+    loop {
+        sleep(INTERVAL).await;
+        let holder = std::fs::read_to_string(file).unwrap_or_default();
+        if holder.trim().parse().is_ok_and(|holder: u32| holder != pid) {
+            return;
+        }
+    }
 }
 
 fn mismatch(daemon: &Daemon, reason: &str) -> ShimError {

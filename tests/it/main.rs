@@ -31,6 +31,7 @@ mod resumption;
 mod secrets;
 mod server_requests;
 mod session_state;
+mod shared_state;
 mod sharing;
 mod silence;
 mod start;

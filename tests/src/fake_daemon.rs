@@ -82,8 +82,8 @@ impl FakeDaemon {
                 .enable_all()
                 .build()
                 .expect("a runtime can be built");
+            // Its socket stays, since a successor may have put its own there.
             runtime.block_on(serve(server, listener));
-            drop(std::fs::remove_file(endpoint.path()));
         });
         Self {
             shared,

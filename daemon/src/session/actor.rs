@@ -6,12 +6,13 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
-mod keeping;
+mod losing;
+mod opening;
 mod renewing;
 mod sharing;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,9 +24,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::audience::{Inbox, Replies};
-use super::connect::{self, Opened};
-use super::connections::{Clocks, Connections, Freshness};
-use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind, Upstream};
+use super::connect::Opened;
+use super::connections::{Connections, Freshness};
+use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind};
 use super::handle::{Keep, SessionHandle, SessionMessage, SessionState, stopping};
 use super::kept::{Claimed, KeptSessions, LeaseToken, Note};
 use super::listener::{self, ListenEnd, Place};
@@ -175,32 +176,6 @@ impl Session {
         if self.note.is_some() {
             self.deps.kept.ended(&self.lease).await;
         }
-    }
-
-    fn open(&mut self) {
-        self.phase = Phase::Opening;
-        self.generation += 1;
-        self.freshness = self.deps.connections.check(Clocks::now());
-        let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (lease, epoch) = (self.lease.clone(), self.epoch);
-        self.tasks.spawn(async move {
-            let _connecting = deps.server.connecting();
-            let opened = connect::open(
-                deps.connections.clients(),
-                &key.spec,
-                &deps.server,
-                &handshake,
-                id,
-                deps.max_message,
-            )
-            .await;
-            let opened = match opened {
-                Ok(opened) => Ok(keeping::noted(&deps.kept, &lease, epoch, &key, opened).await),
-                Err(error) => Err(error),
-            };
-            TaskEnd::Opened(Box::new(opened))
-        });
     }
 
     fn send(&mut self, outbound: Outbound) {
@@ -485,55 +460,6 @@ impl Session {
             delay: Duration::ZERO,
             ..outbound
         });
-    }
-
-    /// On HTTP+SSE all answers come on one stream; with Streamable HTTP each
-    /// request learns its fate from its own POST.
-    fn answers_come_on_stream(&self) -> bool {
-        match &self.phase {
-            Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => {
-                matches!(open.upstream, Upstream::HttpSse(_))
-            }
-            Phase::Opening | Phase::Lost => false,
-        }
-    }
-
-    /// Tells the relay which requests the end of a stream leaves unanswered: all
-    /// that went out, but not those that wait here.
-    fn report_lost(&mut self, error: UpstreamError, refused: Option<u64>) {
-        self.lost_generation = self.generation;
-        let parked = self
-            .parked
-            .iter()
-            .filter_map(|outbound| match outbound.kind {
-                OutboundKind::Request(id) => Some(id),
-                _ => None,
-            });
-        let lost = Inbound::Lost {
-            error,
-            up_to: self.highest_id,
-            unsent: parked.chain(refused).collect(),
-        };
-        let inbox = self.inbox.clone();
-        self.tasks.spawn(async move {
-            drop(inbox.deliver(lost).await);
-            TaskEnd::Aside
-        });
-    }
-
-    fn listening_ended(&mut self, end: ListenEnd) {
-        let ListenEnd::SessionLost(error) = end else {
-            return;
-        };
-        tracing::info!(%error, "the session is lost");
-        if self.answers_come_on_stream() {
-            self.report_lost(error.clone(), None);
-        }
-        self.phase = Phase::Lost;
-        self.state.send_replace(SessionState::Lost(error));
-        if !self.parked.is_empty() {
-            self.open();
-        }
     }
 }
 

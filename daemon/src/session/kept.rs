@@ -6,18 +6,18 @@
 //! anybody with an equal key. What nobody claims in time is ended. Header values
 //! are not stored: keys are compared by keyed digests.
 
+mod digests;
+
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::stream::{self, StreamExt as _};
-use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{InitializeResult, ServerSpec, SessionKey, TransportChoice};
+use super::{InitializeResult, ServerSpec, SessionKey};
 use crate::http::{HttpClients, NetworkOptions};
 use crate::jsonrpc::Envelope;
 use crate::server_url::ServerUrl;
@@ -25,6 +25,7 @@ use crate::storage::{InstallSecret, SessionRecord, Storage};
 use crate::upstream::{
     SessionId, StreamableHttp, Target, TransportKind, UpstreamError, UserHeaders,
 };
+use digests::Digests;
 
 /// Longest answer to `initialize` that is written down, in bytes.
 const MAX_INITIALIZE_RESULT: usize = 256 * 1024;
@@ -78,7 +79,7 @@ impl std::fmt::Debug for LeaseToken {
 #[derive(Debug)]
 pub(crate) struct KeptSessions {
     storage: Storage,
-    digests: hmac::Key,
+    digests: Digests,
     left: Mutex<Left>,
 }
 
@@ -163,7 +164,7 @@ impl KeptSessions {
         };
         Self {
             storage,
-            digests: hmac::Key::new(hmac::HMAC_SHA256, secret.reveal()),
+            digests: Digests::new(secret),
             left: Mutex::new(left),
         }
     }
@@ -180,11 +181,11 @@ impl KeptSessions {
         if left.records.is_empty() {
             return None;
         }
-        let spec = self.spec_digest(&key.spec);
+        let spec = self.digests.of_spec(&key.spec);
         if left.records.values().any(|record| record.spec == spec) {
             left.specs.insert(spec.clone(), key.spec.clone());
         }
-        let key = self.key_digest(&spec, key);
+        let key = self.digests.of_key(&spec, key);
         let may_go_on = |record: &SessionRecord| record.key == key && record.epoch < MAX_EPOCH;
         let own = lease.filter(|lease| left.records.get(*lease).is_some_and(may_go_on));
         let clean = || {
@@ -225,9 +226,9 @@ impl KeptSessions {
         if reply.len() > MAX_INITIALIZE_RESULT || !self.storage.is_available() {
             return None;
         }
-        let spec = self.spec_digest(&key.spec);
+        let spec = self.digests.of_spec(&key.spec);
         let record = SessionRecord {
-            key: self.key_digest(&spec, key),
+            key: self.digests.of_key(&spec, key),
             spec,
             session_id: session.reveal().to_owned(),
             initialize_result: reply.to_owned(),
@@ -270,84 +271,10 @@ impl KeptSessions {
             .await;
     }
 
-    fn spec_digest(&self, spec: &ServerSpec) -> String {
-        let ServerSpec {
-            url,
-            transport,
-            headers,
-            network:
-                NetworkOptions {
-                    ca_file,
-                    ssl_cert_file,
-                    proxy,
-                },
-        } = spec;
-        let transport = match transport {
-            TransportChoice::HttpFirst => "http-first",
-            TransportChoice::SseFirst => "sse-first",
-            TransportChoice::HttpOnly => "http-only",
-            TransportChoice::SseOnly => "sse-only",
-        };
-        let path = |path: &'static str, file: Option<&Path>| {
-            let file = file.map_or(&[][..], |file| file.as_os_str().as_encoded_bytes());
-            [path.as_bytes().to_vec(), file.to_vec()]
-        };
-        let mut digest = Digest::new(&self.digests);
-        digest.add(url.url().as_str().as_bytes());
-        digest.add(transport.as_bytes());
-        for part in path("ca", ca_file.as_deref())
-            .into_iter()
-            .chain(path("ssl", ssl_cert_file.as_deref()))
-        {
-            digest.add(&part);
-        }
-        digest.add(
-            proxy
-                .as_ref()
-                .map_or(&[], |proxy| proxy.reveal().as_bytes()),
-        );
-        for (name, value) in headers.reveal() {
-            digest.add(name.as_bytes());
-            digest.add(value);
-        }
-        digest.finish()
-    }
-
-    fn key_digest(&self, spec: &str, key: &SessionKey) -> String {
-        let mut digest = Digest::new(&self.digests);
-        for part in [
-            spec,
-            key.version.as_str(),
-            &key.capabilities,
-            &key.client_name,
-        ] {
-            digest.add(part.as_bytes());
-        }
-        digest.finish()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Left> {
         self.left
             .lock()
             .expect("nothing panics while it holds the lock")
-    }
-}
-
-/// A digest of parts, each with its length, so that none can pass for another.
-struct Digest(hmac::Context);
-
-impl Digest {
-    fn new(key: &hmac::Key) -> Self {
-        Self(hmac::Context::with_key(key))
-    }
-
-    fn add(&mut self, part: &[u8]) {
-        self.0.update(&(part.len() as u64).to_le_bytes());
-        self.0.update(part);
-    }
-
-    fn finish(self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0.sign())
     }
 }
 

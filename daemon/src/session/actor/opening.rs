@@ -1,5 +1,7 @@
-//! What a session writes down, so that the next daemon can go on with it, and how
-//! it goes on with what an earlier one wrote.
+//! How a session opens, or goes on with what an earlier daemon wrote down of it, and
+//! what it writes down itself.
+
+use std::sync::atomic::Ordering;
 
 use super::Session;
 use crate::session::SessionKey;
@@ -10,9 +12,37 @@ use crate::session::kept::{Claimed, KeptSessions, LeaseToken};
 use crate::session::phase::{Phase, TaskEnd};
 
 impl Session {
+    /// Opens the session, for the first time or again.
+    pub(super) fn open(&mut self) {
+        self.phase = Phase::Opening;
+        self.generation += 1;
+        self.freshness = self.deps.connections.check(Clocks::now());
+        let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (lease, epoch) = (self.lease.clone(), self.epoch);
+        self.tasks.spawn(async move {
+            let _connecting = deps.server.connecting();
+            let opened = connect::open(
+                deps.connections.clients(),
+                &key.spec,
+                &deps.server,
+                &handshake,
+                id,
+                deps.max_message,
+            )
+            .await;
+            let opened = match opened {
+                Ok(opened) => Ok(noted(&deps.kept, &lease, epoch, &key, opened).await),
+                Err(error) => Err(error),
+            };
+            TaskEnd::Opened(Box::new(opened))
+        });
+    }
+
     /// Goes on with an earlier daemon's session. Nobody asks whether it still is
     /// one: the first message finds out.
     pub(super) fn resume(&mut self, claimed: Claimed) {
+        tracing::info!("going on with a session of an earlier daemon");
         self.phase = Phase::Opening;
         self.generation += 1;
         self.freshness = self.deps.connections.check(Clocks::now());
