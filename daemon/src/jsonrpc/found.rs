@@ -30,7 +30,7 @@ fn a_progress_token_is_found_however_its_name_is_written() {
 fn arrays_are_not_taken_for_objects() {
     for params in ["[[7]]", r#"{"_meta":[7]}"#, "[7]"] {
         let envelope =
-            parse(&format!(r#"{{"id":1,"method":"x","params":{params}}}"#)).expect("valid");
+            parse(format!(r#"{{"id":1,"method":"x","params":{params}}}"#)).expect("valid");
         assert_eq!(envelope.request_progress_token(), None, "{params}");
         assert_eq!(envelope.progress_token(), None, "{params}");
         assert_eq!(envelope.cancelled_request(), None, "{params}");
