@@ -19,6 +19,7 @@ use futures_util::stream::{Stream, StreamExt as _};
 use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
 use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
@@ -40,6 +41,9 @@ const MAX_OWED: usize = 1024;
 
 /// How long answers are still waited for once the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the last notifications may take before their session is given up.
+const SAID_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A failure to connect that took this long answers further requests for a while,
 /// so that requests behind one another do not wait one by one for a server that
@@ -65,6 +69,8 @@ pub(crate) struct Relay {
     in_flight: InFlight,
     /// Requests of the server that the client has not answered.
     owed: HashSet<RequestId>,
+    /// Notifications and responses that the server may not have taken yet.
+    said: TaskTracker,
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
@@ -93,6 +99,7 @@ impl Relay {
             inbox,
             in_flight: InFlight::default(),
             owed: HashSet::new(),
+            said: TaskTracker::new(),
             last_notice: String::new(),
             failing: None,
         };
@@ -295,7 +302,10 @@ impl Relay {
                 message,
                 kind,
                 replies: self.inbox.clone(),
-                fate: Fate::default(),
+                fate: Fate {
+                    _under_way: Some(self.said.token()),
+                    ..Fate::default()
+                },
                 after,
                 resent: false,
             };
@@ -385,7 +395,7 @@ impl Relay {
     /// Gives the session back; it is clean only if nothing of this client is
     /// left in it.
     fn give_back(&mut self) {
-        if !self.in_flight.is_clean() || !self.owed.is_empty() {
+        if !self.in_flight.is_clean() || !self.owed.is_empty() || !self.said.is_empty() {
             self.spoil();
         }
         self.owed.clear();
@@ -408,6 +418,17 @@ impl Relay {
             );
             self.send(reason.into(), OutboundKind::Notification, sent)
                 .await;
+        }
+        // What is still under way would come in the middle of what the next client
+        // says. The shim need not wait for it.
+        self.out = mpsc::channel(1).0;
+        if self.in_flight.is_clean() && self.owed.is_empty() {
+            self.said.close();
+            tokio::select! {
+                () = self.said.wait() => {}
+                () = tokio::time::sleep(SAID_TIMEOUT) => {}
+                () = self.deps.stop.cancelled() => {}
+            }
         }
         self.give_back();
     }

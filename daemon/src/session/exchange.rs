@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::http::Payload;
 use crate::jsonrpc::{Envelope, Kind, RequestId, Unusable};
@@ -51,6 +52,8 @@ pub(crate) struct Fate {
     pub(crate) sent: CancellationToken,
     /// Nobody waits for the answer any more.
     pub(crate) cancelled: CancellationToken,
+    /// Held until the server has taken the message or never will.
+    pub(crate) _under_way: Option<TaskTrackerToken>,
 }
 
 /// What a message for the server is.
