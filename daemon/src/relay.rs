@@ -25,11 +25,12 @@ use futures_util::stream::{Stream, StreamExt as _};
 use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
-    Change, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
 };
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
@@ -85,6 +86,8 @@ pub(crate) struct Relay {
     news: News,
     in_flight: InFlight,
     questions: Questions,
+    /// Notifications and responses that the server may not have taken yet.
+    said: TaskTracker,
     /// Changes of the session's switches under way, by the id of their request.
     changes: HashMap<u64, Change>,
     /// Requests whose answers name tasks, by their id; only in a shared session.
@@ -132,6 +135,7 @@ impl Relay {
             news: None,
             in_flight: InFlight::default(),
             questions,
+            said: TaskTracker::new(),
             changes: HashMap::new(),
             named: HashMap::new(),
             batches,
@@ -366,6 +370,10 @@ impl Relay {
     async fn send(&self, message: Bytes, kind: OutboundKind, after: Option<CancellationToken>) {
         if let Some(lease) = &self.lease {
             let outbound = Outbound {
+                fate: Fate {
+                    _under_way: Some(self.said.token()),
+                    ..Fate::default()
+                },
                 after,
                 ..Outbound::new(message, kind, self.replies())
             };

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::simulator;
+use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
+
+use crate::support::attached;
 
 /// Seeds that are played when nobody says how many.
 const SEEDS: u64 = 300;
@@ -46,6 +49,28 @@ fn clients_and_servers_hear_only_what_is_meant_for_them() {
         }
         Err(violation) => panic!("{violation}"),
     }
+}
+
+#[test]
+fn what_a_client_still_has_to_say_is_not_said_in_the_next_ones_session() {
+    const NOTIFICATION: &str = "notifications/roots/list_changed";
+    let upstream = FakeUpstream::scripted(|request| {
+        let held = request.text().contains(NOTIFICATION);
+        held.then_some(Reply::Hang)
+    });
+    let home = TestHome::new();
+    let mut first = attached(&home, &[&upstream.url()]);
+    first.echo("first");
+    for _ in 0..2 {
+        first.send(&format!(r#"{{"jsonrpc":"2.0","method":"{NOTIFICATION}"}}"#));
+    }
+    let said = upstream.wait_for(&format!("POST {NOTIFICATION}"), 1);
+    assert_eq!(first.finish(), 0);
+    let mut second = attached(&home, &[&upstream.url()]);
+    second.echo("second");
+    let asked = upstream.wait_for("POST tools/call", 2);
+    let session = |request: &Request| request.header("Mcp-Session-Id").map(str::to_owned);
+    assert_ne!(session(&asked), session(&said));
 }
 
 /// What happens in any hundred seeds.

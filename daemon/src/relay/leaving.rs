@@ -18,7 +18,7 @@ impl Relay {
     /// Gives the session back without waiting; it is clean only if nothing of this
     /// client is left in it.
     pub(super) async fn give_back(&mut self) {
-        let clean = self.in_flight.is_clean() && self.questions.is_empty();
+        let clean = self.in_flight.is_clean() && self.questions.is_empty() && self.said.is_empty();
         self.undo().await;
         if !clean || !self.changes.is_empty() {
             self.spoil();
@@ -57,6 +57,8 @@ impl Relay {
         if !self.is_wound_up() && may_end {
             // The shim need not wait for it: its stream ends here.
             self.out = mpsc::channel(1).0;
+            let said = self.said.clone();
+            said.close();
             let winding_up = async {
                 while !self.is_wound_up() {
                     tokio::select! {
@@ -64,6 +66,7 @@ impl Relay {
                         Some(left) = open_lease::news(&mut self.news) => {
                             self.wind_up(std::sync::Arc::unwrap_or_clone(left)).await;
                         }
+                        () = said.wait(), if !said.is_empty() => {}
                         else => break,
                     }
                 }
@@ -103,7 +106,10 @@ impl Relay {
     /// a call that goes on bothers nobody: its answer has no owner.
     fn is_wound_up(&self) -> bool {
         let shared = self.lease.as_ref().is_none_or(|lease| lease.is_shared());
-        self.changes.is_empty() && (shared || self.in_flight.is_clean())
+        self.changes.is_empty()
+            && (shared || self.in_flight.is_clean())
+            // It would come in the middle of what the next client says.
+            && self.said.is_empty()
     }
 
     /// Undoes what this client alone has switched on.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
 use super::reconnect::BusyTimes;
@@ -67,6 +68,8 @@ pub(crate) struct Fate {
     pub(crate) sent: CancellationToken,
     /// Nobody waits for the answer any more.
     pub(crate) cancelled: CancellationToken,
+    /// Held until the server has taken the message or never will.
+    pub(crate) _under_way: Option<TaskTrackerToken>,
 }
 
 /// What a message for the server is.

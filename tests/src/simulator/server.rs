@@ -205,15 +205,7 @@ impl Servers {
             return Ok(status(202));
         };
         if message.id.is_none() {
-            if let (true, Some(id)) = (
-                method == "notifications/cancelled",
-                &message.params().request_id,
-            ) {
-                session.cancel(world, id.get());
-            }
-            if let Some(token) = &message.params().token {
-                session.used_by(world, token);
-            }
+            notified(world, &session, method, &message);
             return Ok(status(202));
         }
         let Some(token) = message.params().token.clone() else {
@@ -328,6 +320,18 @@ fn old_stream(hall: &Hall) -> Response<Body> {
             .expect("nothing was sent before");
     }
     stream(pieces)
+}
+
+/// Handles a notification.
+fn notified(world: &World, session: &Session, method: &str, message: &Message) {
+    if method == "notifications/cancelled"
+        && let Some(id) = &message.params().request_id
+    {
+        session.cancel(world, id.get());
+    }
+    if let Some(token) = &message.params().token {
+        session.used_by(world, token);
+    }
 }
 
 /// Goes on with the stream of a request, or says that it cannot.

@@ -16,10 +16,6 @@ pub(super) type Piece = Option<Vec<u8>>;
 /// Pieces that a server may write ahead of its connection.
 pub(super) const PIECES: usize = 64;
 
-/// Whether an answer to a question of a lost session may come to the next one. Then
-/// questions have different ids in all sessions, so that it answers no other.
-const LATE_ANSWERS: bool = true;
-
 /// One session, or all that a server without sessions knows.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -116,15 +112,12 @@ impl Session {
         self.until(|state| state.cancelled.contains(id)).await;
     }
 
-    /// Asks under an id that differs from that of other questions, but not from
-    /// those of requests. Returns id and message.
+    /// Asks under an id that other questions of the session do not have, but those of
+    /// other sessions and requests may. Returns id and message.
     pub(super) fn ask(&self, world: &World, mark: &str, text: bool) -> (String, String) {
-        let asked = world.new_question();
+        world.count("questions");
         let id = self.update(|state| {
-            let number = match LATE_ANSWERS {
-                true => asked,
-                false => state.asks.len(),
-            };
+            let number = state.asks.len();
             let id = match text {
                 true => format!("\"{number}\""),
                 false => number.to_string(),
@@ -150,9 +143,6 @@ impl Session {
             Some((mark.clone(), std::mem::replace(answered, true)))
         });
         match ask {
-            None if LATE_ANSWERS && text.contains("\"answer\"") => {
-                world.count("answers to a lost session");
-            }
             None => world.violation(format!("a response to nothing in {}: {text}", self.id)),
             Some((_, true)) => world.violation(format!("answered twice: {text}")),
             // Ours, because the client had gone.

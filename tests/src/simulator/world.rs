@@ -36,7 +36,6 @@ struct Facts {
     /// Calls that were told that their session is gone.
     refused: HashSet<String>,
     pushes: usize,
-    questions: usize,
     /// Pushes that arrived.
     pushed: HashSet<String>,
     /// Requests that their clients have cancelled, or are about to.
@@ -147,12 +146,6 @@ impl World {
         let mut facts = self.facts();
         facts.pushes += 1;
         format!("push:{}:{kind}:{}:", self.seed, facts.pushes)
-    }
-
-    pub(super) fn new_question(&self) -> usize {
-        let mut facts = self.facts();
-        facts.questions += 1;
-        facts.questions
     }
 
     /// Says whether a push arrives for the first time.

@@ -41,7 +41,7 @@ fn simple(pairs: &Pairs<'_>) -> Members {
         })
         .map(|id| id.as_bytes().to_vec()),
         method: last_fitting("method", |method| method.starts_with('"')).map(|method| {
-            let mut method = method[1..method.len() - 1].as_bytes().to_vec();
+            let mut method = method.as_bytes()[1..method.len() - 1].to_vec();
             method.truncate(MAX_METHOD_LEN);
             method
         }),
