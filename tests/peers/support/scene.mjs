@@ -5,11 +5,14 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { Everything } from "./everything.mjs";
 import { Home } from "./home.mjs";
 import { startPython } from "./sdk_servers.mjs";
+import { ServerProcess } from "./server_process.mjs";
 
+const POLLING = fileURLToPath(new URL("../polling_server.mjs", import.meta.url));
 const COUNTING = new URL("counting.mjs", import.meta.url).href;
 
 /** Every server that is disturbed, by name: how it starts, and a call that takes long. */
@@ -33,6 +36,16 @@ function everything(mode) {
   };
 }
 
+function startPolling(file) {
+  return ServerProcess.start({
+    name: "the polling server",
+    command: () => [process.execPath, POLLING],
+    environment: { COUNT_FILE: file },
+    ready: "listening",
+    path: "/mcp",
+  });
+}
+
 function python(mode) {
   return {
     start: (file) => startPython(mode, { COUNT_FILE: file }),
@@ -40,6 +53,12 @@ function python(mode) {
     slow: (key, seconds) => ({ name: "count", arguments: { key, ms: seconds * 1000 } }),
   };
 }
+
+/** Every server that hangs up before it answers. */
+export const POLLING_SERVERS = {
+  Python: SERVERS["Python, stateful"],
+  TypeScript: { start: startPolling },
+};
 
 /** Runs `body` with a connected client and what it may disturb. */
 export async function disturbed(kind, body) {
