@@ -15,6 +15,11 @@ const MODES = {
 
 export const Everything = {
   /** Starts it as `streamableHttp` or `sse`. */
-  start: (mode) =>
-    ServerProcess.start({ name: "server-everything", command: () => [process.execPath, PROGRAM, mode], ...MODES[mode] }),
+  start: (mode, environment = {}) =>
+    ServerProcess.start({
+      name: "server-everything",
+      command: () => [process.execPath, PROGRAM, mode],
+      environment,
+      ...MODES[mode],
+    }),
 };

@@ -1,7 +1,8 @@
 // A loopback pass-through in front of one real server that keeps every MCP
 // message in both directions, byte for byte. Adds nothing, holds nothing back.
-import http from "node:http";
 import { once } from "node:events";
+import http from "node:http";
+import { performance } from "node:perf_hooks";
 
 import { Lines } from "./waiting.mjs";
 
@@ -31,7 +32,7 @@ export class Recorder {
   #server;
   /** The text of every message that the server sent, in order. */
   toClient = [];
-  /** Every HTTP request: its method, its headers, the status it got. */
+  /** Every HTTP request: its method, its headers, the status it got, when it began and its answer ended. */
   requests = [];
 
   /** Starts one in front of the server at `url`. */
@@ -46,7 +47,7 @@ export class Recorder {
   }
 
   #pass(target, request, response) {
-    const noted = { method: request.method, headers: request.headers, status: undefined };
+    const noted = { method: request.method, headers: request.headers, status: undefined, begun: performance.now() };
     this.requests.push(noted);
     const { hostname, port } = target;
     const { method, headers, url: path } = request;
@@ -67,6 +68,7 @@ export class Recorder {
       message.refused = answer.statusCode === 404 || answer.statusCode === 405;
       response.writeHead(answer.statusCode, answer.rawHeaders);
       response.flushHeaders();
+      answer.on("close", () => (noted.ended = performance.now()));
       this.#note(answer);
       answer.on("error", () => response.destroy());
       answer.pipe(response);
