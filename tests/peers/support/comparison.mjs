@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
 
 import { Home } from "./home.mjs";
-import { textAt, withoutIds } from "./raw_json.mjs";
+import { textAt, withoutIds, withoutServerIds } from "./raw_json.mjs";
 import { Side } from "./sides.mjs";
 import { until } from "./waiting.mjs";
 
@@ -48,7 +48,8 @@ async function record(side, step, variant) {
   // Who hears of a cancelled request is up to everybody on the way.
   const counts = (text) => !side.cancelled.has(requestOf(text)) && (step.counts?.(text) ?? true);
   const clean = step.clean ?? ((text) => text);
-  const toClient = side.toClient.slice(fromClient).filter(counts).map(clean);
+  const fromTheServer = variant.warm ? withoutServerIds : (text) => text;
+  const toClient = side.toClient.slice(fromClient).filter(counts).map(fromTheServer).map(clean);
   let toServer = side.recorder.toServer.slice(fromServer).map(withoutIds).map(clean);
   // How often a client asks how a task is depends on the clock.
   if (step.polls) toServer = [...new Set(toServer)];
@@ -57,6 +58,34 @@ async function record(side, step, variant) {
     // Requests that run at the same time may come in any order.
     "what the server got": step.atOnce ? toServer.map(shortened).sort() : ordered(toServer, () => "in order"),
   };
+}
+
+/** Leaves a session that the next client may have; returns what recorded it. */
+async function warmUp(server, home) {
+  const first = await Side.through(server, home);
+  await first.open();
+  await first.client.ping();
+  await first.client.close();
+  await until(10_000, "the session to be free", async () => (await home.status()).servers[0].sessions_idle === 1);
+  return first.recorder;
+}
+
+/** What the headers say of the protocol, of every request that was accepted. */
+function protocolHeaders({ recorder }) {
+  const said = ({ method, headers }) =>
+    `${method} ${headers["content-type"]} ${headers["mcp-protocol-version"]}`;
+  return [...new Set(recorder.requests.filter(({ status }) => status < 300).map(said))].sort();
+}
+
+/** Each request was answered once, and the session saw each id once. */
+function assertTidy(side, { stateless }) {
+  const ids = (texts, wanted) => texts.filter(wanted).map((text) => textAt(text, "id"));
+  const answered = ids(side.toClient, (text) => textAt(text, "method") === undefined);
+  assert.equal(new Set(answered).size, answered.length);
+  const isRequest = (text) => textAt(text, "method") !== undefined && textAt(text, "id") !== undefined;
+  const asked = ids(side.recorder.toServer, isRequest);
+  assert.ok(stateless || new Set(asked).size === asked.length);
+  assert.equal(side.stderr, "");
 }
 
 /**
@@ -70,7 +99,8 @@ export function compare(start, variant, steps) {
     home = new Home();
     server = await start();
     direct = await Side.direct(server);
-    through = await Side.through(server, home);
+    const recorder = variant.warm && (await warmUp(server, home));
+    through = await Side.through(server, home, recorder);
   });
 
   after(async () => {
@@ -92,6 +122,8 @@ export function compare(start, variant, steps) {
       ...variant.handshake,
     };
     const expected = await record(direct, handshake, variant);
+    // Whoever finds the session warm is answered without the server.
+    if (variant.warm) expected["what the server got"] = [];
     assert.deepEqual(await record(through, handshake, variant), expected);
   });
 
@@ -105,10 +137,9 @@ export function compare(start, variant, steps) {
     });
   }
 
-  test("no answer came twice, and nothing stray was printed", () => {
-    const answers = through.toClient.filter((text) => textAt(text, "method") === undefined);
-    const ids = answers.map((text) => textAt(text, "id"));
-    assert.equal(new Set(ids).size, ids.length);
-    assert.equal(through.stderr, "");
+  test("no id was used twice, and nothing stray was printed", () => assertTidy(through, variant));
+
+  test("the headers are the same", () => {
+    assert.deepEqual(protocolHeaders(through), protocolHeaders(direct));
   });
 }

@@ -82,3 +82,8 @@ export function withoutIds(text) {
   if (method === '"notifications/progress"') paths.push(["params", "progressToken"]);
   return paths.reduce((text, path) => put(text, path, '"#"'), text);
 }
+
+/** Hides the id of a request of the server, which depends on what its session has seen before. */
+export function withoutServerIds(text) {
+  return textAt(text, "method") === undefined ? text : put(text, ["id"], '"#"');
+}

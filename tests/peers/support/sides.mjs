@@ -106,10 +106,10 @@ export class Side {
     return side.#connect();
   }
 
-  /** The client through the shim, in a HOME that has no daemon yet. */
-  static async through(server, home) {
+  /** The client through the shim; on a recorder of another side, it may meet that one's session. */
+  static async through(server, home, recorder) {
     const side = new Side();
-    side.recorder = await Recorder.start(server.url);
+    side.recorder = recorder ?? (await Recorder.start(server.url));
     side.toClient = [];
     const { environment, folder } = home;
     const command = { command: SHIM, args: [side.recorder.url], env: environment, cwd: folder, stderr: "pipe" };
