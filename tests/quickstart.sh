@@ -32,7 +32,7 @@ done
 "$install_dir/mcp-remote" stop >/dev/null 2>&1 || true
 
 say "Fetching the server to talk to"
-sh tests/peers/install.sh
+sh tests/peers/install.sh npm
 echo "server-everything is in tests/peers/node_modules"
 
 say "Talking to it"

@@ -301,7 +301,10 @@ impl Bridge {
                 self.to_print.push_back(message);
             }
             Received::Notice(notice) => self.opening.notice(self.notices, &notice),
-            Received::Server(server) => self.notices.debug(self.opening.connected(&server)),
+            Received::Server(server) => {
+                self.notices.debug(self.opening.connected(&server));
+                self.ledger.leased(server.lease);
+            }
             Received::Goodbye(goodbye) => {
                 self.notices.debug(&goodbye.text);
                 // What is not sent yet waits for the next daemon.

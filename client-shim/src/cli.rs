@@ -9,48 +9,17 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::v1::Transport;
+use mcp_remote_proto::v1::{Reuse, Transport};
 
 use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
 use crate::notices::Volume;
 
 mod auth;
+mod usage;
 
 pub(crate) use auth::AuthArguments;
-
-/// What `--help` prints.
-pub(crate) const USAGE: &str = "\
-Usage: mcp-remote <https://server-url> [callback-port] [flags]
-       mcp-remote login <https://server-url> [flags]
-       mcp-remote logout <https://server-url> [flags] | --all
-       mcp-remote status [SERVER] [--json]
-       mcp-remote stop
-
-Speaks MCP on standard input and output for a remote server, through the
-daemon mcp-remoted, which keeps the session warm and is started when needed.
-At a terminal it signs in if that is needed, says who answers, and ends.
-
-Flags:
-  --header 'Name: value'  send this header; ${VAR} is taken from the environment
-  --header-file PATH      send the headers of this file, one a line, # comments
-  --transport STRATEGY    http-first (default), sse-first, http-only, sse-only
-  --allow-http            permit http to hosts other than this one
-  --ca-file PATH          trust the certificates of this PEM file as well
-  --drain-timeout SECONDS wait this long for answers at the end (default 30)
-  --no-browser            print the URL to sign in at, open no browser
-  --auth-timeout SECONDS  wait this long for somebody to sign in
-  --static-oauth-client-info JSON|@file      a client registered by hand
-  --static-oauth-client-metadata JSON|@file  what to register with
-  --client-metadata-url URL                  the URL that is the client id
-  --resource URI, --disable-resource-parameter, --authorize-param NAME=VALUE,
-  --host HOST, --callback-path PATH, --auth-success-url URL, --use-id-token,
-  --allow-missing-pkce    see the README
-  --debug, --verbose      say more on standard error
-  --silent                say nothing on standard error
-  --help, -h              this text
-  --version               the version
-";
+pub(crate) use usage::USAGE;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -93,6 +62,8 @@ const VALUED: &[&str] = &[
     "--drain-timeout",
     "--header",
     "--header-file",
+    "--request-timeout",
+    "--reuse",
     "--transport",
 ];
 
@@ -147,6 +118,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) headers: Vec<Source>,
     /// `--transport`.
     pub(crate) transport: Transport,
+    /// `--reuse`.
+    pub(crate) reuse: Reuse,
     /// `--allow-http`.
     pub(crate) allow_http: bool,
     /// `--debug`.
@@ -157,6 +130,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) drain_timeout: Duration,
     /// How to sign in.
     pub(crate) auth: AuthArguments,
+    /// `--request-timeout`; none: never.
+    pub(crate) request_timeout: Option<Duration>,
 }
 
 /// Understands the arguments after the program's name.
@@ -184,8 +159,10 @@ struct Words {
     positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
+    reuse: Option<String>,
     ca_file: Option<String>,
     drain_timeout: Option<String>,
+    request_timeout: Option<String>,
     /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
@@ -290,8 +267,12 @@ impl Words {
             "--header" => self.headers.push(Source::Argument(value)),
             "--header-file" => self.headers.push(Source::File(value.into())),
             "--transport" => self.transport = self.transport.take().or(Some(value)),
+            "--reuse" => self.reuse = self.reuse.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
             "--drain-timeout" => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
+            "--request-timeout" => {
+                self.request_timeout = self.request_timeout.take().or(Some(value));
+            }
             _ => self.warnings.extend(self.auth.valued(name, value).err()),
         }
     }
@@ -388,15 +369,19 @@ impl Words {
             });
         }
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
+        let request_timeout = self.request_timeout();
+        let reuse = self.reuse();
         Ok(Box::new(BridgeArguments {
             url,
             headers: std::mem::take(&mut self.headers),
             transport,
+            reuse,
             allow_http: self.allow_http,
             debug: self.volume.debug,
             ca_file: self.ca_file.take().map(PathBuf::from),
             drain_timeout,
             auth: std::mem::take(&mut self.auth),
+            request_timeout,
         }))
     }
 
@@ -415,20 +400,47 @@ impl Words {
         }
     }
 
+    fn reuse(&mut self) -> Reuse {
+        match self.reuse.as_deref() {
+            None | Some("sequential") => Reuse::Sequential,
+            Some("never") => Reuse::Never,
+            Some("concurrent") => Reuse::Concurrent,
+            Some(_) => {
+                let sentence = "the value of --reuse is not known, sequential is used \
+                     (known: never, sequential, concurrent)";
+                self.warnings.push(sentence.to_owned());
+                Reuse::Sequential
+            }
+        }
+    }
+
     fn drain_timeout(&mut self) -> Duration {
         let Some(text) = self.drain_timeout.as_deref() else {
             return DRAIN_TIMEOUT;
         };
-        let seconds = text.parse::<f64>().ok();
-        seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or_else(|| {
-                let sentence =
-                    "the value of --drain-timeout is not a number of seconds, 30 is used";
-                self.warnings.push(sentence.to_owned());
-                DRAIN_TIMEOUT
-            })
+        seconds(text).unwrap_or_else(|| {
+            let sentence = "the value of --drain-timeout is not a number of seconds, 30 is used";
+            self.warnings.push(sentence.to_owned());
+            DRAIN_TIMEOUT
+        })
     }
+
+    /// Zero is no timeout.
+    fn request_timeout(&mut self) -> Option<Duration> {
+        let text = self.request_timeout.as_deref()?;
+        let timeout = seconds(text);
+        if timeout.is_none() {
+            let sentence =
+                "the value of --request-timeout is not a number of seconds, none is used";
+            self.warnings.push(sentence.to_owned());
+        }
+        timeout.filter(|timeout| !timeout.is_zero())
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Only a callback port does.

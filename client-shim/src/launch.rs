@@ -1,14 +1,17 @@
 //! Finds this user's daemon, or starts one and waits until it is ready.
 //!
-//! Decides which daemon may be used: one of this HOME, of the same API version.
+//! Decides which daemon may be used: one of this HOME, of the same API version; an
+//! older release is asked to make place first.
 //! Never starts a second one: whoever starts holds `start.lock`, and the daemon
 //! itself holds `lock`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mcp_remote_proto::endpoint::{self, Endpoint, Places, PlacesError};
-use mcp_remote_proto::v1::HandoverRequest;
 use mcp_remote_proto::{API_VERSION, VERSION};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +22,7 @@ use crate::notices::Notices;
 
 #[cfg(unix)]
 mod descriptors;
+mod handover;
 mod lock;
 mod start;
 
@@ -32,13 +36,15 @@ use start::Report;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Between two looks at such a daemon.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Finds and starts daemons.
 pub(crate) struct Launcher {
     places: Places,
     environment: Environment,
     notices: Notices,
+    /// Whether an older daemon was asked to make place: once in a life.
+    asked: AtomicBool,
 }
 
 /// What a look around shows.
@@ -68,6 +74,7 @@ impl Launcher {
             places,
             environment,
             notices,
+            asked: AtomicBool::new(false),
         })
     }
 
@@ -110,9 +117,8 @@ impl Launcher {
     /// None can be started, or the one that runs does not understand us.
     pub(crate) async fn connect(&self) -> Result<Daemon, ShimError> {
         let mut daemon = self.find_or_start().await?;
-        if daemon.hello.api_version < API_VERSION {
-            self.replace(daemon).await?;
-            daemon = self.find_or_start().await?;
+        if handover::is_older(&daemon) {
+            daemon = self.succeed(daemon).await?;
         }
         if daemon.hello.api_version != API_VERSION {
             return Err(mismatch(&daemon, ""));
@@ -140,6 +146,12 @@ impl Launcher {
     }
 
     async fn start(&self) -> Result<Daemon, ShimError> {
+        let _start_lock = self.start_lock().await?;
+        self.start_locked().await
+    }
+
+    /// Waits for its turn to start a daemon or to end one.
+    async fn start_lock(&self) -> Result<File, ShimError> {
         let state = self.places.state();
         endpoint::private_folder(state).map_err(|error| {
             if error.is_open_to_others() {
@@ -150,11 +162,13 @@ impl Launcher {
                 ))
             }
         })?;
-        let _start_lock = lock::exclusive(&state.join("start.lock"))
+        lock::exclusive(&state.join("start.lock"))
             .await
-            .map_err(|error| {
-                not_started(format!("{} cannot be locked: {error}", state.display()))
-            })?;
+            .map_err(|error| not_started(format!("{} cannot be locked: {error}", state.display())))
+    }
+
+    /// Starts a daemon. The caller holds the start lock.
+    async fn start_locked(&self) -> Result<Daemon, ShimError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Another shim may have started it while this one waited its turn.
@@ -166,7 +180,7 @@ impl Launcher {
             match start::run(&self.environment).await? {
                 Report::Ready => {}
                 Report::Running(pid) if Instant::now() >= deadline => return Err(unreachable(pid)),
-                Report::Running(_) => sleep(INTERVAL).await,
+                Report::Running(_) => self.others_turn(deadline).await,
                 Report::Failed(code, sentence) => return Err(self.failed(code, &sentence)),
             }
             if Instant::now() >= deadline + PATIENCE {
@@ -174,6 +188,25 @@ impl Launcher {
                     "it says that it is ready, and nothing answers".to_owned(),
                 ));
             }
+        }
+    }
+
+    /// Waits until the daemon that holds the lock either answers, since it is
+    /// starting, or has gone, since it was stopping.
+    async fn others_turn(&self, deadline: Instant) {
+        let held = self.places.state().join("lock");
+        let gone = pin!(lock::shared(&held));
+        let answers = async {
+            while Instant::now() < deadline {
+                sleep(INTERVAL).await;
+                if !matches!(self.find().await, Found::Nothing) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _gone = gone => {}
+            () = answers => {}
         }
     }
 
@@ -186,31 +219,6 @@ impl Launcher {
             String::new()
         };
         not_started(format!("{sentence}{more}")).with(Exit::reported(code))
-    }
-
-    /// Asks a daemon of an older API to make place, and waits until it has.
-    async fn replace(&self, daemon: Daemon) -> Result<(), ShimError> {
-        self.notices
-            .debug(format_args!("asking {daemon} to make place"));
-        let request = HandoverRequest {
-            version: VERSION.to_owned(),
-        };
-        let answer = timeout(PATIENCE, daemon.management().handover(request)).await;
-        match answer {
-            Ok(Ok(answer)) => {
-                let answer = answer.into_inner();
-                if !answer.accepted {
-                    return Err(mismatch(&daemon, &answer.reason));
-                }
-            }
-            Ok(Err(status)) => return Err(mismatch(&daemon, status.message())),
-            Err(_) => return Err(mismatch(&daemon, "it does not answer")),
-        }
-        if gone(daemon, PATIENCE).await {
-            Ok(())
-        } else {
-            Err(not_started("the older daemon does not end".to_owned()))
-        }
     }
 
     fn is_ours(&self, daemon: &Daemon) -> bool {
@@ -239,13 +247,29 @@ pub(crate) fn keep_from_children() {}
 /// Waits until a daemon that was asked to end has ended; false: it takes longer
 /// than `patience`.
 pub(crate) async fn gone(mut daemon: Daemon, patience: Duration) -> bool {
+    let file = daemon.lock_file();
     let ended = async {
         daemon.hung_up().await;
-        // Its connections end before its process does; the lock ends with it.
-        // A lock that cannot be taken for another reason tells nothing more.
-        let _waited = lock::shared(&daemon.lock_file()).await;
+        // Its connections end before its process does; the lock ends with it, or
+        // passes to a successor that was quicker than we are.
+        tokio::select! {
+            // A lock that cannot be taken for another reason tells nothing more.
+            _waited = lock::shared(&file) => {}
+            () = succeeded(&file, daemon.hello.pid) => {}
+        }
     };
     timeout(patience, ended).await.is_ok()
+}
+
+/// Waits until another process than `pid` has the lock.
+async fn succeeded(file: &Path, pid: u32) {
+    loop {
+        sleep(INTERVAL).await;
+        let holder = std::fs::read_to_string(file).unwrap_or_default();
+        if holder.trim().parse().is_ok_and(|holder: u32| holder != pid) {
+            return;
+        }
+    }
 }
 
 fn mismatch(daemon: &Daemon, reason: &str) -> ShimError {

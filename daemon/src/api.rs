@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::http::HttpClients;
 use crate::oauth::Authority;
-use crate::session::{Servers, SessionPoolHandle};
+use crate::session::{Connections, Servers, SessionPoolHandle};
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -46,8 +46,10 @@ pub(crate) struct Api {
     pub(crate) pool: SessionPoolHandle,
     /// The servers.
     pub(crate) servers: Arc<Servers>,
-    /// The HTTP clients, for reloading.
+    /// The HTTP clients, to say at once what is wrong with their files.
     pub(crate) clients: Arc<HttpClients>,
+    /// Their connections, for reloading.
+    pub(crate) connections: Arc<Connections>,
     /// The grants.
     pub(crate) authority: Authority,
     /// Shims attached now.
@@ -63,7 +65,7 @@ pub(crate) struct Api {
 impl Api {
     /// Reads again what was read from files, and forgets what was concluded.
     pub(crate) fn reload(&self) {
-        self.clients.forget();
+        self.connections.renew();
         self.servers.forget_transports();
         tracing::info!("reloaded");
     }

@@ -18,7 +18,8 @@ use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
-use crate::session::{Servers, pool};
+use crate::session::pool::{self, PoolDeps};
+use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
@@ -32,6 +33,10 @@ const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long grants may take to end: tokens on their way are waited for for 5 s.
 const GRANTS_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Exit code by which a service manager knows to start the program again, which is
+/// a newer one then: named in the unit, EX_TEMPFAIL of sysexits.
+const START_AGAIN: u8 = 75;
 
 /// How long the storage may take to flush at the end.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -63,7 +68,7 @@ pub fn main() -> ExitCode {
         }
     };
     match run(&flags) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             tracing::error!("{}", failure.sentence);
             if flags.spawned {
@@ -88,7 +93,7 @@ fn complain(sentence: &str) {
     drop(writeln!(std::io::stderr(), "mcp-remoted: {sentence}"));
 }
 
-fn run(flags: &Flags) -> Result<(), Failure> {
+fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
@@ -100,7 +105,7 @@ fn run(flags: &Flags) -> Result<(), Failure> {
         Ok(lock) => lock,
         Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
             startup_report::send(&Report::Running(pid));
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         Err(LockError::Held(pid)) => {
             let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
@@ -180,7 +185,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
     let shutdown = Shutdown::default();
@@ -188,13 +193,21 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let sessions = TaskTracker::new();
     let grants = TaskTracker::new();
 
-    let (storage, records) = Storage::open(config.places.state()).await;
-    let servers = Arc::new(Servers::new(storage.clone(), records));
+    let (storage, contents) = Storage::open(config.places.state()).await;
+    let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
     let clients = Arc::new(HttpClients::default());
     let authority = Authority::new(&config.auth_folder, &clients, &grants, &shutdown.end_grants);
+    let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
+    let kept = Arc::new(kept);
+    let connections = Arc::new(Connections::new(clients.clone()));
+    let deps = PoolDeps {
+        connections: connections.clone(),
+        kept: kept.clone(),
+        handover: shutdown.handover.clone(),
+    };
     let pool = pool::spawn(
         config.pool.clone(),
-        clients.clone(),
+        deps,
         &sessions,
         shutdown.end_sessions.clone(),
     );
@@ -210,12 +223,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
         servers: servers.clone(),
         clients,
         authority,
+        connections,
         shims: watch::Sender::new(0),
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),
         handover: shutdown.handover.clone(),
     };
-    begin_background(&api, &shutdown, &background)?;
+    begin_background(&api, kept, &shutdown, &background)?;
     announce(&config, &listening);
     // A task of its own, because the future that the runtime blocks on is woken
     // through the system.
@@ -233,7 +247,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     drop(listening);
     tracing::info!("stopped");
     match served {
-        Ok(()) if asked => Ok(()),
+        Ok(()) if shutdown.handover.is_cancelled() => Ok(make_place(config.started_by)),
+        Ok(()) if asked => Ok(ExitCode::SUCCESS),
         Ok(()) => Err(Failure::new(1, "the server ended unasked")),
         Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
     }
@@ -262,6 +277,7 @@ fn listen(config: &Config) -> Result<Listening, Failure> {
 /// Starts what runs beside the server: signals, saving, the idle exit.
 fn begin_background(
     api: &Api,
+    kept: Arc<KeptSessions>,
     shutdown: &Shutdown,
     background: &TaskTracker,
 ) -> Result<(), Failure> {
@@ -269,6 +285,8 @@ fn begin_background(
     shutdown::listen(stop.clone(), move || reloading.reload(), background)
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
+    let (clients, idle_for) = (api.clients.clone(), api.config.pool.idle_for);
+    background.spawn(end_unclaimed(kept, clients, idle_for, stop.clone()));
     if let Some(after) = api.config.idle_exit {
         let (shims, authority) = (api.shims.subscribe(), api.authority.clone());
         background.spawn(exit_when_idle(shims, authority, after, stop));
@@ -294,6 +312,15 @@ async fn end(what: &str, tasks: &TaskTracker, limit: Duration) {
     }
 }
 
+/// Returns how to exit so that the successor is started: by the service manager,
+/// or else by the shim that asked.
+fn make_place(started_by: StartedBy) -> ExitCode {
+    match started_by {
+        StartedBy::Systemd | StartedBy::Launchd => ExitCode::from(START_AGAIN),
+        StartedBy::Shim | StartedBy::User => ExitCode::SUCCESS,
+    }
+}
+
 async fn save_and_close(servers: &Servers, storage: &Storage) {
     let saving = async {
         servers.save().await;
@@ -310,6 +337,20 @@ async fn save_now_and_then(servers: Arc<Servers>, stop: CancellationToken) {
             () = tokio::time::sleep(SAVE_INTERVAL) => servers.save().await,
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Ends what earlier daemons left behind, once its shims had as much time to come
+/// back as an unused session is kept.
+async fn end_unclaimed(
+    kept: Arc<KeptSessions>,
+    clients: Arc<HttpClients>,
+    after: Duration,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = tokio::time::sleep(after) => kept.end_unclaimed(&clients).await,
+        () = stop.cancelled() => {}
     }
 }
 

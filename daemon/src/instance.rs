@@ -4,6 +4,14 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a shim may have the lock that waits for the end of a daemon: as long as
+/// it takes to let go of it.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// How often it is waited for.
+const MAX_LOOKS: u32 = 100;
 
 /// A lock held for the life of the process.
 #[derive(Debug)]
@@ -41,16 +49,22 @@ impl InstanceLock {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let read = file.read_to_string(&mut pid);
-                return Err(LockError::Held(
-                    read.ok().and_then(|_| pid.trim().parse().ok()),
-                ));
+        let mut looks = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let mut pid = String::new();
+                    let read = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+                    let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+                    if looks == MAX_LOOKS || !pid.is_some_and(has_ended) {
+                        return Err(LockError::Held(pid));
+                    }
+                    looks += 1;
+                    std::thread::sleep(LOOK);
+                }
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
         let written = file
             .set_len(0)
@@ -58,5 +72,21 @@ impl InstanceLock {
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(LockError::Io)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Says whether a process is no more. It may have been another's: then the lock is
+/// taken for held, and the next attempt will tell.
+fn has_ended(pid: u32) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, test_kill_process};
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = pid;
+        false
     }
 }

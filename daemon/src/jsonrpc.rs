@@ -62,6 +62,11 @@ pub(crate) struct Unusable {
 }
 
 impl Unusable {
+    /// Says whether it is all of what was read, not an element of it.
+    pub(crate) fn is_all_of(&self, read: &[u8]) -> bool {
+        self.bytes.len() == read.len()
+    }
+
     /// Returns the id of the request that it was meant to be, as far as one can
     /// be found.
     pub(crate) fn request_id(&self) -> Option<RequestId> {
@@ -113,8 +118,12 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
 impl Envelope {
     /// Reads one message.
     pub(crate) fn parse(bytes: Bytes) -> Result<Self, ParseError> {
-        let members: Members<'_> = match serde_json::from_slice(&bytes) {
-            Ok(members) => members,
+        // A member that is not looked at has to be UTF-8 too: it is passed on.
+        let text =
+            std::str::from_utf8(&bytes).map_err(|error| ParseError::NotJson(error.to_string()))?;
+        let members: Members<'_> = match serde_json::from_str(text) {
+            Ok(members) if is_object(text) => members,
+            Ok(_) => return Err(ParseError::Invalid("an array within an array")),
             Err(error) => return Err(why_not(&bytes, &error)),
         };
         let id = members
@@ -202,7 +211,7 @@ impl Envelope {
 
     /// Decodes the parts of `params` that `T` names; none if they do not fit.
     pub(crate) fn params<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_str(self.text(self.params.clone()?)).ok()
+        read_object(self.text(self.params.clone()?))
     }
 
     /// Returns where the id stands.
@@ -215,17 +224,19 @@ impl Envelope {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(borrow, rename = "_meta")]
-            meta: Option<Meta<'a>>,
+            meta: &'a RawValue,
         }
         #[derive(Deserialize)]
         struct Meta<'a> {
             #[serde(borrow, rename = "progressToken")]
             progress_token: Option<&'a RawValue>,
         }
-        let range = self.params.clone()?;
-        memchr::memmem::find(&self.bytes[range], b"progressToken")?;
-        let token = self.params::<Params<'_>>()?.meta?.progress_token?;
-        Some(place(&self.bytes, token))
+        let params = &self.bytes[self.params.clone()?];
+        // Most requests have none, and need not be read again to see it.
+        memchr::memmem::find(params, b"progressToken")
+            .or_else(|| memchr::memmem::find(params, b"\\u"))?;
+        let meta: Meta<'_> = read_object(self.params::<Params<'_>>()?.meta.get())?;
+        Some(place(&self.bytes, meta.progress_token?))
     }
 
     /// Returns where `params.progressToken` of a progress notification stands.
@@ -289,6 +300,18 @@ fn place(bytes: &[u8], value: &RawValue) -> Range<usize> {
     start..start + value.get().len()
 }
 
+/// Decodes the members of an object that `T` names; none if they do not fit.
+fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    is_object(text)
+        .then(|| serde_json::from_str(text).ok())
+        .flatten()
+}
+
+/// Says whether valid JSON is an object; a struct could be decoded from an array too.
+fn is_object(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
+}
+
 fn why_not(bytes: &[u8], error: &serde_json::Error) -> ParseError {
     match serde_json::from_slice::<&RawValue>(bytes) {
         Ok(_) if error.is_data() => {
@@ -329,6 +352,11 @@ pub(crate) fn on_one_line(bytes: Bytes) -> Bytes {
     };
     bytes.iter().copied().map(blank).collect::<Vec<u8>>().into()
 }
+
+// The path is the usual one, said so that it holds where tests/fuzz includes us.
+#[cfg(test)]
+#[path = "jsonrpc/found.rs"]
+mod found;
 
 #[cfg(test)]
 mod tests {

@@ -4,13 +4,19 @@
 //! what the shim says reaches only the session that it leases; a session goes
 //! back to the pool only if nothing of this shim is left in it.
 
+mod batches;
 pub(crate) mod fault;
 mod in_flight;
 mod inbound;
+mod leaving;
 mod open_lease;
+mod questions;
+mod repeats;
 mod shim;
+mod switching;
+mod timeout;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,24 +25,27 @@ use futures_util::stream::{Stream, StreamExt as _};
 use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
-use crate::session::{Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
+use crate::protocol::ProtocolVersion;
+use crate::session::{
+    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 
+use batches::{BatchId, Batches};
 use in_flight::InFlight;
-use open_lease::{OpenLease, acquire};
+use open_lease::{News, OpenLease, acquire};
+use questions::Questions;
 use shim::Attached;
+use switching::Named;
 
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
 const INBOX: usize = 1;
-
-/// Requests of the server that a client may leave unanswered before the oldest
-/// are forgotten.
-const MAX_OWED: usize = 1024;
 
 /// How long answers are still waited for once the daemon stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +61,15 @@ const MAX_FAILING: Duration = Duration::from_secs(5);
 /// The shim has gone: nothing more can be said.
 struct Gone;
 
+/// A request that had gone out.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Its id upstream.
+    minted: u64,
+    /// Whether the server may have executed it.
+    maybe_executed: bool,
+}
+
 /// One shim's connection.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -60,14 +78,30 @@ pub(crate) struct Relay {
     handshake: Option<Arc<Handshake>>,
     /// The client's `notifications/initialized`, until a session has it.
     initialized: Option<Bytes>,
+    /// The shim's lease from an earlier daemon, until it has one of ours.
+    earlier: Option<LeaseToken>,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
+    /// What a shared session says to this relay, besides what its POSTs bring.
+    news: News,
     in_flight: InFlight,
-    /// Requests of the server that the client has not answered.
-    owed: HashSet<RequestId>,
+    questions: Questions,
+    /// Notifications and responses that the server may not have taken yet.
+    said: TaskTracker,
+    /// Changes of the session's switches under way, by the id of their request.
+    changes: HashMap<u64, Change>,
+    /// Requests whose answers name tasks, by their id; only in a shared session.
+    named: HashMap<u64, Named>,
+    batches: Batches,
+    /// The batch whose elements are being read.
+    reading: Option<BatchId>,
+    /// The negotiated revision.
+    version: Option<ProtocolVersion>,
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
+    /// Whether the shim had more to say when the daemon stopped: it comes back.
+    comes_back: bool,
 }
 
 impl Relay {
@@ -78,23 +112,38 @@ impl Relay {
         mut downstream: impl Stream<Item = Result<Bytes, ShimGone>> + Unpin,
         out: mpsc::Sender<ToShim>,
     ) {
-        let _attached = Attached::new(deps.server.clone());
+        let attached = Attached::new(deps.server.clone());
+        let batches = Batches::new(deps.max_message);
+        let questions = Questions::new(resumed.is_some());
         let (inbox, mut inbound) = mpsc::channel(INBOX);
-        let (handshake, initialized) = match resumed {
-            Some(resumed) => (Some(Arc::new(resumed.initialize)), resumed.initialized),
-            None => (None, None),
+        let (handshake, initialized, earlier) = match resumed {
+            Some(Resumed {
+                initialize,
+                initialized,
+                lease,
+            }) => (Some(Arc::new(initialize)), initialized, lease),
+            None => (None, None, None),
         };
         let mut relay = Self {
             deps,
             out,
             handshake,
             initialized,
+            earlier,
             lease: None,
             inbox,
+            news: None,
             in_flight: InFlight::default(),
-            owed: HashSet::new(),
+            questions,
+            said: TaskTracker::new(),
+            changes: HashMap::new(),
+            named: HashMap::new(),
+            batches,
+            reading: None,
+            version: None,
             last_notice: String::new(),
             failing: None,
+            comes_back: false,
         };
         let stop = relay.deps.stop.clone();
         tokio::select! {
@@ -102,6 +151,7 @@ impl Relay {
             _gone = relay.relay(&mut downstream, &mut inbound) => {}
             () = drained(&stop) => {}
         }
+        drop(attached);
         relay.leave(inbound).await;
     }
 
@@ -121,19 +171,27 @@ impl Relay {
             if self.in_flight.is_empty() && !reading {
                 return Ok(());
             }
+            let timeout = self.next_timeout();
             tokio::select! {
                 biased;
                 // Always some: the relay holds a sender.
                 Some(inbound) = inbound.recv() => self.on_inbound(inbound).await?,
+                news = open_lease::news(&mut self.news) => match news {
+                    Some(news) => self.on_inbound(Arc::unwrap_or_clone(news)).await?,
+                    // The session did not wait for a client that does not read.
+                    None => return Err(Gone),
+                },
                 message = downstream.next(), if reading => match message {
                     Some(Ok(message)) => self.on_message(message).await?,
                     Some(Err(ShimGone)) => return Err(Gone),
                     None => reading = false,
                 },
                 () = out.closed() => return Err(Gone),
+                () = timeout => self.give_up_silent().await?,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
+                    self.comes_back = reading;
                     self.tell(ToShim::Goodbye).await?;
                 }
             }
@@ -144,7 +202,15 @@ impl Relay {
         if message.len() > self.deps.max_message {
             return self.refuse_oversized(&message).await;
         }
-        for envelope in Envelope::parse_all(message) {
+        let is_array = message.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        if is_array {
+            return self.on_array(message).await;
+        }
+        self.on_parsed(Envelope::parse_all(message)).await
+    }
+
+    async fn on_parsed(&mut self, parsed: Vec<Result<Envelope, Unusable>>) -> Result<(), Gone> {
+        for envelope in parsed {
             let envelope = match envelope {
                 Ok(envelope) => envelope,
                 Err(unusable) => {
@@ -175,8 +241,8 @@ impl Relay {
             ParseError::NotJson(_) => None,
             ParseError::Invalid(_) => unusable.request_id(),
         };
-        self.say(jsonrpc::error_response(id.as_ref(), code, &sentence, None))
-            .await
+        let answer = jsonrpc::error_response(id.as_ref(), code, &sentence, None);
+        self.answer(None, answer).await
     }
 
     async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
@@ -206,55 +272,67 @@ impl Relay {
                 "mcp-remote: initialize has no protocolVersion",
                 None,
             );
-            return self.say(answer).await;
+            return self.answer(None, answer).await;
         };
         let handshake = Arc::new(handshake);
-        let changed = self.handshake.as_ref().is_none_or(|known| {
-            known.key(self.deps.spec.clone()) != handshake.key(self.deps.spec.clone())
-        });
+        let key = |of: &Handshake| of.key(self.deps.spec.clone(), self.deps.reuse);
+        let changed = self
+            .handshake
+            .as_ref()
+            .is_none_or(|known| key(known) != key(&handshake));
         // A request that came before `initialize` was made in the daemon's name.
         // While it is under way its session stays, whoever the client is.
         if changed && self.in_flight.is_empty() {
-            self.give_back();
+            self.give_back().await;
             self.handshake = Some(handshake);
         }
         match self.leased().await? {
-            Ok(result) => self.say(result.answer(&id)).await,
-            Err(error) => self.fault(&id, &error, false).await,
+            Ok(result) => self.answer(None, result.answer(&id)).await,
+            Err(error) => self.fault(&id, &error, None).await,
         }
     }
 
     async fn on_request(&mut self, envelope: Envelope) -> Result<(), Gone> {
         let id = envelope.id().expect("a request has an id");
         if self.lease.is_none() && envelope.method() == Some("ping") {
-            return self
-                .say(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into())
-                .await;
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
+            return self.answer(None, answer.into()).await;
         }
         if let Err(error) = self.leased().await? {
             self.deps.server.unanswered();
-            return self.fault(&id, &error, false).await;
-        }
-        if changes_session(envelope.method()) {
-            self.spoil();
+            return self.fault(&id, &error, None).await;
         }
         let Some(lease) = &self.lease else {
             return Ok(());
         };
         let minted = lease.session().next_id();
         let (message, fate) = self.in_flight.begin(minted, &envelope);
-        let outbound = Outbound {
-            message,
-            kind: OutboundKind::Request(minted),
-            replies: self.inbox.clone(),
+        let mut outbound = Outbound {
             fate,
-            after: None,
-            resent: false,
+            ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
+        };
+        if let Some(batch) = self.reading {
+            self.batches.expect(batch, minted);
+        }
+        if lease.is_shared() {
+            lease.membership().own(minted);
+            if self.is_foreign(minted, &envelope) {
+                return self.refuse_foreign(minted).await;
+            }
+        }
+        if let Some(change) = Change::of(&envelope) {
+            match self.switch(minted, change, outbound).await? {
+                Some(as_it_is) => outbound = as_it_is,
+                None => return Ok(()),
+            }
+        }
+        let Some(lease) = &self.lease else {
+            return Ok(());
         };
         if let Err(error) = lease.session().send(outbound).await {
             // The session has ended for good: the next request gets another.
             self.spoil();
-            self.lease = None;
+            self.forget();
             self.ended(minted, Some(error)).await?;
         }
         Ok(())
@@ -270,21 +348,21 @@ impl Relay {
             return;
         }
         let (message, after) = match envelope.method() {
-            Some("notifications/cancelled") => match self.in_flight.cancel(&envelope) {
+            Some("notifications/cancelled") => match self.cancel(&envelope).await {
                 Some((message, sent)) => (message, Some(sent)),
                 // Answered meanwhile, or never asked.
                 None => return,
             },
+            // One member's folders are not those of all.
+            Some("notifications/roots/list_changed") if self.is_one_of_several() => return,
             _ => (envelope.bytes().clone(), None),
         };
         self.send(message, OutboundKind::Notification, after).await;
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
-        if let Some(id) = envelope.id()
-            && self.owed.remove(&id)
-        {
-            self.send(envelope.bytes().clone(), OutboundKind::Response, None)
+        if let Some((answer, generation)) = self.questions.answer(&envelope) {
+            self.send(answer, OutboundKind::Response(generation), None)
                 .await;
         }
     }
@@ -292,12 +370,12 @@ impl Relay {
     async fn send(&self, message: Bytes, kind: OutboundKind, after: Option<CancellationToken>) {
         if let Some(lease) = &self.lease {
             let outbound = Outbound {
-                message,
-                kind,
-                replies: self.inbox.clone(),
-                fate: Fate::default(),
+                fate: Fate {
+                    _under_way: Some(self.said.token()),
+                    ..Fate::default()
+                },
                 after,
-                resent: false,
+                ..Outbound::new(message, kind, self.replies())
             };
             // A session that is being closed needs no more notifications.
             drop(lease.session().send(outbound).await);
@@ -321,12 +399,12 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.earlier.clone(), self.inbox.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
-        let lease = match acquired {
-            Ok(lease) => lease,
+        let (lease, news) = match acquired {
+            Ok(acquired) => acquired,
             Err(error) => {
                 if began.elapsed() >= SLOW {
                     let stands = (began.elapsed() / 2).min(MAX_FAILING);
@@ -335,27 +413,33 @@ impl Relay {
                 return Ok(Err(error));
             }
         };
-        lease.session().attach(self.inbox.clone());
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
+        self.earlier = None;
         let result = lease.result().clone();
-        let server = ToShim::Server(result.clone(), lease.is_warm());
+        self.version = Some(result.version);
+        let token = lease.session().lease().clone();
+        let server = ToShim::Server(result.clone(), lease.is_warm(), token);
         self.last_notice.clear();
         self.lease = Some(lease);
+        self.news = news;
+        self.join().await;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
     }
 
+    /// Answers with an error; `sent`: the request had gone out.
     async fn fault(
         &mut self,
         id: &RequestId,
         error: &UpstreamError,
-        sent: bool,
+        sent: Option<Sent>,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
         let notice = fault::sentence(server, error);
-        let answer = fault::response(id, server, error, sent);
+        let maybe_executed = sent.is_some_and(|sent| sent.maybe_executed);
+        let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);
             tracing::warn!("{notice}");
@@ -364,7 +448,7 @@ impl Relay {
                 .await
                 .map_err(|_| Gone)?;
         }
-        self.say(answer).await
+        self.answer(sent.map(|sent| sent.minted), answer).await
     }
 
     async fn tell(&self, what: ToShim) -> Result<(), Gone> {
@@ -376,50 +460,16 @@ impl Relay {
             .await
     }
 
+    fn is_one_of_several(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| lease.membership().is_one_of_several())
+    }
+
     fn spoil(&mut self) {
         if let Some(lease) = &mut self.lease {
             lease.spoil();
         }
     }
-
-    /// Gives the session back; it is clean only if nothing of this client is
-    /// left in it.
-    fn give_back(&mut self) {
-        if !self.in_flight.is_clean() || !self.owed.is_empty() {
-            self.spoil();
-        }
-        self.owed.clear();
-        self.lease = None;
-    }
-
-    /// Cancels what nobody waits for any more (a disconnect is not a cancellation:
-    /// 2025-11-25, Cancellation), then gives the session back.
-    async fn leave(mut self, mut inbound: mpsc::Receiver<Inbound>) {
-        // A request of the server that was not passed on will not be answered.
-        while let Ok(left) = inbound.try_recv() {
-            if matches!(&left, Inbound::Message(envelope) if envelope.kind() == Kind::Request) {
-                self.spoil();
-            }
-        }
-        for minted in self.in_flight.all() {
-            let sent = self.in_flight.abandon(minted);
-            let reason = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{minted},"reason":"the client has gone"}}}}"#
-            );
-            self.send(reason.into(), OutboundKind::Notification, sent)
-                .await;
-        }
-        self.give_back();
-    }
-}
-
-/// Requests that change the session for whoever has it next (mcp-requirements,
-/// Multiplexing): the session ends with the lease.
-fn changes_session(method: Option<&str>) -> bool {
-    matches!(
-        method,
-        Some("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe")
-    )
 }
 
 async fn drained(stop: &CancellationToken) {

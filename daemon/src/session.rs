@@ -4,15 +4,23 @@
 //! [`SessionKey`] is the only answer to the question who may have it next.
 
 pub(crate) mod actor;
+mod audience;
 mod connect;
+mod connections;
+mod cursor;
 mod exchange;
 mod handle;
 mod handshake;
+pub(crate) mod kept;
 mod latency;
+mod listed_tools;
 mod listener;
 mod phase;
 pub(crate) mod pool;
+mod reconnect;
+mod restore;
 pub(crate) mod server;
+mod switches;
 
 use std::sync::Arc;
 
@@ -21,11 +29,17 @@ use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
 use crate::upstream::{TransportKind, UserHeaders};
 
+pub(crate) use audience::{Membership, Replies, names};
+pub(crate) use connections::Connections;
 pub(crate) use exchange::{Fate, Inbound, Outbound, OutboundKind};
 pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
-pub(crate) use pool::{Lease, SessionPoolHandle};
+pub(crate) use kept::{KeptSessions, LeaseToken};
+pub(crate) use listed_tools::ListedTools;
+pub(crate) use pool::{AcquireError, Lease, SessionPoolHandle};
+pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
+pub(crate) use switches::{Change, Course, Outcome};
 
 /// Which transports may be used, and which comes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -59,6 +73,18 @@ impl TransportChoice {
     }
 }
 
+/// Who may have a session besides the shim that has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Reuse {
+    /// Nobody, ever.
+    Never,
+    /// The next one, when this one has gone.
+    #[default]
+    Sequential,
+    /// Others at the same time.
+    Concurrent,
+}
+
 /// How to reach a server: everything that changes a request or its connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ServerSpec {
@@ -72,7 +98,8 @@ pub(crate) struct ServerSpec {
     pub(crate) network: NetworkOptions,
 }
 
-/// Who may share a session: equal keys, one after the other.
+/// Who may share a session: equal keys, as `reuse` says. Where the server keeps no
+/// session there is nothing to share, so equal keys have it at the same time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SessionKey {
     /// The server and the way to it.
@@ -83,6 +110,8 @@ pub(crate) struct SessionKey {
     pub(crate) capabilities: String,
     /// `clientInfo.name`: servers may treat clients differently by it.
     pub(crate) client_name: String,
+    /// Whether one after the other, or at the same time.
+    pub(crate) reuse: Reuse,
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 pub(crate) mod headers;
 pub(crate) mod http_sse;
+mod retry_after;
 pub(crate) mod sse;
 pub(crate) mod streamable_http;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -92,6 +93,18 @@ pub(crate) enum UpstreamError {
     /// It does not know our session: the message was not handled.
     #[error("has ended the session")]
     SessionGone,
+    /// It lost the session while it worked on the message.
+    #[error("lost the session before it answered: {0}")]
+    SessionLost(String),
+    /// It has no time for the message and did not handle it, this many times.
+    #[error("answered {status}{}: {}; try again {}", in_a_row(*.times), overload(*.status), soon(*.retry_after))]
+    Busy {
+        status: u16,
+        retry_after: Option<Duration>,
+        times: u32,
+        /// A JSON-RPC error that came with it.
+        body: Option<Bytes>,
+    },
     /// Another HTTP error; the text is what it said, shortened.
     #[error("answered {status}{}", detail(*.status, .said))]
     Status { status: u16, said: String },
@@ -99,17 +112,17 @@ pub(crate) enum UpstreamError {
     #[error("answered {status} with a JSON-RPC error")]
     JsonRpc { status: u16, body: Bytes },
     /// Something that is not MCP, such as a web page.
-    #[error("answered with {0}, which is not MCP: check the URL")]
-    NotMcp(String),
+    #[error("answered with {what}, which is not MCP: check the URL")]
+    NotMcp { status: u16, what: String },
     /// A message over the limit, in bytes.
     #[error("sent a message of more than {0} bytes, which is the limit")]
     TooLarge(usize),
     /// A redirect that is not followed.
     #[error("redirects to {0}, which is not followed: use the new address if you trust it")]
     Redirected(String),
-    /// No answer in time, in seconds.
-    #[error("did not answer within {0} s")]
-    TimedOut(u64),
+    /// No answer in this time.
+    #[error("did not answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
     /// It breaks the protocol in a way that cannot be mended.
     #[error("broke the protocol: {0}")]
     Protocol(String),
@@ -120,6 +133,9 @@ pub(crate) enum UpstreamError {
 
 fn detail(status: u16, said: &str) -> String {
     let advice = match status {
+        300..400 => " (it redirects where an answer was due: check the URL)",
+        413 => " (the message is too long for it: send less at once)",
+        415 => " (it does not take JSON: check the URL)",
         404 | 405 => " (there is no MCP endpoint at this URL: check it)",
         500.. => " (the server has a problem: try again later)",
         _ => "",
@@ -130,16 +146,60 @@ fn detail(status: u16, said: &str) -> String {
     }
 }
 
+fn is_passing(status: u16) -> bool {
+    matches!(status, 500 | 502..=504)
+}
+
+fn in_a_row(times: u32) -> String {
+    match times {
+        0 | 1 => String::new(),
+        times => format!(" {times} times in a row"),
+    }
+}
+
+fn overload(status: u16) -> &'static str {
+    match status {
+        429 => "too many requests",
+        _ => "it cannot serve at the moment",
+    }
+}
+
+/// Says when to come back. A moment beyond a day is not meant so.
+fn soon(retry_after: Option<Duration>) -> String {
+    match retry_after.map(|wait| wait.as_secs()) {
+        Some(seconds @ 1..=86_400) => format!("in {seconds} s"),
+        _ => "later".into(),
+    }
+}
+
 impl UpstreamError {
     /// Says whether the server may have handled the message all the same.
     pub(crate) fn maybe_executed(&self) -> bool {
         match self {
             Self::Interrupted(_)
+            | Self::SessionLost(_)
             | Self::TimedOut(_)
             | Self::TooLarge(_)
-            | Self::NotMcp(_)
+            | Self::NotMcp { .. }
             | Self::Protocol(_) => true,
             Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// Says whether the trouble may be over in a moment, so that what is safe to
+    /// repeat is worth repeating.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Interrupted(_) => true,
+            Self::Status { status, .. } => is_passing(*status),
+            // An error with an id is the answer; one without was made before the
+            // request was understood.
+            Self::JsonRpc { status, body } => {
+                is_passing(*status)
+                    && crate::jsonrpc::Envelope::parse(body.clone())
+                        .is_ok_and(|error| error.id().is_none())
+            }
             _ => false,
         }
     }
@@ -149,6 +209,8 @@ impl UpstreamError {
         match self {
             Self::Unauthorized(status)
             | Self::Status { status, .. }
+            | Self::Busy { status, .. }
+            | Self::NotMcp { status, .. }
             | Self::JsonRpc { status, .. } => Some(*status),
             Self::SessionGone => Some(404),
             _ => None,
@@ -192,20 +254,36 @@ async fn refusal(
         return UpstreamError::Unauthorized(status);
     }
     let media_type = response.media_type();
+    let retry_after = response
+        .header("retry-after")
+        .and_then(|value| retry_after::read(value, SystemTime::now()));
     let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, response.body(MAX_ERROR_BODY)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
     // The reference server answers 400 to a session id from before its restart.
     if status == 400 && with_session && says_no_session(&body) {
         return UpstreamError::SessionGone;
     }
-    match crate::jsonrpc::Envelope::parse(body.clone()) {
-        Ok(envelope) if envelope.is_error() => UpstreamError::JsonRpc { status, body },
-        _ if media_type == "text/plain" || media_type == "application/json" => {
-            UpstreamError::Status {
-                status,
-                said: printable(&target.redacted(&String::from_utf8_lossy(&body)), MAX_SAID),
-            }
-        }
+    let is_error =
+        crate::jsonrpc::Envelope::parse(body.clone()).is_ok_and(|envelope| envelope.is_error());
+    // Only then is it sure that the message was not handled.
+    if status == 429 || (status == 503 && retry_after.is_some()) {
+        return UpstreamError::Busy {
+            status,
+            retry_after,
+            times: 1,
+            body: is_error.then_some(body),
+        };
+    }
+    match media_type.as_str() {
+        _ if is_error => UpstreamError::JsonRpc { status, body },
+        "text/html" | "application/xhtml+xml" if status < 500 => UpstreamError::Status {
+            status,
+            said: "a web page, which is not MCP".into(),
+        },
+        "text/plain" | "application/json" => UpstreamError::Status {
+            status,
+            said: printable(&target.redacted(&String::from_utf8_lossy(&body)), MAX_SAID),
+        },
         _ => UpstreamError::Status {
             status,
             said: String::new(),

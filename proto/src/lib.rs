@@ -8,6 +8,7 @@ pub mod browser;
 pub mod channel;
 pub mod endpoint;
 pub mod members;
+pub mod release;
 
 /// The generated types of `mcp_remote.v1`.
 #[expect(missing_docs, clippy::allow_attributes, reason = "generated code")]

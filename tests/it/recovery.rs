@@ -143,6 +143,20 @@ fn a_call_whose_answer_was_lost_is_not_repeated() {
 }
 
 #[test]
+fn a_session_in_which_a_call_may_still_run_goes_to_nobody_else() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    our_error(&shim.call("vanish", "{}"), 1);
+    shim.echo("goes on");
+    assert_eq!(upstream.sessions_made(), 1);
+    assert_eq!(shim.finish(), 0);
+    upstream.wait_for("DELETE", 1);
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(upstream.sessions_made(), 2);
+}
+
+#[test]
 fn a_call_in_flight_when_the_server_dies_is_an_error_that_says_so() {
     let mut upstream = FakeUpstream::start();
     let home = TestHome::new();

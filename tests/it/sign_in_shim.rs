@@ -45,6 +45,7 @@ fn connected() -> Frame {
         protocol_version: "2025-11-25".into(),
         transport: "streamable-http".into(),
         warm: false,
+        lease: String::new(),
     })
 }
 

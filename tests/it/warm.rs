@@ -2,6 +2,7 @@
 
 use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::text_of;
 use mcp_remote_tests::upstream::{Config, FakeUpstream, Replies};
 
@@ -161,4 +162,29 @@ fn a_new_daemon_still_works_when_the_server_changed_meanwhile() {
         "{answer}"
     );
     assert_eq!(upstream.sessions_made(), 2);
+}
+
+#[test]
+fn after_a_reload_a_session_goes_on_over_new_connections() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("before");
+    upstream.wait_for("GET", 1);
+    Rpc::connect(&home).reload().expect("it reloads");
+    let held = shim.begin_call("hold", r#"{"gate":"g"}"#);
+    upstream.wait_for("GET", 2);
+    upstream.open_gate("g");
+    assert_eq!(shim.message()["id"], held);
+    shim.echo("after");
+    let requests = upstream.requests();
+    let calls = requests
+        .iter()
+        .filter(|request| request.text().contains("tools/call"));
+    let connections: Vec<usize> = calls.map(|call| call.connection).collect();
+    assert_ne!(connections[0], connections[1]);
+    assert_eq!(connections[1], connections[2]);
+    assert_eq!(upstream.sessions_made(), 1);
+    upstream.wait_for_streams(1);
+    assert_eq!(shim.finish(), 0);
 }

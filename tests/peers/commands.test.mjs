@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Everything, freePort } from "./support/everything.mjs";
+import { Everything } from "./support/everything.mjs";
 import { Home } from "./support/home.mjs";
+import { freePort } from "./support/server_process.mjs";
 import { until } from "./support/waiting.mjs";
 
 describe("commands", { timeout: 60_000 }, () => {

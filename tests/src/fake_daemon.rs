@@ -28,8 +28,21 @@ use crate::monitor::Monitor;
 pub struct Answers {
     /// Its API version; none: it does not know hello.
     pub api_version: Option<u32>,
-    /// Whether it makes place, or why not.
-    pub handover: Result<(), String>,
+    /// The release that it says it is.
+    pub version: &'static str,
+    /// What it does when it is asked to make place.
+    pub handover: Handover,
+}
+
+/// What a daemon does when it is asked to make place.
+#[derive(Debug, Clone)]
+pub enum Handover {
+    /// It goes.
+    Goes,
+    /// It stays, and says why.
+    Stays(String),
+    /// It does not answer.
+    Hangs,
 }
 
 /// A running fake.
@@ -51,14 +64,15 @@ struct Shared {
 struct Management(Arc<Shared>);
 
 impl FakeDaemon {
-    /// The release that it says it is.
-    pub const VERSION: &str = "7.8.9";
-
-    /// Listens where the daemon of `home` would.
+    /// Listens where the daemon of `home` would; relays nothing.
     ///
     /// # Panics
     /// If it cannot.
     pub fn start(home: &TestHome, answers: Answers) -> Self {
+        Self::start_with(home, answers, FakeRelay::absent())
+    }
+
+    fn start_with(home: &TestHome, answers: Answers, relay: FakeRelay) -> Self {
         let endpoint = home.places().to_listen()[0].clone();
         let folder = endpoint.path().parent().expect("a socket is in a folder");
         mcp_remote_proto::endpoint::private_folder(folder).expect("the folder can be made");
@@ -69,7 +83,7 @@ impl FakeDaemon {
             answers,
             state_folder: home.state().display().to_string(),
             asked: Monitor::default(),
-            relay: FakeRelay::default(),
+            relay,
             end: Notify::new(),
         });
         let server = shared.clone();
@@ -78,8 +92,8 @@ impl FakeDaemon {
                 .enable_all()
                 .build()
                 .expect("a runtime can be built");
+            // Its socket stays, since a successor may have put its own there.
             runtime.block_on(serve(server, listener));
-            drop(std::fs::remove_file(endpoint.path()));
         });
         Self {
             shared,
@@ -91,9 +105,10 @@ impl FakeDaemon {
     pub fn relaying(home: &TestHome) -> (Self, FakeRelay) {
         let answers = Answers {
             api_version: Some(API_VERSION),
-            handover: Ok(()),
+            version: env!("CARGO_PKG_VERSION"),
+            handover: Handover::Goes,
         };
-        let daemon = Self::start(home, answers);
+        let daemon = Self::start_with(home, answers, FakeRelay::default());
         let relay = daemon.shared.relay.clone();
         (daemon, relay)
     }
@@ -145,7 +160,7 @@ impl ManagementService for Management {
         let api_version = api_version.ok_or_else(|| Status::unimplemented("hello"))?;
         Ok(Response::new(HelloResponse {
             api_version,
-            version: FakeDaemon::VERSION.to_owned(),
+            version: self.0.answers.version.to_owned(),
             pid: std::process::id(),
             state_folder: self.0.state_folder.clone(),
             executable: "/opt/other/mcp-remoted".to_owned(),
@@ -158,13 +173,17 @@ impl ManagementService for Management {
         request: Request<HandoverRequest>,
     ) -> Result<Response<HandoverResponse>, Status> {
         self.note(format!("handover {}", request.into_inner().version));
-        let handover = &self.0.answers.handover;
-        if handover.is_ok() {
-            self.0.end.notify_one();
-        }
+        let reason = match &self.0.answers.handover {
+            Handover::Goes => {
+                self.0.end.notify_one();
+                String::new()
+            }
+            Handover::Stays(reason) => reason.clone(),
+            Handover::Hangs => std::future::pending().await,
+        };
         Ok(Response::new(HandoverResponse {
-            accepted: handover.is_ok(),
-            reason: handover.clone().err().unwrap_or_default(),
+            accepted: reason.is_empty(),
+            reason,
         }))
     }
 

@@ -50,6 +50,14 @@ impl Default for FakeRelay {
 }
 
 impl FakeRelay {
+    /// One that no stream reaches.
+    pub fn absent() -> Self {
+        Self {
+            played: Arc::default(),
+            ..Self::default()
+        }
+    }
+
     /// Sends a frame, now or when the stream opens.
     ///
     /// # Panics

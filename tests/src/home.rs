@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::monitor::PATIENCE;
-use crate::process::{Program, binary, capture, kill_and_wait, send_signal};
+use crate::process::{Program, binary, capture, install, kill_and_wait, send_signal};
 use crate::shim::TestShim;
 
 /// Every secret in the tests begins so; it must not show up anywhere.
@@ -38,6 +38,8 @@ pub struct Finished {
 pub struct TestHome {
     folder: TempDir,
     environment: BTreeMap<OsString, OsString>,
+    /// Where programs are installed, if not where they were built.
+    programs: Option<PathBuf>,
 }
 
 impl TestHome {
@@ -77,6 +79,7 @@ impl TestHome {
         let mut made = Self {
             folder,
             environment: BTreeMap::new(),
+            programs: None,
         };
         made.set("HOME", home);
         made.set("PATH", "/usr/bin:/bin");
@@ -139,9 +142,27 @@ impl TestHome {
         std::fs::read_to_string(self.state().join("mcp-remoted.log")).unwrap_or_default()
     }
 
+    /// Installs these programs as another release, in place of those that are
+    /// installed already; they are used from now on.
+    ///
+    /// # Panics
+    /// If they cannot be written, or do not say that they are this release.
+    pub fn install(&mut self, names: &[&str], release: &str) {
+        let folder = self.folder().join("bin");
+        private_folder(&folder);
+        for name in names {
+            install(name, &folder.join(name), release);
+        }
+        self.programs = Some(folder);
+    }
+
     /// Prepares a program with exactly this home's environment.
     pub fn command(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary(name));
+        let program = match &self.programs {
+            Some(folder) => folder.join(name),
+            None => binary(name),
+        };
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()

@@ -15,5 +15,6 @@ pub mod process;
 pub mod proxy;
 pub mod rpc;
 pub mod shim;
+pub mod simulator;
 pub mod tls;
 pub mod upstream;

@@ -3,12 +3,12 @@
 //! Owns the process: it is killed, by its pid, when the handle is dropped.
 //! Knows nothing of what the program is for.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -199,6 +199,40 @@ pub fn binary(name: &str) -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// Writes a program of the workspace to `path` as if it were another release: the
+/// same program with another number in it. What is there is replaced at once, as
+/// installers do, while it may be running.
+///
+/// # Panics
+/// If it cannot be written, or does not say that it is this release.
+pub fn install(name: &str, path: &std::path::Path, release: &str) {
+    let mut program = std::fs::read(binary(name)).expect("the program can be read");
+    let built = mcp_remote_proto::VERSION.as_bytes();
+    assert_eq!(built.len(), release.len(), "the number has its place");
+    let places: Vec<usize> = memchr::memmem::find_iter(&program, built).collect();
+    for at in places {
+        program[at..at + built.len()].copy_from_slice(release.as_bytes());
+    }
+    let new = path.with_extension("new");
+    std::fs::write(&new, program).expect("the program can be written");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&new, executable).expect("its mode can be set");
+    std::fs::rename(&new, path).expect("it can be put in place");
+    let begin = Instant::now();
+    let said = loop {
+        match Command::new(path).arg("--version").output() {
+            // Another thread starts a program and has our file open until it has.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                assert!(begin.elapsed() < PATIENCE, "{error}");
+                std::thread::yield_now();
+            }
+            said => break said.expect("it runs"),
+        }
+    };
+    let said = String::from_utf8(said.stdout).expect("it says text");
+    assert!(said.trim_end().ends_with(release), "{name} says {said:?}");
 }
 
 /// Returns the largest resident size that a process ever had, in bytes.

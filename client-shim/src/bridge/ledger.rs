@@ -14,13 +14,15 @@ use super::batch;
 const INITIALIZED: &[u8] = b"notifications/initialized";
 const CANCELLED: &[u8] = b"notifications/cancelled";
 
-/// The account of one client.
-#[derive(Debug, Default)]
+/// The account of one client. No `Debug`, which would show the lease.
+#[derive(Default)]
 pub(super) struct Ledger {
     /// Ids as JSON text, sent to the daemon and not answered.
     unanswered: BTreeSet<Vec<u8>>,
     initialize: Option<Initialize>,
     initialized: Bytes,
+    /// What stands for the session, for the daemon after this one. A secret.
+    lease: String,
 }
 
 #[derive(Debug)]
@@ -127,7 +129,13 @@ impl Ledger {
         initialize.answered.then(|| ResumedHandshake {
             initialize: initialize.line.clone(),
             initialized: self.initialized.clone(),
+            lease: self.lease.clone(),
         })
+    }
+
+    /// Notes what stands for the client's session.
+    pub(super) fn leased(&mut self, lease: String) {
+        self.lease = lease;
     }
 
     /// How many requests wait for an answer.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use mcp_remote_proto::v1::relay_response::Frame as Received;
 use mcp_remote_proto::v1::{Open, RelayRequest, RelayResponse, relay_request};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::daemon::Daemon;
 use crate::exit::ShimError;
-use crate::launch::Launcher;
+use crate::launch::{Launcher, PATIENCE};
 
 /// Frames on their way to the daemon: one, since it may be as long as a message
 /// can be, and the socket holds more.
@@ -109,13 +110,21 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    async fn open(daemon: Daemon, open: Open) -> Result<(Self, Requests), Status> {
+    async fn open(mut daemon: Daemon, open: Open) -> Result<(Self, Requests), Status> {
         let (requests, receiver) = mpsc::channel(FRAMES);
         let first = request(relay_request::Frame::Open(Box::new(open)));
         requests
             .try_send(first)
             .expect("a new channel has room for its first frame");
-        let response = daemon.relay().relay(ReceiverStream::new(receiver)).await?;
+        let response = daemon.relay().relay(ReceiverStream::new(receiver)).await;
+        let response = match response {
+            Err(status) if status.code() == Code::Unavailable => {
+                // It is stopping. Only once it has hung up can the next be found.
+                let _late = timeout(PATIENCE, daemon.hung_up()).await;
+                return Err(status);
+            }
+            response => response?,
+        };
         let relay = Self {
             responses: Box::new(response.into_inner()),
             daemon,

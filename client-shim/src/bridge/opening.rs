@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
 use mcp_remote_proto::v1::{
     Display, Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport,
@@ -57,6 +58,8 @@ pub(crate) fn opening(
             ca_file,
             ssl_cert_file,
             debug: arguments.debug,
+            request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
+            reuse: arguments.reuse.into(),
         }),
         headers,
         proxy: environment.proxy(),
@@ -128,6 +131,13 @@ pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
         _ => return Ok(()),
     };
     Err(ShimError::new(exit, status.message()))
+}
+
+/// At least one: none would mean for ever.
+fn milliseconds(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// The daemon stands in another folder than the user.

@@ -32,6 +32,7 @@ fn a_url_is_enough() {
     assert_eq!(arguments.url, URL);
     assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
     assert_eq!(arguments.transport, Transport::HttpFirst);
+    assert_eq!(arguments.reuse, Reuse::Sequential);
     assert!(warnings.is_empty());
 }
 
@@ -147,6 +148,17 @@ fn bad_values_fall_back_with_a_warning() {
     let (arguments, warnings) = bridge(&[URL, "--drain-timeout", "0.5", "--ca-file"]);
     assert_eq!(arguments.drain_timeout, Duration::from_millis(500));
     assert_eq!(warnings, ["--ca-file needs a value and is ignored"]);
+}
+
+#[test]
+fn a_request_waits_for_ever_unless_told_otherwise() {
+    let timeout = |line: &[&str]| bridge(line).0.request_timeout;
+    assert_eq!(timeout(&[URL]), None);
+    assert_eq!(timeout(&[URL, "--request-timeout", "0"]), None);
+    let given = ["--request-timeout=1.5", URL, "--request-timeout", "9"];
+    assert_eq!(timeout(&given), Some(Duration::from_millis(1500)));
+    let (arguments, warnings) = bridge(&[URL, "--request-timeout", "-1"]);
+    assert_eq!((arguments.request_timeout, warnings.len()), (None, 1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use mcp_remote_proto::release::Release;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -22,6 +23,9 @@ const MAX_REPORT_LEN: u64 = 4096;
 /// How long a daemon may take to report. It reports within milliseconds; only
 /// one that hangs gets here.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a program may take to say its release.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const PROGRAM: &str = "mcp-remoted";
 
@@ -109,10 +113,12 @@ fn parse(line: &str) -> Option<Report> {
 }
 
 /// Beside this program, where the two are installed together; else on `PATH`.
-fn find_program(environment: &Environment) -> Result<PathBuf, ShimError> {
+pub(super) fn find_program(environment: &Environment) -> Result<PathBuf, ShimError> {
     let name = format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
-    let this = std::env::current_exe().and_then(|path| path.canonicalize());
-    let beside = this.ok().and_then(|path| Some(path.parent()?.to_owned()));
+    let this = std::env::current_exe().ok();
+    // Replaced while it runs, this program has no file any more, but its folder.
+    let this = this.map(|path| path.canonicalize().unwrap_or(path));
+    let beside = this.and_then(|path| Some(path.parent()?.to_owned()));
     let folders = beside.iter().cloned().chain(environment.search_path());
     let mut candidates = folders.map(|folder| folder.join(&name));
     candidates.find(|path| is_program(path)).ok_or_else(|| {
@@ -122,6 +128,19 @@ fn find_program(environment: &Environment) -> Result<PathBuf, ShimError> {
             beside.display()
         ))
     })
+}
+
+/// Asks a program for its release.
+pub(super) async fn release_of(program: PathBuf) -> Option<Release> {
+    let asking = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(program);
+        command.arg("--version").env_clear();
+        command.stdin(Stdio::null()).stderr(Stdio::null()).output()
+    });
+    let output = timeout(RELEASE_TIMEOUT, asking).await.ok()?.ok()?.ok()?;
+    let line = String::from_utf8(output.stdout).ok()?;
+    let release = line.strip_prefix(PROGRAM)?.trim();
+    Some(Release::read(release))
 }
 
 /// On Unix the daemon makes its own session.

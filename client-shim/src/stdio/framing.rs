@@ -69,11 +69,11 @@ impl Framer {
 
     /// Handles a line that is in one piece: the usual case, one copy.
     fn whole(&mut self, line: &[u8]) -> Option<Line> {
-        let length = trimmed(line)?;
-        if length > self.limit {
+        if line.len() > self.limit {
             self.append(line);
             return self.end().pop();
         }
+        let length = trimmed(line)?;
         Some(Line::Message(Bytes::copy_from_slice(&line[..length])))
     }
 
@@ -149,5 +149,7 @@ mod tests {
         let line = "y".repeat(40);
         check(&format!("{line}\n"), &[message(&line)]);
         check(&format!("{line}z\n"), &[Line::Oversized(None)]);
+        check(&format!("{line}\r\n"), &[Line::Oversized(None)]);
+        check(&format!("{}\n", " ".repeat(41)), &[Line::Oversized(None)]);
     }
 }

@@ -11,7 +11,7 @@ use crate::jsonrpc::Envelope;
 use crate::oauth::identity::Identity;
 use crate::relay::{NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
-use crate::session::{Handshake, InitializeResult, ServerSpec, TransportChoice};
+use crate::session::{Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, TransportChoice};
 use crate::upstream::UserHeaders;
 
 /// A checked opening frame.
@@ -19,6 +19,8 @@ use crate::upstream::UserHeaders;
 pub(super) struct Opening {
     /// How to reach the server.
     pub(super) spec: ServerSpec,
+    /// Who may have the session besides this shim.
+    pub(super) reuse: Reuse,
     /// The handshake of a shim that comes back.
     pub(super) resumed: Option<Resumed>,
     /// What the shim wants.
@@ -31,6 +33,8 @@ pub(super) struct Opening {
     pub(super) auth_timeout: Option<Duration>,
     /// Debug notices are wanted.
     pub(super) debug: bool,
+    /// How long a request may go without a sign of life.
+    pub(super) request_timeout: Option<Duration>,
     /// The shim's process id, for logs.
     pub(super) shim_pid: u32,
     /// Sentences for the user about what was left out.
@@ -44,7 +48,7 @@ pub(super) struct Opening {
 pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String> {
     let purpose = open.purpose();
     let options = open.options.clone().unwrap_or_default();
-    let transport = options.transport();
+    let (transport, reuse) = (options.transport(), options.reuse());
     let url = ServerUrl::parse(&open.server_url, options.allow_http)
         .map_err(|error| error.to_string())?;
     let given = open
@@ -73,6 +77,11 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         v1::Transport::HttpOnly => TransportChoice::HttpOnly,
         v1::Transport::SseOnly => TransportChoice::SseOnly,
     };
+    let reuse = match reuse {
+        v1::Reuse::Unspecified | v1::Reuse::Sequential => Reuse::Sequential,
+        v1::Reuse::Never => Reuse::Never,
+        v1::Reuse::Concurrent => Reuse::Concurrent,
+    };
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
     Ok(Opening {
@@ -81,6 +90,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         auth_timeout: Some(timeout)
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into())),
+        reuse,
         spec: ServerSpec {
             url,
             transport,
@@ -90,6 +100,9 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         resumed: open.resumed.map(resumed).transpose()?,
         purpose,
         debug: options.debug,
+        request_timeout: Some(options.request_timeout_ms)
+            .filter(|timeout| *timeout > 0)
+            .map(Duration::from_millis),
         shim_pid: open.shim_pid,
         warnings,
     })
@@ -116,6 +129,7 @@ fn resumed(resumed: v1::ResumedHandshake) -> Result<Resumed, String> {
     Ok(Resumed {
         initialize,
         initialized,
+        lease: LeaseToken::shown(&resumed.lease),
     })
 }
 
@@ -125,7 +139,7 @@ pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
     let frame = match to_shim {
         ToShim::Message(message) => Frame::Message(message),
         ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
-        ToShim::Server(result, warm) => Frame::Server(summary(&result, warm)),
+        ToShim::Server(result, warm, lease) => Frame::Server(summary(&result, warm, &lease)),
         ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
     };
     v1::RelayResponse { frame: Some(frame) }
@@ -158,12 +172,13 @@ fn notice(level: NoticeLevel, text: String) -> v1::Notice {
 }
 
 /// Says who answers.
-fn summary(result: &InitializeResult, warm: bool) -> v1::ServerSummary {
+fn summary(result: &InitializeResult, warm: bool, lease: &LeaseToken) -> v1::ServerSummary {
     v1::ServerSummary {
         name: result.server_name.clone(),
         version: result.server_version.clone(),
         protocol_version: result.version.as_str().into(),
         transport: result.transport.as_str().into(),
         warm,
+        lease: lease.reveal().into(),
     }
 }

@@ -74,8 +74,8 @@ async fn sign_in_and_check(
     source.ready().await;
     for attempt in 0..SIGN_INS {
         match relay::check(deps.clone()).await {
-            Ok((result, warm)) => {
-                return Ok(convert::frame(ToShim::Server(result, warm), false));
+            Ok((result, warm, lease)) => {
+                return Ok(convert::frame(ToShim::Server(result, warm, lease), false));
             }
             Err(error) if needs_somebody(&error) => {}
             Err(error) => return Err(unavailable(server, &error)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use mcp_remote_proto::API_VERSION;
+use mcp_remote_proto::release::Release;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
     HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
@@ -35,13 +36,12 @@ impl ManagementService for Management {
     type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<StatusResponse, Status>> + Send>>;
 
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
-        let executable = std::env::current_exe().map(|path| path.display().to_string());
         Ok(Response::new(HelloResponse {
             api_version: API_VERSION,
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             state_folder: self.api.config.places.state().display().to_string(),
-            executable: executable.unwrap_or_default(),
+            executable: executable(),
             started_by: self.api.config.started_by.as_str().into(),
         }))
     }
@@ -102,7 +102,7 @@ impl ManagementService for Management {
     ) -> Result<Response<HandoverResponse>, Status> {
         let ours = env!("CARGO_PKG_VERSION");
         let theirs = request.into_inner().version;
-        if release(&theirs) <= release(ours) {
+        if Release::read(&theirs) <= Release::read(ours) {
             let reason = format!("mcp-remoted {ours} is not older than {theirs}: it stays");
             return Ok(Response::new(HandoverResponse {
                 accepted: false,
@@ -128,21 +128,10 @@ impl ManagementService for Management {
     }
 }
 
-/// Reads a release for comparing: numbers only, build suffixes do not count.
-fn release(text: &str) -> [u64; 3] {
-    let core = text.split(['-', '+']).next().unwrap_or_default();
-    let mut numbers = core.split('.').map(|number| number.parse().unwrap_or(0));
-    std::array::from_fn(|_| numbers.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::release;
-
-    #[test]
-    fn releases_compare_by_number() {
-        assert!(release("0.10.0") > release("0.9.9"));
-        assert_eq!(release("1.2.3-dirty"), release("1.2.3+build"));
-        assert!(release("1.0") > release("nonsense"));
-    }
+/// Returns where this program is. One that was replaced while it runs is named by
+/// its place, where the next one is.
+fn executable() -> String {
+    let path = std::env::current_exe().map(|path| path.display().to_string());
+    let path = path.unwrap_or_default();
+    path.trim_end_matches(" (deleted)").to_owned()
 }

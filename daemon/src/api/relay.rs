@@ -74,9 +74,11 @@ impl RelayService for Relays {
             pool: self.api.pool.clone(),
             server: self.api.servers.get(&opening.spec.url),
             spec: Arc::new(opening.spec),
+            reuse: opening.reuse,
             max_message: self.api.config.pool.max_message,
             warnings: opening.warnings,
             debug: opening.debug,
+            request_timeout: opening.request_timeout,
             stop: self.api.stop.clone(),
         };
         let source = self.api.authority.source(opening.identity);
@@ -108,8 +110,8 @@ impl Relays {
         let _attached = Attached::new(&self.api.shims);
         let server = deps.server.clone();
         let unavailable = |error| login::unavailable(&server.shown, &error);
-        let (result, warm) = relay::check(deps).await.map_err(unavailable)?;
-        let frame = convert::frame(ToShim::Server(result, warm), false);
+        let (result, warm, lease) = relay::check(deps).await.map_err(unavailable)?;
+        let frame = convert::frame(ToShim::Server(result, warm, lease), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
     }
 

@@ -123,8 +123,12 @@ fn state(server: &Server, facts: &Facts) -> ServerState {
     match &facts.last_error {
         _ if server.is_connecting() => ServerState::Connecting,
         Some(UpstreamError::Unauthorized(_)) => ServerState::NeedsLogin,
-        Some(UpstreamError::SessionGone) => ServerState::SessionLost,
-        Some(UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_)) => ServerState::BackingOff,
+        Some(UpstreamError::SessionGone | UpstreamError::SessionLost(_)) => {
+            ServerState::SessionLost
+        }
+        Some(
+            UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_) | UpstreamError::Busy { .. },
+        ) => ServerState::BackingOff,
         Some(_) if server.idle.load(Relaxed) + server.leased.load(Relaxed) == 0 => {
             ServerState::BackingOff
         }

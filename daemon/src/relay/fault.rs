@@ -22,9 +22,13 @@ pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
     format!("{server} {error}{advice}")
 }
 
-/// Builds the answer to a request that the server did not answer. `sent`: the
-/// request had gone out.
-pub(crate) fn response(id: &RequestId, server: &str, error: &UpstreamError, sent: bool) -> Bytes {
+/// Builds the answer to a request that the server did not answer.
+pub(crate) fn response(
+    id: &RequestId,
+    server: &str,
+    error: &UpstreamError,
+    maybe_executed: bool,
+) -> Bytes {
     if let UpstreamError::JsonRpc { body, .. } = error
         && let Some(own) = with_own_error(id, body)
     {
@@ -35,7 +39,7 @@ pub(crate) fn response(id: &RequestId, server: &str, error: &UpstreamError, sent
         data["httpStatus"] = status.into();
     }
     let mut message = format!("mcp-remote: {}", sentence(server, error));
-    if sent && error.maybe_executed() {
+    if maybe_executed {
         data["maybeExecuted"] = true.into();
         message.push_str("; the request may have been executed");
     }
@@ -65,7 +69,9 @@ mod tests {
     use super::*;
 
     fn answer(error: &UpstreamError, sent: bool) -> serde_json::Value {
-        let bytes = response(&RequestId::from_json("5"), "https://h/mcp", error, sent);
+        let maybe_executed = sent && error.maybe_executed();
+        let id = RequestId::from_json("5");
+        let bytes = response(&id, "https://h/mcp", error, maybe_executed);
         serde_json::from_slice(&bytes).expect("valid")
     }
 

@@ -3,12 +3,15 @@
 //!
 //! Invariant: an entry is answered once; what comes for no entry is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::repeats::Nature;
+use super::timeout::Life;
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::session::Fate;
 
@@ -17,57 +20,95 @@ use crate::session::Fate;
 pub(crate) struct InFlight {
     entries: HashMap<u64, Entry>,
     /// Cancelled requests that may still be running upstream.
-    abandoned: usize,
+    abandoned: HashSet<u64>,
+    /// Whether a request that was answered with an error may still be.
+    left_behind: bool,
 }
 
+/// A request that has no answer yet.
 #[derive(Debug)]
-struct Entry {
-    id: RequestId,
+pub(super) struct Entry {
+    /// The client's id.
+    pub(super) id: RequestId,
+    /// What it asks for.
+    pub(super) nature: Nature,
+    /// The message as it went upstream.
+    pub(super) message: Bytes,
+    /// How often it was said again.
+    pub(super) repeats: usize,
     progress_token: Option<Box<str>>,
-    began: Instant,
+    life: Life,
     fate: Fate,
+}
+
+/// A request that has its answer.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// The answer with the client's id.
+    pub(super) answer: Bytes,
+    /// How long it took.
+    pub(super) took: Duration,
+    /// What was asked for.
+    pub(super) nature: Nature,
+    /// The id upstream.
+    pub(super) minted: u64,
 }
 
 impl InFlight {
     /// Takes a request in. Returns the message for upstream, and its fate.
     pub(crate) fn begin(&mut self, minted: u64, request: &Envelope) -> (Bytes, Fate) {
-        let text = minted.to_string();
         let token = request.request_progress_token();
-        let mut replacements = vec![(
-            request.id_place().expect("a request has an id"),
-            text.as_str(),
-        )];
-        replacements.extend(token.clone().map(|place| (place, text.as_str())));
-        replacements.sort_by_key(|(place, _)| place.start);
-        let message = request.spliced(&replacements);
+        let message = renamed(request, token.clone(), minted);
         let fate = Fate::default();
         let entry = Entry {
             id: request.id().expect("a request has an id"),
+            nature: Nature::of(request),
+            message: message.clone(),
+            repeats: 0,
             progress_token: token.map(|place| request.text(place).into()),
-            began: Instant::now(),
+            life: Life::new(),
             fate: fate.clone(),
         };
         self.entries.insert(minted, entry);
         (message, fate)
     }
 
-    /// Takes an answer in. Returns it with the client's id, and how long it took.
-    pub(crate) fn finish(&mut self, response: &Envelope) -> Option<(Bytes, Duration)> {
-        let minted: u64 = response.id()?.as_json().parse().ok()?;
-        let entry = self.entries.remove(&minted)?;
-        Some((response.with_id(entry.id.as_json()), entry.began.elapsed()))
+    /// Takes a request in again, under another id. Returns as [`Self::begin`].
+    pub(super) fn repeat(&mut self, minted: u64, again: u64) -> Option<(Bytes, Fate)> {
+        let mut entry = self.entries.remove(&minted)?;
+        let request = Envelope::parse(entry.message).expect("it was read before");
+        entry.message = renamed(&request, request.request_progress_token(), again);
+        entry.fate = Fate::default();
+        entry.repeats += 1;
+        let outcome = (entry.message.clone(), entry.fate.clone());
+        self.entries.insert(again, entry);
+        Some(outcome)
     }
 
-    /// Ends a request without an answer. Returns the client's id.
-    pub(crate) fn fail(&mut self, minted: u64) -> Option<RequestId> {
-        self.entries.remove(&minted).map(|entry| entry.id)
+    /// Takes an answer in. Returns it with the client's id, and how long it took.
+    pub(super) fn finish(&mut self, response: &Envelope) -> Option<Finished> {
+        let minted: u64 = response.id()?.as_json().parse().ok()?;
+        let entry = self.entries.remove(&minted)?;
+        Some(Finished {
+            answer: response.with_id(entry.id.as_json()),
+            took: entry.life.began.elapsed(),
+            nature: entry.nature,
+            minted,
+        })
+    }
+
+    /// Ends a request without an answer.
+    pub(super) fn fail(&mut self, minted: u64) -> Option<Entry> {
+        self.entries.remove(&minted)
     }
 
     /// Returns a progress notification with the client's token.
-    pub(crate) fn progress(&self, notification: &Envelope) -> Option<Bytes> {
+    pub(crate) fn progress(&mut self, notification: &Envelope) -> Option<Bytes> {
         let place = notification.progress_token()?;
         let minted: u64 = notification.text(place.clone()).parse().ok()?;
-        let token = self.entries.get(&minted)?.progress_token.as_deref()?;
+        let entry = self.entries.get_mut(&minted)?;
+        entry.life.heard = Instant::now();
+        let token = entry.progress_token.as_deref()?;
         Some(notification.spliced(&[(place, token)]))
     }
 
@@ -76,11 +117,7 @@ impl InFlight {
     pub(crate) fn cancel(&mut self, notification: &Envelope) -> Option<(Bytes, CancellationToken)> {
         let place = notification.cancelled_request()?;
         let id = notification.text(place.clone());
-        let minted = *self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.id.as_json() == id)?
-            .0;
+        let minted = self.minted(id)?;
         let sent = self.abandon(minted)?;
         Some((notification.spliced(&[(place, &minted.to_string())]), sent))
     }
@@ -90,8 +127,48 @@ impl InFlight {
     pub(crate) fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
         let entry = self.entries.remove(&minted)?;
         entry.fate.cancelled.cancel();
-        self.abandoned += 1;
-        Some(entry.fate.sent)
+        self.abandoned.insert(minted);
+        // What still waits to be said again will not be, under this id.
+        let is_unknown = entry.repeats > 0 && !entry.fate.sent.is_cancelled();
+        (!is_unknown).then_some(entry.fate.sent)
+    }
+
+    /// Notes that something of a request may be left upstream.
+    pub(super) fn leave_behind(&mut self) {
+        self.left_behind = true;
+    }
+
+    /// Says whether that is so: then no waiting ends it.
+    pub(super) fn has_left_something(&self) -> bool {
+        self.left_behind
+    }
+
+    /// Returns a request that has no answer yet.
+    pub(super) fn get(&self, minted: u64) -> Option<&Entry> {
+        self.entries.get(&minted)
+    }
+
+    /// Returns the requests without an answer, and how they live.
+    pub(super) fn lives(&self) -> impl Iterator<Item = (u64, Life)> {
+        self.entries
+            .iter()
+            .map(|(minted, entry)| (*minted, entry.life))
+    }
+
+    /// Notes that the server is done with a request, whoever wanted its answer.
+    pub(crate) fn over(&mut self, minted: u64) {
+        self.abandoned.remove(&minted);
+    }
+
+    /// Notes that the server is done with all that were cancelled.
+    pub(crate) fn all_over(&mut self) {
+        self.abandoned.clear();
+    }
+
+    /// Returns the id upstream of a request of the client's.
+    pub(crate) fn minted(&self, id: &str) -> Option<u64> {
+        let same = |(_, entry): &(&u64, &Entry)| entry.id.as_json() == id;
+        self.entries.iter().find(same).map(|(minted, _)| *minted)
     }
 
     /// Returns the requests without an answer, oldest first.
@@ -106,10 +183,27 @@ impl InFlight {
         self.entries.is_empty()
     }
 
+    /// Says whether none was cancelled that may still be running upstream.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.abandoned.is_empty()
+    }
+
     /// Says whether nothing of these requests can be left upstream.
     pub(crate) fn is_clean(&self) -> bool {
-        self.entries.is_empty() && self.abandoned == 0
+        self.entries.is_empty() && self.abandoned.is_empty() && !self.left_behind
     }
+}
+
+/// Returns a request with this id, and with it for its progress token.
+fn renamed(request: &Envelope, token: Option<Range<usize>>, id: u64) -> Bytes {
+    let text = id.to_string();
+    let mut replacements = vec![(
+        request.id_place().expect("a request has an id"),
+        text.as_str(),
+    )];
+    replacements.extend(token.map(|place| (place, text.as_str())));
+    replacements.sort_by_key(|(place, _)| place.start);
+    request.spliced(&replacements)
 }
 
 #[cfg(test)]
@@ -141,8 +235,11 @@ mod tests {
             r#"{"method":"notifications/progress","params":{"progress":1e2,"progressToken":"p"}}"#
         );
         let answer = envelope(r#"{"id":7,"result":{"n":9007199254740993}}"#);
-        let (restored, _) = in_flight.finish(&answer).expect("belongs to the request");
-        assert_eq!(restored, r#"{"id":"a","result":{"n":9007199254740993}}"#);
+        let restored = in_flight.finish(&answer).expect("belongs to the request");
+        assert_eq!(
+            restored.answer,
+            r#"{"id":"a","result":{"n":9007199254740993}}"#
+        );
         assert!(in_flight.finish(&answer).is_none(), "answered once");
         assert!(
             in_flight.progress(&progress).is_none(),
@@ -172,6 +269,26 @@ mod tests {
         );
         assert!(in_flight.is_empty() && !in_flight.is_clean());
         assert!(in_flight.cancel(&cancel).is_none());
+        in_flight.over(3);
+        assert!(in_flight.is_clean());
+    }
+
+    #[test]
+    fn a_request_is_said_again_under_another_id() {
+        let mut in_flight = InFlight::default();
+        let request = r#"{"id":"a","method":"x/list","params":{"_meta":{"progressToken":"p"}}}"#;
+        in_flight.begin(1, &envelope(request));
+        let (message, fate) = in_flight.repeat(1, 5).expect("in flight");
+        assert_eq!(
+            message,
+            r#"{"id":5,"method":"x/list","params":{"_meta":{"progressToken":5}}}"#
+        );
+        assert!(in_flight.get(1).is_none() && in_flight.repeat(1, 6).is_none());
+        let late = envelope(r#"{"id":1,"result":{}}"#);
+        assert!(in_flight.finish(&late).is_none());
+        let cancel = envelope(r#"{"method":"notifications/cancelled","params":{"requestId":"a"}}"#);
+        assert!(in_flight.cancel(&cancel).is_none(), "not said yet");
+        assert!(fate.cancelled.is_cancelled() && in_flight.is_empty());
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The relay's way down: what the session says, for the shim.
 
+use super::in_flight::Finished;
+use super::leaving::{minted_id, outcome};
+use super::repeats::Nature;
 use super::shim::{NoticeLevel, ToShim};
-use super::{Gone, MAX_OWED, Relay, fault};
-use crate::jsonrpc::{self, Envelope, Kind, RequestId};
-use crate::session::Inbound;
+use super::{Gone, Relay, fault};
+use crate::jsonrpc::{self, Envelope, Kind};
+use crate::session::{Inbound, names};
 use crate::upstream::UpstreamError;
 
 impl Relay {
@@ -11,7 +14,17 @@ impl Relay {
     pub(super) async fn on_inbound(&mut self, inbound: Inbound) -> Result<(), Gone> {
         match inbound {
             Inbound::Message(envelope) => self.on_server_message(envelope).await,
-            Inbound::Ended(id, error) => self.ended(id, error).await,
+            Inbound::Asked(request, generation) => self.on_question(&request, generation).await,
+            Inbound::Ended(id, error) => {
+                self.in_flight.over(id);
+                self.ended(id, error).await
+            }
+            Inbound::Waiting(id, cancelled) => {
+                if self.in_flight.get(id).is_none() {
+                    cancelled.cancel();
+                }
+                Ok(())
+            }
             Inbound::Skipped(Some(id), error) => match id.as_json().parse() {
                 Ok(id) => self.ended(id, Some(error)).await,
                 Err(_) => Ok(()),
@@ -50,64 +63,85 @@ impl Relay {
 
     async fn on_server_message(&mut self, envelope: Envelope) -> Result<(), Gone> {
         match envelope.kind() {
-            Kind::Response => match self.in_flight.finish(&envelope) {
-                Some((answer, took)) => {
-                    self.deps.server.answered(took);
-                    if self.deps.debug {
-                        let id = envelope
-                            .id()
-                            .map(|id| id.as_json().to_owned())
-                            .unwrap_or_default();
-                        let text = format!(
-                            "request {id} answered after {:.1} ms, {} bytes",
-                            took.as_secs_f64() * 1e3,
-                            answer.len()
-                        );
-                        self.out
-                            .send(ToShim::Notice(NoticeLevel::Debug, text))
-                            .await
-                            .map_err(|_| Gone)?;
-                    }
-                    self.say(answer).await
-                }
-                None => Ok(()),
-            },
-            Kind::Request => {
-                if self.owed.len() < MAX_OWED {
-                    self.owed.extend(envelope.id());
-                }
-                self.say(envelope.bytes().clone()).await
-            }
+            Kind::Response => self.on_answer(envelope).await,
+            // What asks has said from where.
+            Kind::Request => Ok(()),
             Kind::Notification => match envelope.method() {
                 Some("notifications/progress") => match self.in_flight.progress(&envelope) {
                     Some(message) => self.say(message).await,
                     None => Ok(()),
                 },
-                Some("notifications/cancelled") => {
-                    if let Some(id) = envelope.cancelled_request() {
-                        self.owed.remove(&RequestId::from_json(envelope.text(id)));
-                    }
-                    self.say(envelope.bytes().clone()).await
-                }
+                Some("notifications/cancelled") => match self.questions.cancel(&envelope) {
+                    Some(message) => self.say(message).await,
+                    None => Ok(()),
+                },
+                Some("notifications/message") if !self.admits(&envelope) => Ok(()),
                 _ => self.say(envelope.bytes().clone()).await,
             },
         }
     }
 
-    /// Answers a request that is over, if nothing has.
-    pub(super) async fn ended(
-        &mut self,
-        minted: u64,
-        error: Option<UpstreamError>,
-    ) -> Result<(), Gone> {
-        let Some(id) = self.in_flight.fail(minted) else {
+    /// In a session that others have too, the server logs as one of them wants.
+    fn admits(&self, message: &Envelope) -> bool {
+        let shared = self.lease.as_ref().filter(|lease| lease.is_shared());
+        shared.is_none_or(|lease| lease.membership().admits(message))
+    }
+
+    async fn on_question(&mut self, request: &Envelope, generation: u64) -> Result<(), Gone> {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_shared())
+            && let Some(id) = names::text(request, "elicitationId")
+        {
+            lease.membership().own_name(&names::elicitation(id));
+        }
+        match (self.questions.ask(request, generation), request.id()) {
+            (Some(message), _) => self.say(message).await,
+            (None, Some(id)) => {
+                self.refuse_question(&id, generation).await;
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn on_answer(&mut self, mut envelope: Envelope) -> Result<(), Gone> {
+        let shared = self.lease.as_ref().is_some_and(|lease| lease.is_shared());
+        if (shared || !self.in_flight.is_whole() || !self.changes.is_empty())
+            && let Some(minted) = minted_id(&envelope)
+        {
+            self.in_flight.over(minted);
+            self.settle(minted, outcome(&envelope)).await;
+            if shared {
+                envelope = self.claim(minted, envelope);
+            }
+        }
+        let Some(finished) = self.in_flight.finish(&envelope) else {
             return Ok(());
         };
-        self.deps.server.unanswered();
-        let error = error.unwrap_or_else(|| {
-            UpstreamError::Protocol("it ended its reply without an answer".into())
-        });
-        self.deps.server.failed(&error);
-        self.fault(&id, &error, true).await
+        let Finished {
+            answer,
+            took,
+            nature,
+            minted,
+        } = finished;
+        if let (Nature::ToolsList { first }, Some(lease)) = (nature, &self.lease) {
+            lease.session().tools().note(envelope.bytes(), first);
+        }
+        self.deps.server.answered(took);
+        if self.deps.debug {
+            let id = envelope
+                .id()
+                .map(|id| id.as_json().to_owned())
+                .unwrap_or_default();
+            let text = format!(
+                "request {id} answered after {:.1} ms, {} bytes",
+                took.as_secs_f64() * 1e3,
+                answer.len()
+            );
+            self.out
+                .send(ToShim::Notice(NoticeLevel::Debug, text))
+                .await
+                .map_err(|_| Gone)?;
+        }
+        self.answer(Some(minted), answer).await
     }
 }

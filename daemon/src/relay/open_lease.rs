@@ -10,7 +10,8 @@ use super::RelayDeps;
 use crate::jsonrpc::Kind;
 use crate::session::actor::INITIALIZED;
 use crate::session::{
-    Fate, Handshake, Inbound, InitializeResult, Lease, Outbound, OutboundKind, SessionHandle,
+    AcquireError, Handshake, Inbound, InitializeResult, Lease, LeaseToken, Membership, Outbound,
+    OutboundKind, Replies, SessionHandle,
 };
 use crate::upstream::UpstreamError;
 
@@ -19,70 +20,98 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects without a client, to see who answers (`Purpose::CHECK`). A session
 /// that was there already is asked whether it still is.
-pub(crate) async fn check(deps: RelayDeps) -> Result<(Arc<InitializeResult>, bool), UpstreamError> {
+pub(crate) async fn check(
+    deps: RelayDeps,
+) -> Result<(Arc<InitializeResult>, bool, LeaseToken), UpstreamError> {
     let handshake = Arc::new(Handshake::of_daemon());
-    let mut open = acquire(&deps, &handshake).await?;
+    let (inbox, inbound) = mpsc::channel(1);
+    let (mut open, news) = acquire(&deps, &handshake, None, inbox.clone()).await?;
     let initialized = Bytes::from_static(INITIALIZED);
     open.session().initialized(initialized).await;
     if open.is_warm()
-        && let Err(error) = ping(open.session()).await
+        && let Err(error) = ping(&open, Replies::to(inbox), inbound, news).await
     {
         open.spoil();
         deps.server.failed(&error);
         return Err(error);
     }
-    Ok((open.result.clone(), open.is_warm()))
+    let lease = open.session().lease().clone();
+    Ok((open.result.clone(), open.is_warm(), lease))
 }
 
-async fn ping(session: &SessionHandle) -> Result<(), UpstreamError> {
-    let (replies, mut inbound) = mpsc::channel(1);
-    session.attach(replies.clone());
-    let id = session.next_id();
+async fn ping(
+    open: &OpenLease,
+    replies: Replies,
+    mut inbound: mpsc::Receiver<Inbound>,
+    mut news: News,
+) -> Result<(), UpstreamError> {
+    let id = open.session().next_id();
+    open.membership.own(id);
     let message = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#).into();
-    let kind = OutboundKind::Request(id);
-    let outbound = Outbound {
-        message,
-        kind,
-        replies,
-        fate: Fate::default(),
-        after: None,
-        resent: false,
-    };
-    session.send(outbound).await?;
+    let outbound = Outbound::new(message, OutboundKind::Request(id), replies);
+    open.session().send(outbound).await?;
     let answer = async {
-        while let Some(inbound) = inbound.recv().await {
-            match inbound {
+        loop {
+            let said = tokio::select! {
+                Some(said) = inbound.recv() => said,
+                Some(said) = self::news(&mut news) => Arc::unwrap_or_clone(said),
+                else => return Ok(()),
+            };
+            match said {
                 Inbound::Message(envelope) if envelope.kind() == Kind::Response => return Ok(()),
                 Inbound::Ended(_, Some(error)) | Inbound::Lost { error, .. } => return Err(error),
                 _ => {}
             }
         }
-        Ok(())
     };
-    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT.as_secs());
+    let timed_out = |_| UpstreamError::TimedOut(PING_TIMEOUT);
     tokio::time::timeout(PING_TIMEOUT, answer)
         .await
         .map_err(timed_out)?
 }
 
-/// Leases a session and waits until it is open.
+/// What a shared session says to one relay, besides the answers to its POSTs.
+pub(super) type News = Option<mpsc::Receiver<Arc<Inbound>>>;
+
+/// Leases a session, waits until it is open, and listens to it.
 pub(super) async fn acquire(
     deps: &RelayDeps,
     handshake: &Arc<Handshake>,
-) -> Result<OpenLease, UpstreamError> {
-    let key = handshake.key(deps.spec.clone());
+    lease: Option<LeaseToken>,
+    inbox: mpsc::Sender<Inbound>,
+) -> Result<(OpenLease, News), UpstreamError> {
+    let key = handshake.key(deps.spec.clone(), deps.reuse);
     let lease = deps
         .pool
-        .acquire(key, handshake.clone(), deps.server.clone())
+        .acquire(key, handshake.clone(), deps.server.clone(), lease)
         .await;
-    let lease = lease.map_err(|error| UpstreamError::Here(error.to_string()))?;
+    let lease = lease.map_err(|error| match error {
+        AcquireError::Opening(error) => error,
+        error => UpstreamError::Here(error.to_string()),
+    })?;
     let result = lease.session().established().await?;
-    Ok(OpenLease { lease, result })
+    let (membership, news) = lease.session().attach(inbox);
+    let open = OpenLease {
+        membership,
+        lease,
+        result,
+    };
+    Ok((open, news))
 }
 
-/// A lease on a session that has been opened.
+/// Waits for what a shared session says; for ever in one of its own. `None`: it
+/// says no more.
+pub(super) async fn news(news: &mut News) -> Option<Arc<Inbound>> {
+    match news {
+        Some(news) => news.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A lease on a session that has been opened, and a place among its listeners.
 #[derive(Debug)]
 pub(super) struct OpenLease {
+    membership: Membership,
     lease: Lease,
     result: Arc<InitializeResult>,
 }
@@ -98,9 +127,24 @@ impl OpenLease {
         &self.result
     }
 
+    /// Returns the place among those that listen to it.
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Says whether others may have the session too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.membership.is_shared()
+    }
+
     /// Says whether the session was there already.
     pub(super) fn is_warm(&self) -> bool {
         self.lease.is_warm()
+    }
+
+    /// Leaves the session behind for the same shim and the next daemon.
+    pub(super) fn keep(&mut self) {
+        self.lease.keep();
     }
 
     /// Declares the session unfit for another shim.

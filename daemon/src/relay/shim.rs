@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Handshake, InitializeResult, Server, ServerSpec, SessionPoolHandle};
+use crate::session::{
+    Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
+};
 
 /// What goes to the shim.
 #[derive(Debug)]
@@ -15,8 +18,8 @@ pub(crate) enum ToShim {
     Message(Bytes),
     /// A sentence for the user.
     Notice(NoticeLevel, String),
-    /// Who answers, and whether the session was warm.
-    Server(Arc<InitializeResult>, bool),
+    /// Who answers, whether the session was warm, and what stands for it.
+    Server(Arc<InitializeResult>, bool, LeaseToken),
     /// The daemon stops: it waits for no more messages.
     Goodbye,
 }
@@ -45,12 +48,16 @@ pub(crate) struct RelayDeps {
     pub(crate) server: Arc<Server>,
     /// How to reach it.
     pub(crate) spec: Arc<ServerSpec>,
+    /// Who may have the session besides this shim.
+    pub(crate) reuse: Reuse,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.
     pub(crate) warnings: Vec<String>,
     /// Whether the shim wants debug notices.
     pub(crate) debug: bool,
+    /// How long a request may go without an answer or progress; none: for ever.
+    pub(crate) request_timeout: Option<Duration>,
     /// Ends the relay, after answers in flight.
     pub(crate) stop: CancellationToken,
 }
@@ -62,6 +69,8 @@ pub(crate) struct Resumed {
     pub(crate) initialize: Handshake,
     /// Its `notifications/initialized`, if sent.
     pub(crate) initialized: Option<Bytes>,
+    /// The lease that the shim had from the daemon before.
+    pub(crate) lease: Option<LeaseToken>,
 }
 
 /// Counts a shim while it is attached.

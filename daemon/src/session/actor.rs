@@ -6,28 +6,33 @@
 //! the session is sent again once, after one re-opening for all.
 
 mod closing;
+mod losing;
+mod opening;
+mod renewing;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::connect::{self, Opened};
-use super::exchange::{
-    self, ExchangeEnd, Inbound, Outbound, OutboundKind, UNANSWERED_TIMEOUT, Upstream,
-};
-use super::handle::{SessionHandle, SessionMessage, SessionState, stopping};
-use super::listener::{self, Inbox, ListenEnd};
+use super::audience::{Inbox, Replies};
+use super::connect::Opened;
+use super::connections::{Connections, Freshness};
+use super::exchange::{self, ExchangeEnd, Inbound, Outbound, OutboundKind};
+use super::handle::{Keep, SessionHandle, SessionMessage, SessionState, stopping};
+use super::kept::{Claimed, KeptSessions, LeaseToken, Note};
+use super::listener::{self, ListenEnd, Place};
 use super::phase::{Open, Phase, TaskEnd};
+use super::restore::restore;
 use super::{Handshake, Server, SessionKey};
-use crate::http::HttpClients;
 use crate::upstream::UpstreamError;
 
 /// Messages kept while the session is being opened; further ones are not taken.
@@ -45,22 +50,27 @@ pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notificatio
 /// What a session is made with.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionDeps {
-    /// For building clients.
-    pub(crate) clients: Arc<HttpClients>,
+    /// For building clients, and to know when to.
+    pub(crate) connections: Arc<Connections>,
     /// The server.
     pub(crate) server: Arc<Server>,
+    /// For noting what outlives the daemon.
+    pub(crate) kept: Arc<KeptSessions>,
     /// Largest message from the server, in bytes.
     pub(crate) max_message: usize,
 }
 
-/// Starts a session, which opens itself.
+/// Starts a session, which opens itself, or goes on with an earlier daemon's.
 pub(crate) fn spawn(
     key: &SessionKey,
     handshake: Arc<Handshake>,
+    claimed: Option<Claimed>,
     deps: SessionDeps,
     tasks: &TaskTracker,
 ) -> SessionHandle {
-    let (handle, ends) = SessionHandle::new();
+    let lease = claimed.as_ref().map(|claimed| claimed.lease.clone());
+    let first_id = claimed.as_ref().map_or(0, Claimed::first_id);
+    let (handle, ends) = SessionHandle::new(lease.unwrap_or_else(LeaseToken::new), first_id);
     let session = Session {
         key: key.clone(),
         handshake,
@@ -78,10 +88,19 @@ pub(crate) fn spawn(
         highest_id: 0,
         lost_generation: 0,
         exchanges: HashMap::new(),
+        freshness: Freshness::default(),
+        lease: ends.lease,
+        keeping: ends.keeping,
+        epoch: claimed.as_ref().map_or(0, Claimed::epoch),
+        note: None,
         deps,
     };
     let span = tracing::info_span!(parent: None, "session", server = %key.spec.url);
-    tasks.spawn(session.run(ends.messages, ends.closing).instrument(span));
+    tasks.spawn(
+        session
+            .run(claimed, ends.messages, ends.closing)
+            .instrument(span),
+    );
     handle
 }
 
@@ -108,22 +127,36 @@ struct Session {
     /// again, whatever else becomes of them.
     lost_generation: u64,
     /// Requests by their task, for the case that it panics.
-    exchanges: HashMap<tokio::task::Id, (u64, mpsc::Sender<Inbound>)>,
+    exchanges: HashMap<tokio::task::Id, (u64, Replies)>,
+    /// How fresh the connections in use are.
+    freshness: Freshness,
+    lease: LeaseToken,
+    /// Whether it is left behind at its end, and for whom.
+    keeping: Arc<OnceLock<Keep>>,
+    /// How many daemons had the session before.
+    epoch: u64,
+    /// What is written down, if the session can outlive the daemon.
+    note: Option<Note>,
 }
 
 impl Session {
     async fn run(
         mut self,
-        mut messages: mpsc::Receiver<SessionMessage>,
+        claimed: Option<Claimed>,
+        mut messages: tokio::sync::mpsc::Receiver<SessionMessage>,
         closing: CancellationToken,
     ) {
-        self.open();
+        match claimed {
+            Some(claimed) => self.resume(claimed),
+            None => self.open(),
+        }
         loop {
             tokio::select! {
                 () = closing.cancelled() => break,
                 // While messages wait for the session, their senders do too.
                 message = messages.recv(), if self.parked.len() < MAX_PARKED => match message {
                     Some(SessionMessage::Send(outbound)) => self.send(outbound),
+                    Some(SessionMessage::Done(outbound)) => self.say_done(outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     None => break,
                 },
@@ -140,29 +173,13 @@ impl Session {
         {
             tracing::debug!("the server did not confirm the end of a session in time");
         }
-    }
-
-    fn open(&mut self) {
-        self.phase = Phase::Opening;
-        self.generation += 1;
-        let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.tasks.spawn(async move {
-            let _connecting = deps.server.connecting();
-            let opened = connect::open(
-                &deps.clients,
-                &key.spec,
-                &deps.server,
-                &handshake,
-                id,
-                deps.max_message,
-            )
-            .await;
-            TaskEnd::Opened(Box::new(opened))
-        });
+        if self.note.is_some() {
+            self.deps.kept.ended(&self.lease).await;
+        }
     }
 
     fn send(&mut self, outbound: Outbound) {
+        self.check_connections();
         match &self.phase {
             Phase::Ready(_) => self.dispatch(outbound),
             Phase::Opening | Phase::Initializing(_) => self.parked.push_back(outbound),
@@ -178,7 +195,7 @@ impl Session {
         }
     }
 
-    /// Tells the relay that a message was not sent.
+    /// Tells the relay that a message is not sent, or will not be answered.
     fn refuse(&mut self, outbound: Outbound, error: UpstreamError) {
         outbound.fate.sent.cancel();
         if let OutboundKind::Request(id) = outbound.kind {
@@ -200,19 +217,28 @@ impl Session {
             return;
         };
         let (upstream, generation) = (open.upstream.clone(), self.generation);
+        let inbox = self.inbox.of_opening(generation);
+        let switched_on = self.switched_on();
         self.tasks.spawn(async move {
-            let posting = tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(notification));
-            let timed_out = UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs());
-            let error = posting.await.unwrap_or(Err(timed_out)).err();
+            let posted = exchange::post_initialized(&upstream, notification).await;
+            let error = posted.err();
+            if !switched_on.is_empty() {
+                restore(&upstream, switched_on, &inbox).await;
+            }
             TaskEnd::Initialized { generation, error }
         });
         self.phase = Phase::Initializing(open);
     }
 
-    fn dispatch(&mut self, outbound: Outbound) {
+    fn dispatch(&mut self, mut outbound: Outbound) {
         let Phase::Ready(open) = &self.phase else {
             return self.parked.push_back(outbound);
         };
+        if matches!(outbound.kind, OutboundKind::Response(to) if to != self.generation) {
+            // The session that asked is gone; in this one the id means another request.
+            return;
+        }
+        outbound.replies = outbound.replies.of_opening(self.generation);
         // A cancellation waits for its request alone.
         let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
         if in_order && self.notifying {
@@ -226,9 +252,9 @@ impl Session {
             return;
         }
         let (generation, kind, upstream) = (self.generation, outbound.kind, open.upstream.clone());
-        let replies = outbound.replies.clone();
+        let (replies, lost) = (outbound.replies.clone(), open.lost.clone());
         let task = self.tasks.spawn(async move {
-            let end = exchange::run(upstream, outbound).await;
+            let end = exchange::run(upstream, outbound, lost).await;
             TaskEnd::Exchange {
                 generation,
                 kind,
@@ -245,7 +271,7 @@ impl Session {
                 self.notifying |= in_order;
                 self.saying += 1;
             }
-            OutboundKind::Response => {}
+            OutboundKind::Response(_) => {}
         }
     }
 
@@ -291,12 +317,19 @@ impl Session {
             TaskEnd::Listening { generation, end } if generation == self.generation => {
                 self.listening_ended(end)
             }
-            TaskEnd::Initialized { .. } | TaskEnd::Listening { .. } | TaskEnd::Aside => {}
+            TaskEnd::Renewed { generation, client } if generation == self.generation => {
+                self.renewed(*client)
+            }
+            TaskEnd::Initialized { .. }
+            | TaskEnd::Renewed { .. }
+            | TaskEnd::Listening { .. }
+            | TaskEnd::Aside => {}
         }
         true
     }
 
     fn opened(&mut self, opened: Opened) {
+        self.note = opened.note;
         let result = Arc::new(opened.result);
         tracing::info!(name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
         if let Some(mut rest) = opened.rest {
@@ -306,21 +339,31 @@ impl Session {
                 TaskEnd::Aside
             });
         }
+        self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();
         if let Some(stream) = opened.stream {
-            let relaying =
-                listener::listen_http_sse(stream, opened.upstream.clone(), self.inbox.clone());
+            let inbox = self.inbox.of_opening(self.generation);
+            let relaying = listener::listen_http_sse(stream, opened.upstream.clone(), inbox);
             self.listen(listening.clone(), relaying);
         }
+        let lost = CancellationToken::new();
         let open = Open {
             upstream: opened.upstream,
+            place: Place::default(),
+            _lost_guard: lost.clone().drop_guard(),
+            lost,
             _listening_guard: listening.clone().drop_guard(),
             listening,
         };
-        self.phase = Phase::Uninitialized(open);
+        self.phase = match opened.initialized {
+            true => Phase::Initializing(open),
+            false => Phase::Uninitialized(open),
+        };
         self.state.send_replace(SessionState::Ready(result));
-        // Its client was initialized before the session was lost.
-        if self.opened_once || !self.parked.is_empty() {
+        if opened.initialized {
+            self.initialized(None);
+        } else if self.opened_once || !self.parked.is_empty() {
+            // Its client was initialized before the session was lost.
             self.initialize(Bytes::from_static(INITIALIZED));
         }
         self.opened_once = true;
@@ -363,20 +406,9 @@ impl Session {
             // Servers exist that refuse it and work; what follows will tell.
             tracing::debug!(%error, "the server refused notifications/initialized");
         }
-        if let Upstream::StreamableHttp(endpoint) = &open.upstream {
-            let listening = listener::keep_listening(endpoint.clone(), self.inbox.clone());
-            self.listen(open.listening.clone(), listening);
-        }
-        self.phase = Phase::Ready(open);
+        self.note_initialized();
         self.notifying = false;
-        let waiting: Vec<_> = self
-            .notifications
-            .drain(..)
-            .chain(self.parked.drain(..))
-            .collect();
-        for outbound in waiting {
-            self.dispatch(outbound);
-        }
+        self.ready(open);
     }
 
     fn exchange_ended(
@@ -391,12 +423,21 @@ impl Session {
         }
         if in_order && generation == self.generation {
             self.notifying = false;
-            if let Some(next) = self.notifications.pop_front() {
+            if matches!(self.phase, Phase::Ready(_))
+                && let Some(next) = self.notifications.pop_front()
+            {
                 self.dispatch(next);
             }
         }
-        let ExchangeEnd::SessionGone(outbound) = end else {
-            return;
+        let outbound = match end {
+            ExchangeEnd::Done => return,
+            ExchangeEnd::SessionLost(outbound, error) => {
+                if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
+                    self.listening_ended(ListenEnd::SessionLost(error.clone()));
+                }
+                return self.refuse(outbound, error);
+            }
+            ExchangeEnd::SessionGone(outbound) => outbound,
         };
         let OutboundKind::Request(id) = outbound.kind else {
             return;
@@ -409,64 +450,16 @@ impl Session {
         if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
             tracing::info!("the server has ended the session, opening it again");
             if self.answers_come_on_stream() {
-                let ended = UpstreamError::Interrupted("it has ended the session".into());
+                let ended = UpstreamError::SessionLost("it has ended it".into());
                 self.report_lost(ended, Some(id));
             }
             self.open();
         }
         self.send(Outbound {
             resent: true,
+            delay: Duration::ZERO,
             ..outbound
         });
-    }
-
-    /// On HTTP+SSE all answers come on one stream; with Streamable HTTP each
-    /// request learns its fate from its own POST.
-    fn answers_come_on_stream(&self) -> bool {
-        match &self.phase {
-            Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => {
-                matches!(open.upstream, Upstream::HttpSse(_))
-            }
-            Phase::Opening | Phase::Lost => false,
-        }
-    }
-
-    /// Tells the relay which requests the end of a stream leaves unanswered: all
-    /// that went out, but not those that wait here.
-    fn report_lost(&mut self, error: UpstreamError, refused: Option<u64>) {
-        self.lost_generation = self.generation;
-        let parked = self
-            .parked
-            .iter()
-            .filter_map(|outbound| match outbound.kind {
-                OutboundKind::Request(id) => Some(id),
-                _ => None,
-            });
-        let lost = Inbound::Lost {
-            error,
-            up_to: self.highest_id,
-            unsent: parked.chain(refused).collect(),
-        };
-        let inbox = self.inbox.clone();
-        self.tasks.spawn(async move {
-            drop(inbox.deliver(lost).await);
-            TaskEnd::Aside
-        });
-    }
-
-    fn listening_ended(&mut self, end: ListenEnd) {
-        let ListenEnd::SessionLost(error) = end else {
-            return;
-        };
-        tracing::info!(%error, "the session is lost");
-        if self.answers_come_on_stream() {
-            self.report_lost(error.clone(), None);
-        }
-        self.phase = Phase::Lost;
-        self.state.send_replace(SessionState::Lost(error));
-        if !self.parked.is_empty() {
-            self.open();
-        }
     }
 }
 

@@ -8,8 +8,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::exchange::{Inbound, Upstream, read};
+use super::kept::Note;
+use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
 use crate::jsonrpc::{Envelope, Kind, Unusable};
@@ -33,6 +36,38 @@ pub(crate) struct Opened {
     /// What remains of the response to `initialize`: to be read to its end, so
     /// that the connection can be used again.
     pub(crate) rest: Option<EventStream>,
+    /// Whether the server has heard `notifications/initialized`, from an earlier
+    /// daemon.
+    pub(crate) initialized: bool,
+    /// What is written down of it, once it is.
+    pub(crate) note: Option<Note>,
+}
+
+/// Goes on with a session of an earlier daemon: nothing is asked.
+pub(crate) async fn resume(
+    clients: &HttpClients,
+    spec: &ServerSpec,
+    server: &Server,
+    note: Note,
+    max_message: usize,
+) -> Result<Opened, UpstreamError> {
+    let (session, result) = note.opened()?;
+    let target = Target {
+        url: spec.url.clone(),
+        client: clients.client(&spec.network).await?,
+        headers: spec.headers.clone(),
+        max_message,
+    };
+    server.connected(&result);
+    let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
+    Ok(Opened {
+        upstream: Upstream::StreamableHttp(endpoint),
+        result,
+        stream: None,
+        rest: None,
+        initialized: note.is_initialized(),
+        note: Some(note),
+    })
 }
 
 /// Opens a session; `id` is the request id of `initialize` in it.
@@ -54,13 +89,7 @@ pub(crate) async fn open(
     let transports = server.transports(spec);
     let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
-        let opening = open_with(*transport, target.clone(), handshake.message(id), id);
-        let timed_out = |_| UpstreamError::TimedOut(INITIALIZE_TIMEOUT.as_secs());
-        match tokio::time::timeout(INITIALIZE_TIMEOUT, opening)
-            .await
-            .map_err(timed_out)
-            .flatten()
-        {
+        match open_patiently(*transport, &target, handshake.message(id), id).await {
             Ok(opened) => {
                 server.connected(&opened.result);
                 return Ok(opened);
@@ -87,8 +116,44 @@ fn says_other_transport(error: &UpstreamError) -> bool {
         UpstreamError::Status { status, .. } | UpstreamError::JsonRpc { status, .. } => {
             (400..500).contains(status) && !matches!(status, 408 | 429)
         }
-        UpstreamError::NotMcp(_) | UpstreamError::Protocol(_) | UpstreamError::SessionGone => true,
+        UpstreamError::NotMcp { .. } | UpstreamError::Protocol(_) | UpstreamError::SessionGone => {
+            true
+        }
         _ => false,
+    }
+}
+
+/// Opens a session, in a few attempts if the server is busy or in trouble:
+/// `initialize` may be said again.
+async fn open_patiently(
+    transport: TransportKind,
+    target: &Target,
+    initialize: Bytes,
+    id: u64,
+) -> Result<Opened, UpstreamError> {
+    let end = Instant::now() + INITIALIZE_TIMEOUT;
+    let mut busy = BusyTimes::default();
+    let mut delays = REPEAT_DELAYS.iter();
+    loop {
+        let opening = open_with(transport, target.clone(), initialize.clone(), id);
+        let error = match tokio::time::timeout_at(end, opening).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT)),
+        };
+        let delay = match &error {
+            UpstreamError::Busy { .. } => busy.next(error.clone())?,
+            error if error.may_pass() => match delays.next() {
+                Some(delay) => jittered(*delay),
+                None => return Err(error.clone()),
+            },
+            _ => return Err(error),
+        };
+        if Instant::now() + delay >= end {
+            return Err(error);
+        }
+        tracing::debug!(%error, ?delay, "the session could not be opened, trying again");
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -110,12 +175,7 @@ async fn open_streamable_http(
     id: u64,
 ) -> Result<Opened, UpstreamError> {
     let endpoint = StreamableHttp::new(target);
-    let (reply, session) = match endpoint.post(initialize.clone()).await {
-        // A kept connection that the server closed just now; initialize may be
-        // said again.
-        Err(UpstreamError::Interrupted(_)) => endpoint.post(initialize).await?,
-        reply => reply?,
-    };
+    let (reply, session) = endpoint.post(initialize).await?;
     let (reply, rest) = match reply {
         PostReply::Json(body) => {
             let invalid = |unusable: Unusable| {
@@ -137,6 +197,8 @@ async fn open_streamable_http(
         result,
         stream: None,
         rest,
+        initialized: false,
+        note: None,
     })
 }
 
@@ -154,6 +216,8 @@ async fn open_http_sse(
         result,
         stream: Some(events),
         rest: None,
+        initialized: false,
+        note: None,
     })
 }
 

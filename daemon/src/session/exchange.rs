@@ -2,30 +2,30 @@
 //!
 //! Everything that is read goes to the relay that sent the message; an exchange
 //! of a request always ends with [`Inbound::Ended`], so that no request stays
-//! without an answer. Repeats nothing.
+//! without an answer. Says again only what the server did not handle because it
+//! had no time; a stream that ends too early is read on by [`answer`].
+
+mod answer;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::audience::Replies;
+use super::reconnect::BusyTimes;
 use crate::http::Payload;
-use crate::jsonrpc::{Envelope, Kind, RequestId, Unusable};
-use crate::upstream::sse::{EventStream, StreamEvent};
+use crate::jsonrpc::{Envelope, RequestId, Unusable};
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
-
-/// How long a stream may stay open after its answer: its end is waited for,
-/// since a connection can only be used again once the response is read.
-const AFTER_ANSWER: Duration = Duration::from_secs(1);
+use answer::Unwanted;
 
 /// How long a cancelled request may still take to end (a disconnect is not a
 /// cancellation: 2025-11-25, Transports > Sending Messages).
 const AFTER_CANCEL: Duration = Duration::from_secs(5);
 
 /// How long a server may take to accept a notification or a response.
-pub(crate) const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(10);
+const UNANSWERED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message for the server.
 #[derive(Debug)]
@@ -35,13 +35,30 @@ pub(crate) struct Outbound {
     /// What it is; a request has its id.
     pub(crate) kind: OutboundKind,
     /// Who hears what comes back.
-    pub(crate) replies: mpsc::Sender<Inbound>,
+    pub(crate) replies: Replies,
     /// What becomes of it.
     pub(crate) fate: Fate,
     /// What has to be sent before it: a cancellation must not overtake its request.
     pub(crate) after: Option<CancellationToken>,
     /// Whether it was refused before, because the session was gone.
     pub(crate) resent: bool,
+    /// How long to wait first, since it is said again.
+    pub(crate) delay: Duration,
+}
+
+impl Outbound {
+    /// Makes one that nobody cancels and nothing precedes.
+    pub(crate) fn new(message: Bytes, kind: OutboundKind, replies: Replies) -> Self {
+        Self {
+            message,
+            kind,
+            replies,
+            fate: Fate::default(),
+            after: None,
+            resent: false,
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// What becomes of a message: levels that are reached once.
@@ -51,6 +68,8 @@ pub(crate) struct Fate {
     pub(crate) sent: CancellationToken,
     /// Nobody waits for the answer any more.
     pub(crate) cancelled: CancellationToken,
+    /// Held until the server has taken the message or never will.
+    pub(crate) _under_way: Option<TaskTrackerToken>,
 }
 
 /// What a message for the server is.
@@ -60,18 +79,23 @@ pub(crate) enum OutboundKind {
     Request(u64),
     /// A notification: sent in order with other notifications.
     Notification,
-    /// A response to one of the server's requests.
-    Response,
+    /// A response to a request that the server made in this opening of the session.
+    Response(u64),
 }
 
 /// What a session tells the relay that uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Inbound {
     /// The server says something.
     Message(Envelope),
+    /// It asks something, in this opening of the session.
+    Asked(Envelope, u64),
     /// The exchange of this request is over. If it is still unanswered, the
     /// error says why, or the server just did not answer.
     Ended(u64, Option<UpstreamError>),
+    /// The answer to this request is still waited for, in vain if the relay has
+    /// it already: then the relay cancels this.
+    Waiting(u64, CancellationToken),
     /// A message that cannot be passed on came; it answered this id of ours.
     Skipped(Option<RequestId>, UpstreamError),
     /// The session broke. Requests up to this id will not be answered, but for
@@ -90,6 +114,9 @@ pub(crate) enum ExchangeEnd {
     Done,
     /// The server does not know the session; it did not handle the message.
     SessionGone(Outbound),
+    /// The server has lost the session and this request, which it may have
+    /// handled; the relay has still to hear why.
+    SessionLost(Outbound, UpstreamError),
 }
 
 /// Where an established session sends its messages.
@@ -114,26 +141,26 @@ impl Upstream {
     }
 }
 
-/// Sends one message and relays what comes back.
-pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
+/// Sends one message and relays what comes back. `lost`: the session is.
+pub(crate) async fn run(
+    upstream: Upstream,
+    outbound: Outbound,
+    lost: CancellationToken,
+) -> ExchangeEnd {
     let _sent = outbound.fate.sent.clone().drop_guard();
     if let Some(after) = &outbound.after {
         // What has not been sent by then will not be handled before either.
         drop(tokio::time::timeout(AFTER_CANCEL, after.cancelled()).await);
     }
-    let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
-    let posting = async {
-        match outbound.kind {
-            OutboundKind::Request(_) => upstream.post(payload).await,
-            // Nothing waits for its reply, but others wait for their turn.
-            _ => tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
-                .await
-                .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT.as_secs()))),
-        }
-    };
+    if !outbound.delay.is_zero() && !pause(&outbound, outbound.delay).await {
+        return ExchangeEnd::Done;
+    }
     let posted = tokio::select! {
-        posted = posting => posted,
-        () = cancelled_for_long(&outbound.fate.cancelled) => return ExchangeEnd::Done,
+        posted = post(&upstream, &outbound) => posted,
+        () = cancelled_for_long(&outbound.fate.cancelled) => None,
+    };
+    let Some(posted) = posted else {
+        return ExchangeEnd::Done;
     };
     let OutboundKind::Request(id) = outbound.kind else {
         match posted {
@@ -155,14 +182,77 @@ pub(crate) async fn run(upstream: Upstream, outbound: Outbound) -> ExchangeEnd {
             "it accepted a request without answering it".into(),
         )),
         Ok(PostReply::Json(body)) => relay_body(body, &outbound.replies).await,
-        Ok(PostReply::Events(events)) => relay_events(id, events, &outbound).await,
+        Ok(PostReply::Events(events)) => {
+            match answer::relay(id, events, &upstream, &outbound, &lost).await {
+                Ok(error) => error,
+                Err(Unwanted) => return ExchangeEnd::Done,
+            }
+        }
     };
+    if let Some(error @ UpstreamError::SessionLost(_)) = error {
+        return ExchangeEnd::SessionLost(outbound, error);
+    }
     // A relay that has gone needs no answer.
     drop(outbound.replies.send(Inbound::Ended(id, error)).await);
     ExchangeEnd::Done
 }
 
-async fn relay_body(body: Bytes, replies: &mpsc::Sender<Inbound>) -> Option<UpstreamError> {
+/// Posts a message, again if the server has no time for it. `None`: nobody
+/// wants that any more.
+async fn post(
+    upstream: &Upstream,
+    outbound: &Outbound,
+) -> Option<Result<PostReply, UpstreamError>> {
+    let mut busy = BusyTimes::default();
+    loop {
+        let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
+        let posted = match outbound.kind {
+            OutboundKind::Request(_) => upstream.post(payload).await,
+            // Nothing waits for its reply, but others wait for their turn.
+            _ => post_bounded(upstream, payload).await,
+        };
+        let delay = match posted.map_err(|error| busy.next(error)) {
+            Ok(reply) => return Some(Ok(reply)),
+            Err(Err(error)) => return Some(Err(error)),
+            Err(Ok(delay)) => delay,
+        };
+        tracing::info!(?delay, "the server has no time for a message");
+        if !pause(outbound, delay).await {
+            return None;
+        }
+    }
+}
+
+async fn post_bounded(upstream: &Upstream, payload: Payload) -> Result<PostReply, UpstreamError> {
+    tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
+        .await
+        .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT)))
+}
+
+/// Posts `notifications/initialized`, which everything else waits for.
+pub(super) async fn post_initialized(
+    upstream: &Upstream,
+    notification: Bytes,
+) -> Result<(), UpstreamError> {
+    let mut busy = BusyTimes::default();
+    loop {
+        match post_bounded(upstream, notification.clone().into()).await {
+            Ok(_) => return Ok(()),
+            Err(error) => tokio::time::sleep(busy.next(error)?).await,
+        }
+    }
+}
+
+/// Waits; false if by then nobody wants the answer any more.
+async fn pause(outbound: &Outbound, delay: Duration) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(delay) => true,
+        () = outbound.fate.cancelled.cancelled() => false,
+        () = outbound.replies.closed() => false,
+    }
+}
+
+async fn relay_body(body: Bytes, replies: &Replies) -> Option<UpstreamError> {
     let mut messages = Envelope::parse_all(body);
     if let [Ok(only)] = messages.as_slice()
         && only.is_error()
@@ -200,60 +290,6 @@ pub(crate) fn inbound(message: Result<Envelope, Unusable>) -> Inbound {
     }
 }
 
-/// Relays a stream until its end, or until a while after the answer.
-async fn relay_events(
-    id: u64,
-    mut events: EventStream,
-    outbound: &Outbound,
-) -> Option<UpstreamError> {
-    let id = id.to_string();
-    let mut answered = false;
-    let mut deadline: Option<Instant> = None;
-    loop {
-        let event = tokio::select! {
-            biased;
-            event = events.next() => event,
-            () = until(deadline) => return None,
-            () = outbound.fate.cancelled.cancelled(), if deadline.is_none() => {
-                deadline = Some(Instant::now() + AFTER_CANCEL);
-                continue;
-            }
-        };
-        let messages = match event {
-            Some(Ok(StreamEvent::Event { name, data, .. })) => read(&name, data),
-            Some(Ok(StreamEvent::Skipped { answers, why })) => vec![Inbound::Skipped(answers, why)],
-            Some(Err(_)) | None if answered => return None,
-            Some(Err(error)) => return Some(error),
-            None => return Some(UpstreamError::Interrupted("its stream ended".into())),
-        };
-        for message in messages {
-            if answers(&message, &id) {
-                answered = true;
-                deadline = Some(Instant::now() + AFTER_ANSWER);
-            }
-            if outbound.replies.send(message).await.is_err() {
-                return None;
-            }
-        }
-        if answered {
-            // The answer goes first; by then the end of the stream is usually
-            // there, and no timer has to be set for it.
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Says whether a message answers this request, be it in a way of no use.
-fn answers(message: &Inbound, id: &str) -> bool {
-    match message {
-        Inbound::Message(envelope) if envelope.kind() == Kind::Response => {
-            envelope.id().is_some_and(|answer| answer.as_json() == id)
-        }
-        Inbound::Skipped(Some(answer), _) => answer.as_json() == id,
-        _ => false,
-    }
-}
-
 /// Reads the messages in an event; none in events that carry none, such as the
 /// first of a stream (2025-11-25, Transports > Sending Messages).
 pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
@@ -261,13 +297,6 @@ pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
         return Vec::new();
     }
     Envelope::parse_all(data).into_iter().map(inbound).collect()
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn cancelled_for_long(cancelled: &CancellationToken) {

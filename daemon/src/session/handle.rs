@@ -1,15 +1,16 @@
 //! A session as others see it: what it is doing, and how it is asked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::InitializeResult;
+use super::audience::{Inbox, Membership, Sharing};
 use super::exchange::{Inbound, Outbound};
-use super::listener::Inbox;
+use super::kept::LeaseToken;
+use super::{InitializeResult, ListedTools};
 use crate::upstream::UpstreamError;
 
 /// Messages waiting for the actor: it takes them at once, so few are enough.
@@ -33,6 +34,8 @@ pub(crate) enum SessionState {
 pub(super) enum SessionMessage {
     /// Send this.
     Send(Outbound),
+    /// Tell who sent this that it is so already.
+    Done(Outbound),
     /// The client is initialized.
     Initialized(Bytes),
 }
@@ -44,7 +47,19 @@ pub(crate) struct SessionHandle {
     state: watch::Receiver<SessionState>,
     next_id: Arc<AtomicU64>,
     inbox: Inbox,
+    tools: ListedTools,
     closing: CancellationToken,
+    lease: LeaseToken,
+    keeping: Arc<OnceLock<Keep>>,
+}
+
+/// How a session is left to the next daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// For the shim that has its lease.
+    ForItsShim,
+    /// For anybody: nothing of a client is left in it.
+    Clean,
 }
 
 /// What the actor has of it.
@@ -55,19 +70,24 @@ pub(super) struct ActorEnds {
     pub(super) next_id: Arc<AtomicU64>,
     pub(super) inbox: Inbox,
     pub(super) closing: CancellationToken,
+    pub(super) lease: LeaseToken,
+    pub(super) keeping: Arc<OnceLock<Keep>>,
 }
 
 impl SessionHandle {
     /// Makes a handle and what its actor needs.
-    pub(super) fn new() -> (Self, ActorEnds) {
+    pub(super) fn new(lease: LeaseToken, first_id: u64) -> (Self, ActorEnds) {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
         let (state_tx, state) = watch::channel(SessionState::Connecting);
         let handle = Self {
             mailbox,
             state,
-            next_id: Arc::default(),
+            next_id: Arc::new(AtomicU64::new(first_id)),
             inbox: Inbox::default(),
+            tools: ListedTools::default(),
             closing: CancellationToken::new(),
+            lease,
+            keeping: Arc::default(),
         };
         let ends = ActorEnds {
             messages,
@@ -75,6 +95,8 @@ impl SessionHandle {
             next_id: handle.next_id.clone(),
             inbox: handle.inbox.clone(),
             closing: handle.closing.clone(),
+            lease: handle.lease.clone(),
+            keeping: handle.keeping.clone(),
         };
         (handle, ends)
     }
@@ -106,9 +128,43 @@ impl SessionHandle {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Gives what the server says unasked to this relay from now on.
-    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
-        self.inbox.attach(relay);
+    /// Returns the tools that may be called twice.
+    pub(crate) fn tools(&self) -> &ListedTools {
+        &self.tools
+    }
+
+    /// Says whether the session has been opened.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*self.state.borrow(), SessionState::Ready(_))
+    }
+
+    /// Says whether it is being opened for the first time.
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(*self.state.borrow(), SessionState::Connecting)
+    }
+
+    /// Says who may have the session; only known once it has been opened.
+    pub(crate) fn sharing(&self) -> Sharing {
+        self.inbox.sharing()
+    }
+
+    /// Says whether something is switched on that cannot be switched off again.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.inbox.switches(|switches| switches.is_marked())
+    }
+
+    /// Gives what the server says unasked to this relay from now on, and in a
+    /// shared session what is its own, by the second way.
+    pub(crate) fn attach(
+        &self,
+        relay: mpsc::Sender<Inbound>,
+    ) -> (Membership, Option<mpsc::Receiver<Arc<Inbound>>>) {
+        self.inbox.attach(relay)
+    }
+
+    /// Tells who sent this, which need not go upstream, that it is done.
+    pub(crate) async fn done(&self, outbound: Outbound) {
+        drop(self.mailbox.send(SessionMessage::Done(outbound)).await);
     }
 
     /// Sends a message. A request always ends in [`Inbound::Ended`] or
@@ -132,6 +188,19 @@ impl SessionHandle {
     /// Ends the session: DELETE, then nothing.
     pub(crate) fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// Ends the session here and leaves it at the server for the next daemon; one
+    /// that cannot outlive this daemon ends there too.
+    pub(crate) fn leave_behind(&self, keep: Keep) {
+        // The first word counts.
+        let _said_already = self.keeping.set(keep);
+        self.closing.cancel();
+    }
+
+    /// Returns what stands for it towards its shim.
+    pub(crate) fn lease(&self) -> &LeaseToken {
+        &self.lease
     }
 }
 

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::{ServerSpec, SessionKey};
+use super::{Reuse, ServerSpec, SessionKey};
 use crate::jsonrpc::{Envelope, Kind, RequestId};
 use crate::protocol::ProtocolVersion;
 use crate::upstream::{TransportKind, UpstreamError, printable};
@@ -25,17 +26,41 @@ pub(crate) struct Handshake {
 #[derive(Deserialize)]
 struct Params<'a> {
     #[serde(borrow, rename = "protocolVersion")]
-    protocol_version: &'a serde_json::value::RawValue,
-    #[serde(default)]
-    capabilities: serde_json::Value,
-    #[serde(default, rename = "clientInfo")]
-    client_info: ClientInfo,
+    protocol_version: &'a RawValue,
+    #[serde(borrow, default)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "clientInfo")]
+    client_info: Option<&'a RawValue>,
 }
 
+/// Reads `clientInfo` or `serverInfo`; what does not fit is not there.
 #[derive(Deserialize, Default)]
-struct ClientInfo {
-    #[serde(default)]
-    name: String,
+struct Implementation<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
+}
+
+impl<'a> Implementation<'a> {
+    fn of(value: Option<&'a RawValue>) -> Self {
+        let read = value.and_then(|value| serde_json::from_str(value.get()).ok());
+        read.unwrap_or_default()
+    }
+}
+
+/// Returns a string's text, or the JSON text of what is none that can be read.
+fn text(value: Option<&RawValue>) -> String {
+    let text = value.map_or("", RawValue::get);
+    serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Sorts keys, so that equal capabilities are equal. What cannot be decoded
+/// without loss, such as numbers out of range, stays as it is written.
+fn sorted(value: Option<&RawValue>) -> String {
+    let text = value.map_or("null", RawValue::get);
+    let value: Result<serde_json::Value, _> = serde_json::from_str(text);
+    value.map_or_else(|_| text.to_owned(), |value| value.to_string())
 }
 
 impl Handshake {
@@ -54,8 +79,8 @@ impl Handshake {
         let version_place = version
             .is_none()
             .then(|| start..start + params.protocol_version.get().len());
-        let (capabilities, client_name) =
-            (params.capabilities.to_string(), params.client_info.name);
+        let capabilities = sorted(params.capabilities);
+        let client_name = text(Implementation::of(params.client_info).name);
         Some(Self {
             version: version.unwrap_or(ProtocolVersion::LATEST),
             version_place,
@@ -76,9 +101,17 @@ impl Handshake {
         Self::of_client(envelope).expect("it is written above")
     }
 
-    /// Returns the key of sessions opened by this handshake.
-    pub(crate) fn key(&self, spec: std::sync::Arc<ServerSpec>) -> SessionKey {
+    /// Returns the key of sessions opened by this handshake. What a client is
+    /// capable of, the server may ask it for; among several it could not be told
+    /// whom it asks.
+    pub(crate) fn key(&self, spec: std::sync::Arc<ServerSpec>, wanted: Reuse) -> SessionKey {
+        let capable = !matches!(self.capabilities.as_str(), "{}" | "null");
+        let reuse = match wanted {
+            Reuse::Concurrent if capable => Reuse::Sequential,
+            wanted => wanted,
+        };
         SessionKey {
+            reuse,
             spec,
             version: self.version,
             capabilities: self.capabilities.clone(),
@@ -124,22 +157,16 @@ impl InitializeResult {
     /// (2025-11-25, Lifecycle > Version Negotiation).
     pub(crate) fn read(reply: Envelope, transport: TransportKind) -> Result<Self, UpstreamError> {
         #[derive(Deserialize)]
-        struct Reply {
-            result: Body,
+        struct Reply<'a> {
+            #[serde(borrow)]
+            result: Body<'a>,
         }
         #[derive(Deserialize)]
-        struct Body {
+        struct Body<'a> {
             #[serde(rename = "protocolVersion")]
             protocol_version: String,
-            #[serde(default, rename = "serverInfo")]
-            server_info: ServerInfo,
-        }
-        #[derive(Deserialize, Default)]
-        struct ServerInfo {
-            #[serde(default)]
-            name: String,
-            #[serde(default)]
-            version: String,
+            #[serde(borrow, default, rename = "serverInfo")]
+            server_info: Option<&'a RawValue>,
         }
         if reply.is_error() {
             return Err(UpstreamError::JsonRpc {
@@ -147,7 +174,7 @@ impl InitializeResult {
                 body: reply.bytes().clone(),
             });
         }
-        let result = match serde_json::from_slice::<Reply>(reply.bytes()) {
+        let result = match serde_json::from_slice::<Reply<'_>>(reply.bytes()) {
             Ok(parsed) => parsed.result,
             Err(_) => {
                 return Err(UpstreamError::Protocol(
@@ -161,8 +188,9 @@ impl InitializeResult {
                 "it insists on revision {named} of MCP, which is not supported"
             )));
         };
-        let server_name = printable(&result.server_info.name, MAX_NAME);
-        let server_version = printable(&result.server_info.version, MAX_NAME);
+        let server = Implementation::of(result.server_info);
+        let server_name = printable(&text(server.name), MAX_NAME);
+        let server_version = printable(&text(server.version), MAX_NAME);
         Ok(Self {
             version,
             transport,

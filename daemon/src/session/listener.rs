@@ -1,62 +1,20 @@
 //! What the server says unasked: the GET stream of Streamable HTTP, or the one
 //! stream of HTTP+SSE.
 //!
-//! It goes to the relay that has the session, through the [`Inbox`]. While nobody
-//! has it, pings are answered, other requests refused, notifications dropped.
+//! It goes to the relays that have the session, through the [`Inbox`]. What nobody
+//! can be asked is answered here: pings with a result, other requests with an error.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use reqwest_eventsource::retry::{ExponentialBackoff, RetryPolicy as _};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::audience::Inbox;
+use super::cursor::Cursor;
 use super::exchange::{Inbound, Upstream, read};
-use crate::jsonrpc::{self, Kind};
+use super::reconnect::{Reconnect, is_final};
+use crate::jsonrpc;
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{StreamableHttp, UpstreamError};
-
-/// First delay before a broken stream is opened again, unless the server says.
-const FIRST_DELAY: Duration = Duration::from_millis(500);
-
-/// Shortest delay that a server can ask for: one that asks for none and ends its
-/// streams at once would be asked again without pause.
-const SHORTEST_DELAY: Duration = Duration::from_millis(100);
-
-/// Longest delay between attempts; they never end while the session lives.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-
-/// A stream that lived this long was established: the next failure begins with
-/// the first delay again.
-const ESTABLISHED: Duration = Duration::from_secs(10);
-
-/// Where what the server says unasked goes: the relay that has the session now.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<Option<mpsc::Sender<Inbound>>>>);
-
-impl Inbox {
-    /// Gives the session to a relay.
-    pub(crate) fn attach(&self, relay: mpsc::Sender<Inbound>) {
-        *self
-            .0
-            .lock()
-            .expect("nothing panics while it holds the lock") = Some(relay);
-    }
-
-    /// Tells the relay something; gives it back if there is none.
-    pub(crate) async fn deliver(&self, inbound: Inbound) -> Result<(), Inbound> {
-        let relay = self
-            .0
-            .lock()
-            .expect("nothing panics while it holds the lock")
-            .clone();
-        match relay {
-            Some(relay) => relay.send(inbound).await.map_err(|unsent| unsent.0),
-            None => Err(inbound),
-        }
-    }
-}
 
 /// Why listening ended.
 #[derive(Debug)]
@@ -67,41 +25,42 @@ pub(crate) enum ListenEnd {
     SessionLost(UpstreamError),
 }
 
+/// How far a session's own stream has been read, whoever reads it.
+pub(super) type Place = Arc<Mutex<Cursor>>;
+
 /// Keeps the GET stream of a session open.
-pub(crate) async fn keep_listening(endpoint: StreamableHttp, inbox: Inbox) -> ListenEnd {
-    let mut backoff = ExponentialBackoff::new(FIRST_DELAY, 2.0, Some(LONGEST_DELAY), None);
-    let mut last_event: Option<String> = None;
-    let mut last_retry: Option<(usize, Duration)> = None;
+pub(super) async fn keep_listening(
+    endpoint: StreamableHttp,
+    inbox: Inbox,
+    place: Place,
+) -> ListenEnd {
+    let mut reconnect = Reconnect::default();
     loop {
-        let began = Instant::now();
-        match endpoint.listen(last_event.as_deref()).await {
+        let last_event = lock(&place).last_event().map(str::to_owned);
+        let delay = match endpoint.listen(last_event.as_deref()).await {
             Ok(None) => return ListenEnd::Unsupported,
             Err(UpstreamError::SessionGone) => {
                 return ListenEnd::SessionLost(UpstreamError::SessionGone);
             }
-            Err(error) if is_final(&error) => {
+            // A server may not have noticed yet that the last stream is gone.
+            Err(error) if is_final(&error) && error.http_status() != Some(409) => {
                 tracing::debug!(%error, "no stream for what the server says unasked");
                 return ListenEnd::Unsupported;
             }
-            Err(error) => tracing::debug!(%error, "the listening stream could not be opened"),
-            Ok(Some(mut events)) => {
-                let upstream = Upstream::StreamableHttp(endpoint.clone());
-                let (error, said) =
-                    relay_all(&mut events, &upstream, &inbox, &mut last_event).await;
-                tracing::debug!(%error, "the listening stream ended");
-                if let Some(retry) = said {
-                    backoff.set_reconnection_time(retry.clamp(SHORTEST_DELAY, LONGEST_DELAY));
-                }
+            Err(error) => {
+                tracing::debug!(%error, "the listening stream could not be opened");
+                reconnect.delay_after(&error)
             }
-        }
-        if began.elapsed() >= ESTABLISHED {
-            last_retry = None;
-        }
-        let delay = backoff
-            .retry(&reqwest_eventsource::Error::StreamEnded, last_retry)
-            .unwrap_or(LONGEST_DELAY);
-        last_retry = Some((last_retry.map_or(0, |(count, _)| count + 1), delay));
-        tokio::time::sleep(jittered(delay)).await;
+            Ok(Some(mut events)) => {
+                let began = Instant::now();
+                let upstream = Upstream::StreamableHttp(endpoint.clone());
+                let error = relay_all(&mut events, &upstream, &inbox, &place).await;
+                tracing::debug!(%error, "the listening stream ended");
+                lock(&place).tell(&mut reconnect, began.elapsed());
+                reconnect.delay()
+            }
+        };
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -111,43 +70,25 @@ pub(crate) async fn listen_http_sse(
     upstream: Upstream,
     inbox: Inbox,
 ) -> ListenEnd {
-    let (error, _) = relay_all(&mut events, &upstream, &inbox, &mut None).await;
-    ListenEnd::SessionLost(error)
+    let error = relay_all(&mut events, &upstream, &inbox, &Place::default()).await;
+    ListenEnd::SessionLost(match error {
+        UpstreamError::Interrupted(cause) => UpstreamError::SessionLost(cause),
+        error => error,
+    })
 }
 
-/// A refusal that will not change by asking again.
-fn is_final(error: &UpstreamError) -> bool {
-    match error {
-        UpstreamError::Status { status, .. } | UpstreamError::JsonRpc { status, .. } => {
-            (400..500).contains(status) && !matches!(status, 408 | 429)
-        }
-        UpstreamError::Unauthorized(_)
-        | UpstreamError::NotMcp(_)
-        | UpstreamError::Redirected(_) => true,
-        _ => false,
-    }
-}
-
-/// Up to a fifth longer, so that many sessions do not come back at once.
-fn jittered(delay: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0) % 1000;
-    delay + delay.mul_f64(0.0002 * random as f64)
-}
-
-/// Relays events to the end of a stream. Returns why it ended, and the delay that
-/// the server asked for.
+/// Relays events to the end of a stream. Returns why it ended.
 async fn relay_all(
     events: &mut EventStream,
     upstream: &Upstream,
     inbox: &Inbox,
-    last_event: &mut Option<String>,
-) -> (UpstreamError, Option<Duration>) {
-    let mut said = None;
+    place: &Mutex<Cursor>,
+) -> UpstreamError {
     loop {
         let event = match events.next().await {
             Some(Ok(event)) => event,
-            Some(Err(error)) => return (error, said),
-            None => return (UpstreamError::Interrupted("its stream ended".into()), said),
+            Some(Err(error)) => return error,
+            None => return UpstreamError::Interrupted("its stream ended".into()),
         };
         match event {
             StreamEvent::Event {
@@ -156,10 +97,7 @@ async fn relay_all(
                 id,
                 retry,
             } => {
-                said = retry.or(said);
-                if id.is_some() {
-                    *last_event = id;
-                }
+                lock(place).note(id, retry);
                 for message in read(&name, data) {
                     relay_one(message, upstream, inbox).await;
                 }
@@ -172,13 +110,16 @@ async fn relay_all(
     }
 }
 
+fn lock(place: &Mutex<Cursor>) -> std::sync::MutexGuard<'_, Cursor> {
+    place
+        .lock()
+        .expect("nothing panics while it holds the lock")
+}
+
 async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
-    let Err(Inbound::Message(envelope)) = inbox.deliver(message).await else {
+    let Some(envelope) = inbox.deliver(message).await else {
         return;
     };
-    if envelope.kind() != Kind::Request {
-        return;
-    }
     let id = envelope.id();
     let answer = match (envelope.method(), &id) {
         (Some("ping"), Some(id)) => {
@@ -187,7 +128,7 @@ async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
         _ => jsonrpc::error_response(
             id.as_ref(),
             -32601,
-            "mcp-remote: no client is attached to answer this",
+            "mcp-remote: there is no client, or no telling which, to answer this",
             None,
         ),
     };

@@ -4,7 +4,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::Opened;
 use super::exchange::{ExchangeEnd, OutboundKind, Upstream};
-use super::listener::ListenEnd;
+use super::listener::{ListenEnd, Place};
+use crate::http::{HttpClient, HttpError};
 use crate::upstream::UpstreamError;
 
 /// How far an opening is.
@@ -13,7 +14,7 @@ pub(super) enum Phase {
     Opening,
     /// Open; the server has not heard `notifications/initialized` yet.
     Uninitialized(Open),
-    /// It is being told.
+    /// It is being told, or the session gets new connections.
     Initializing(Open),
     /// Open and told.
     Ready(Open),
@@ -21,10 +22,17 @@ pub(super) enum Phase {
     Lost,
 }
 
-/// An open session; dropping it ends its listening stream.
+/// An open session; dropping it ends its listening stream, and the waiting for
+/// streams that are to be resumed.
 pub(super) struct Open {
     /// Where its messages go.
     pub(super) upstream: Upstream,
+    /// How far its own stream has been read.
+    pub(super) place: Place,
+    /// Cancelled when the session is lost.
+    pub(super) lost: CancellationToken,
+    /// Does so.
+    pub(super) _lost_guard: DropGuard,
     /// Cancelled when its listening has to end.
     pub(super) listening: CancellationToken,
     /// Does so.
@@ -37,6 +45,10 @@ pub(super) enum TaskEnd {
     Initialized {
         generation: u64,
         error: Option<UpstreamError>,
+    },
+    Renewed {
+        generation: u64,
+        client: Box<Result<HttpClient, HttpError>>,
     },
     Exchange {
         generation: u64,

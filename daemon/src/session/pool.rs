@@ -1,30 +1,35 @@
 //! The session pool: who gets which session, how long idle ones are kept, how
 //! many there may be.
 //!
-//! A [`Lease`] is a shim's right to a session; dropping it gives the session
-//! back, on any path, because its place in the pool's mailbox is reserved first.
-//! Knows nothing of what is said in a session.
+//! A [`Lease`] is a shim's right to a session; dropping the last one gives the
+//! session back, on any path, because its place in the pool's mailbox is reserved
+//! first. Knows nothing of what is said in a session.
+
+mod asking;
+mod lease;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, SessionDeps};
-use super::handle::SessionHandle;
-use super::{Handshake, Server, SessionKey};
-use crate::http::HttpClients;
+use super::audience::Sharing;
+use super::connections::Connections;
+use super::handle::{Keep, SessionHandle};
+use super::{KeptSessions, Reuse, Server, SessionKey};
+pub(crate) use asking::{AcquireError, SessionPoolHandle};
+use asking::{PoolMessage, Reply, Returned, Wanted};
+pub(crate) use lease::Lease;
+use lease::Use;
 
 /// Shims that may wait for a session at once; more wait to be let in.
 const MAX_WAITING: usize = 1024;
-
-/// How long a shim waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Limits of the pool.
 #[derive(Debug, Clone)]
@@ -50,123 +55,22 @@ impl Default for PoolConfig {
     }
 }
 
-/// Why there is no session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum AcquireError {
-    /// All sessions were in use for too long.
-    #[error("all sessions are in use and none became free within {} s", TURN_TIMEOUT.as_secs())]
-    Busy,
-    /// The daemon stops.
-    #[error("the daemon is stopping")]
-    Stopping,
-}
-
-/// The pool, as others see it.
-#[derive(Debug, Clone)]
-pub(crate) struct SessionPoolHandle {
-    control: mpsc::Sender<PoolMessage>,
-    /// Bounds who may hold a reserved place while still asking for another.
-    waiting: Arc<Semaphore>,
-}
-
+/// What a pool is made with.
 #[derive(Debug)]
-enum PoolMessage {
-    Acquire(Box<Wanted>),
-    Returned { number: u64, reusable: bool },
+pub(crate) struct PoolDeps {
+    /// For building clients, and to know when to.
+    pub(crate) connections: Arc<Connections>,
+    /// Sessions of earlier daemons.
+    pub(crate) kept: Arc<KeptSessions>,
+    /// Cancelled before the end if a successor waits: it gets the idle sessions.
+    pub(crate) handover: CancellationToken,
 }
 
-#[derive(Debug)]
-struct Wanted {
-    key: SessionKey,
-    handshake: Arc<Handshake>,
-    server: Arc<Server>,
-    permit: mpsc::OwnedPermit<PoolMessage>,
-    reply: oneshot::Sender<Lease>,
-}
-
-/// A shim's right to a session.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    session: SessionHandle,
-    number: u64,
-    warm: bool,
-    reusable: bool,
-    permit: Option<mpsc::OwnedPermit<PoolMessage>>,
-}
-
-impl Lease {
-    /// Returns the session.
-    pub(crate) fn session(&self) -> &SessionHandle {
-        &self.session
-    }
-
-    /// Says whether the session was there already.
-    pub(crate) fn is_warm(&self) -> bool {
-        self.warm
-    }
-
-    /// Declares the session unfit for another shim: it ends with the lease.
-    pub(crate) fn spoil(&mut self) {
-        self.reusable = false;
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            drop(permit.send(PoolMessage::Returned {
-                number: self.number,
-                reusable: self.reusable,
-            }));
-        }
-    }
-}
-
-impl SessionPoolHandle {
-    /// Returns a session for this key: an idle one, or a new one, which opens
-    /// itself with `handshake`. Waits its turn if there are too many. Cancel safe.
-    pub(crate) async fn acquire(
-        &self,
-        key: SessionKey,
-        handshake: Arc<Handshake>,
-        server: Arc<Server>,
-    ) -> Result<Lease, AcquireError> {
-        let turn = async {
-            let _waiting = self
-                .waiting
-                .acquire()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let permit = self
-                .control
-                .clone()
-                .reserve_owned()
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            let (reply, lease) = oneshot::channel();
-            let wanted = Box::new(Wanted {
-                key,
-                handshake,
-                server,
-                permit,
-                reply,
-            });
-            self.control
-                .send(PoolMessage::Acquire(wanted))
-                .await
-                .map_err(|_| AcquireError::Stopping)?;
-            lease.await.map_err(|_| AcquireError::Stopping)
-        };
-        tokio::time::timeout(TURN_TIMEOUT, turn)
-            .await
-            .map_err(|_| AcquireError::Busy)?
-    }
-}
-
-/// Starts the pool. On `stop` it ends all sessions and itself.
+/// Starts the pool. On `stop` it ends itself and all sessions but those that it
+/// leaves to the next daemon.
 pub(crate) fn spawn(
     config: PoolConfig,
-    clients: Arc<HttpClients>,
+    deps: PoolDeps,
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> SessionPoolHandle {
@@ -175,35 +79,73 @@ pub(crate) fn spawn(
     let (control, messages) = mpsc::channel(config.sessions + 2 * MAX_WAITING);
     let pool = SessionPool {
         config,
-        clients,
+        deps,
         tasks: tasks.clone(),
         entries: HashMap::new(),
-        idle: HashMap::new(),
+        kinds: HashMap::new(),
         expiries: BTreeMap::new(),
         waiting: VecDeque::new(),
         next_number: 0,
     };
     tasks.spawn(pool.run(messages, stop));
-    SessionPoolHandle {
-        control,
-        waiting: Arc::new(Semaphore::new(MAX_WAITING)),
-    }
+    SessionPoolHandle::new(control, MAX_WAITING)
+}
+
+/// What a shim gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A session to be opened.
+    New,
+    /// One that is open, and clean.
+    Warm,
+    /// The one that it had from an earlier daemon.
+    Used,
 }
 
 struct Entry {
     key: SessionKey,
     server: Arc<Server>,
     session: SessionHandle,
+    /// Its use now; more than one if the last has not been given back yet.
+    using: Weak<Use>,
+    uses: u32,
     idle_since: Option<Instant>,
+}
+
+/// The sessions of one key, as far as others may have them.
+#[derive(Debug, Default)]
+struct Kind {
+    /// Idle ones, the one used last at the back.
+    idle: VecDeque<u64>,
+    /// The one that everybody has.
+    shared: Option<u64>,
+    /// The one that may prove to be.
+    opening: Option<u64>,
+}
+
+impl Kind {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.shared.is_none() && self.opening.is_none()
+    }
+}
+
+impl Entry {
+    /// Says whether several may have it, of what is known.
+    fn is_for_several(&self) -> bool {
+        match self.session.sharing() {
+            Sharing::Exclusive => false,
+            Sharing::Wanted => self.key.reuse == Reuse::Concurrent,
+            Sharing::NoSession => true,
+        }
+    }
 }
 
 struct SessionPool {
     config: PoolConfig,
-    clients: Arc<HttpClients>,
+    deps: PoolDeps,
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
-    /// Idle sessions of a key, the one used last at the back.
-    idle: HashMap<SessionKey, VecDeque<u64>>,
+    kinds: HashMap<SessionKey, Kind>,
     /// Idle sessions by the moment they became so; numbers make keys unique.
     expiries: BTreeMap<(Instant, u64), ()>,
     waiting: VecDeque<Box<Wanted>>,
@@ -221,27 +163,48 @@ impl SessionPool {
                 () = stop.cancelled() => break,
                 message = messages.recv() => match message {
                     Some(PoolMessage::Acquire(wanted)) => self.acquire(wanted),
-                    Some(PoolMessage::Returned { number, reusable }) => self.returned(number, reusable),
+                    Some(PoolMessage::Returned { number, state }) => self.returned(number, state),
                     None => break,
                 },
                 () = sleep_until(expiry) => self.expire(),
             }
         }
+        // Relays have ended before, and what they returned is here.
+        while let Ok(message) = messages.try_recv() {
+            if let PoolMessage::Returned { number, state } = message {
+                self.returned(number, state);
+            }
+        }
         for entry in self.entries.values() {
-            entry.session.close();
+            match entry.idle_since {
+                Some(_) if self.deps.handover.is_cancelled() => {
+                    entry.session.leave_behind(Keep::Clean);
+                }
+                Some(_) => entry.session.close(),
+                // Its relay is stuck, and its shim still there.
+                None => entry.session.leave_behind(Keep::ForItsShim),
+            }
         }
     }
 
     fn acquire(&mut self, wanted: Box<Wanted>) {
-        while let Some(number) = self.take_idle(&wanted.key) {
-            let healthy = self
-                .entries
-                .get(&number)
-                .is_some_and(|entry| entry.session.is_usable());
-            if healthy {
-                return self.lease(number, *wanted, true);
+        let kept = &self.deps.kept;
+        let lease = wanted.lease.as_ref();
+        let comes_back = lease.is_some_and(|lease| kept.is_left(lease));
+        if wanted.key.reuse != Reuse::Never && !comes_back {
+            if let Some(number) = self.shared(&wanted.key) {
+                return self.lease(number, *wanted, Found::Warm);
             }
-            self.remove(number);
+            while let Some(number) = self.take_idle(&wanted.key) {
+                if self.is_usable(number) {
+                    return self.lease(number, *wanted, Found::Warm);
+                }
+                self.remove(number);
+            }
+            if let Some(session) = self.to_wait_for(&wanted) {
+                drop(wanted.reply.send(Reply::Opening(session, wanted.key)));
+                return;
+            }
         }
         if self.entries.len() >= self.config.sessions {
             match self
@@ -253,63 +216,169 @@ impl SessionPool {
                 None => return self.waiting.push_back(wanted),
             }
         }
+        let (number, found) = self.open(&wanted);
+        self.lease(number, *wanted, found);
+    }
+
+    fn open(&mut self, wanted: &Wanted) -> (u64, Found) {
         let number = self.next_number;
         self.next_number += 1;
+        let kept = self.deps.kept.clone();
+        let claimed = kept.claim(&wanted.key, wanted.lease.as_ref());
+        let found = match &claimed {
+            Some(claimed) if claimed.clean => Found::Warm,
+            Some(_) => Found::Used,
+            None => Found::New,
+        };
         let deps = SessionDeps {
-            clients: self.clients.clone(),
+            connections: self.deps.connections.clone(),
             server: wanted.server.clone(),
+            kept,
             max_message: self.config.max_message,
         };
-        let session = actor::spawn(&wanted.key, wanted.handshake.clone(), deps, &self.tasks);
+        let (key, handshake) = (&wanted.key, wanted.handshake.clone());
+        let session = actor::spawn(key, handshake, claimed, deps, &self.tasks);
         let entry = Entry {
             key: wanted.key.clone(),
             server: wanted.server.clone(),
             session,
+            using: Weak::new(),
+            uses: 0,
             idle_since: None,
         };
         self.entries.insert(number, entry);
-        self.lease(number, *wanted, false);
+        match wanted.key.reuse {
+            Reuse::Never => {}
+            Reuse::Concurrent => {
+                self.kinds.entry(wanted.key.clone()).or_default().shared = Some(number);
+            }
+            Reuse::Sequential => {
+                let kind = self.kinds.entry(wanted.key.clone()).or_default();
+                kind.opening.get_or_insert(number);
+            }
+        }
+        (number, found)
     }
 
-    fn lease(&mut self, number: u64, wanted: Wanted, warm: bool) {
+    /// Returns the session that everybody with this key has.
+    fn shared(&mut self, key: &SessionKey) -> Option<u64> {
+        let kind = self.kinds.get_mut(key)?;
+        if let Some(number) = kind.opening {
+            let entry = self.entries.get(&number);
+            let connecting = entry.is_some_and(|entry| entry.session.is_connecting());
+            if !connecting {
+                kind.opening = None;
+                kind.shared = kind
+                    .shared
+                    .or(entry.and_then(|entry| entry.is_for_several().then_some(number)));
+            }
+        }
+        let number = kind.shared?;
+        let usable = self.entries.get(&number).is_some_and(|entry| {
+            entry.session.is_usable() && (entry.session.is_connecting() || entry.is_for_several())
+        });
+        if usable {
+            self.not_idle(number);
+            return Some(number);
+        }
+        kind.shared = None;
+        let entry = self.entries.get(&number);
+        if entry.is_some_and(|entry| entry.uses == 0) {
+            self.remove(number);
+        }
+        None
+    }
+
+    /// Returns a session of this key that is being opened, if it may prove to be
+    /// for everybody: where the server keeps no sessions, one is enough.
+    fn to_wait_for(&self, wanted: &Wanted) -> Option<SessionHandle> {
+        if wanted.server.keeps_sessions() == Some(true) {
+            return None;
+        }
+        let number = self.kinds.get(&wanted.key)?.opening?;
+        Some(self.entries.get(&number)?.session.clone())
+    }
+
+    fn is_usable(&self, number: u64) -> bool {
+        let entry = self.entries.get(&number);
+        entry.is_some_and(|entry| entry.session.is_usable())
+    }
+
+    fn lease(&mut self, number: u64, wanted: Wanted, found: Found) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
         entry.idle_since = None;
-        entry.server.leased.fetch_add(1, Ordering::Relaxed);
-        let session = entry.session.clone();
-        let lease = Lease {
-            session,
-            number,
-            warm,
-            reusable: true,
-            permit: Some(wanted.permit),
+        let using = entry.using.upgrade().unwrap_or_else(|| {
+            if entry.uses == 0 {
+                entry.server.leased.fetch_add(1, Ordering::Relaxed);
+            }
+            entry.uses += 1;
+            // A shim that had it before may have asked for what is still to come.
+            let reusable = wanted.key.reuse != Reuse::Never && found != Found::Used;
+            Arc::new(Use::new(number, reusable, wanted.permit))
+        });
+        entry.using = Arc::downgrade(&using);
+        let warm = match found {
+            Found::New => false,
+            // Others may still wait for its opening.
+            Found::Warm => entry.session.is_open(),
+            Found::Used => true,
         };
+        let lease = Lease::new(entry.session.clone(), using, warm);
         // If the shim has gone meanwhile, dropping the lease returns it.
-        drop(wanted.reply.send(lease));
+        drop(wanted.reply.send(Reply::Lease(lease)));
     }
 
-    fn returned(&mut self, number: u64, reusable: bool) {
+    fn returned(&mut self, number: u64, state: Returned) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            // Somebody had it again before this was read.
+            return;
+        }
         entry.server.leased.fetch_sub(1, Ordering::Relaxed);
-        if !reusable || !entry.session.is_usable() {
+        let sharing = entry.session.sharing();
+        let for_next = sharing == Sharing::Exclusive || entry.is_for_several();
+        if state == Returned::Kept {
+            if let Some(entry) = self.take_out(number) {
+                entry.session.leave_behind(Keep::ForItsShim);
+            }
+        } else if state == Returned::Spoiled
+            || !for_next
+            || !entry.session.is_usable()
+            || entry.session.is_marked()
+        {
             self.remove(number);
         } else {
-            let now = Instant::now();
-            entry.idle_since = Some(now);
-            entry.server.idle.fetch_add(1, Ordering::Relaxed);
-            self.expiries.insert((now, number), ());
-            let idle = self.idle.entry(entry.key.clone()).or_default();
-            idle.push_back(number);
-            if idle.len() > self.config.idle_per_key
-                && let Some(oldest) = idle.front().copied()
-            {
-                self.remove(oldest);
-            }
+            self.keep(number);
         }
         self.serve_waiting();
+    }
+
+    /// Keeps a session that nobody has for whoever comes next.
+    fn keep(&mut self, number: u64) {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        entry.idle_since = Some(now);
+        entry.server.idle.fetch_add(1, Ordering::Relaxed);
+        self.expiries.insert((now, number), ());
+        let for_several = entry.is_for_several();
+        let kind = self.kinds.entry(entry.key.clone()).or_default();
+        if for_several && kind.shared.is_none_or(|shared| shared == number) {
+            kind.shared = Some(number);
+            return;
+        }
+        kind.idle.push_back(number);
+        if kind.idle.len() > self.config.idle_per_key
+            && let Some(oldest) = kind.idle.front().copied()
+        {
+            self.remove(oldest);
+        }
     }
 
     fn serve_waiting(&mut self) {
@@ -341,7 +410,7 @@ impl SessionPool {
 
     /// Takes the idle session of a key that was used last.
     fn take_idle(&mut self, key: &SessionKey) -> Option<u64> {
-        let number = self.idle.get(key)?.back().copied()?;
+        let number = self.kinds.get(key)?.idle.back().copied()?;
         self.not_idle(number);
         Some(number)
     }
@@ -355,20 +424,30 @@ impl SessionPool {
         };
         entry.server.idle.fetch_sub(1, Ordering::Relaxed);
         self.expiries.remove(&(since, number));
-        if let Some(idle) = self.idle.get_mut(&entry.key) {
-            idle.retain(|other| *other != number);
-            if idle.is_empty() {
-                self.idle.remove(&entry.key);
-            }
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            kind.idle.retain(|other| *other != number);
         }
     }
 
     /// Ends a session that nobody has.
     fn remove(&mut self, number: u64) {
-        self.not_idle(number);
-        if let Some(entry) = self.entries.remove(&number) {
+        if let Some(entry) = self.take_out(number) {
             entry.session.close();
         }
+    }
+
+    fn take_out(&mut self, number: u64) -> Option<Entry> {
+        self.not_idle(number);
+        let entry = self.entries.remove(&number)?;
+        if let Some(kind) = self.kinds.get_mut(&entry.key) {
+            let other = |one: &u64| *one != number;
+            kind.shared = kind.shared.filter(other);
+            kind.opening = kind.opening.filter(other);
+            if kind.is_empty() {
+                self.kinds.remove(&entry.key);
+            }
+        }
+        Some(entry)
     }
 }
 

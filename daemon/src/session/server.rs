@@ -70,6 +70,8 @@ pub(crate) struct Facts {
     pub(crate) version: String,
     /// The newest answer to `initialize`, as it came.
     pub(crate) initialize_result: Arc<str>,
+    /// Whether it gave the last session an id, or a stream; not known yet.
+    pub(crate) keeps_sessions: Option<bool>,
     /// The newest failure since the last success.
     pub(crate) last_error: Option<UpstreamError>,
     /// When a shim last used it, in ms since the epoch.
@@ -175,6 +177,7 @@ impl Server {
             name: record.name,
             version: record.version,
             initialize_result: record.initialize_result.into(),
+            keeps_sessions: None,
             last_error: None,
             last_used_unix_ms: record.last_used_unix_ms,
         };
@@ -244,6 +247,16 @@ impl Server {
                 String::from_utf8_lossy(reply.map_or(&[], |reply| reply)).into();
             facts.last_error = None;
         });
+    }
+
+    /// Notes whether it keeps sessions.
+    pub(crate) fn keeps(&self, sessions: bool) {
+        self.lock_facts().keeps_sessions = Some(sessions);
+    }
+
+    /// Says whether it keeps sessions, as far as that is known.
+    pub(crate) fn keeps_sessions(&self) -> Option<bool> {
+        self.lock_facts().keeps_sessions
     }
 
     /// Notes that the remembered transport no longer works.

@@ -6,15 +6,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, ServerRecord};
+use super::{Command, Contents, InstallSecret};
+use crate::secret::Secret;
 
 /// The database's folder under the state folder; the number is the layout's.
 pub(super) const FOLDER: &str = "store-v1";
 
 /// The tree of servers.
 const SERVERS: &str = "servers";
+
+/// The tree of sessions.
+const SESSIONS: &str = "sessions";
+
+/// The tree of what there is one of.
+const META: &str = "meta";
+
+/// The key of the installation's secret in it.
+const SECRET: &str = "secret";
+
+/// The key of the daemon that opened it last, in it.
+const STARTED: &str = "started";
 
 /// First byte of each record: the version of its layout, JSON by serde.
 const RECORD_VERSION: u8 = 1;
@@ -34,26 +50,37 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// The open database.
+struct Database {
+    database: sled::Db,
+    servers: sled::Tree,
+    sessions: sled::Tree,
+    meta: sled::Tree,
+}
+
 /// Serves commands until it is closed or all handles have gone.
 pub(super) fn run(
     folder: &Path,
-    opened: oneshot::Sender<Vec<(String, ServerRecord)>>,
+    opened: oneshot::Sender<Contents>,
     mut commands: mpsc::Receiver<Command>,
 ) {
-    let Some((database, servers)) = open_or_replace(folder) else {
+    let Some(database) = open_or_replace(folder) else {
         return;
     };
-    let records = read(&servers);
-    if opened.send(records).is_err() {
+    if opened.send(database.contents()).is_err() {
         return;
     }
+    database.warm_up();
     while let Some(command) = commands.blocking_recv() {
+        // What waits already is written together: one flush for all of it.
+        let waiting = std::iter::from_fn(|| commands.try_recv().ok());
+        let batch: Vec<Command> = std::iter::once(command).chain(waiting).collect();
         // The database may panic on a damaged page that it had not met before.
-        let served = catch_unwind(AssertUnwindSafe(|| serve(&database, &servers, command)));
+        let served = catch_unwind(AssertUnwindSafe(|| database.serve(batch)));
         match served {
             Ok(None) => {}
             Ok(Some(closed)) => {
-                drop((servers, database));
+                drop(database);
                 // Whoever asked may have stopped waiting.
                 let _gone = closed.send(());
                 return;
@@ -66,32 +93,108 @@ pub(super) fn run(
     }
 }
 
-/// Serves one command. After the last, returns whom to tell.
-fn serve(
-    database: &sled::Db,
-    servers: &sled::Tree,
-    command: Command,
-) -> Option<oneshot::Sender<()>> {
-    match command {
-        Command::Put(records) => {
-            let written = records
-                .iter()
-                .try_for_each(|(key, record)| servers.insert(key, encode(record)).map(drop));
-            if let Err(error) = written.and_then(|()| database.flush().map(drop)) {
-                tracing::warn!(%error, "the storage could not be written");
-            }
-            None
+impl Database {
+    /// Serves commands and flushes once. After the last, returns whom to tell.
+    fn serve(&self, commands: Vec<Command>) -> Option<oneshot::Sender<()>> {
+        let (mut flush, mut flushed, mut closed) = (false, Vec::new(), None);
+        let mut written = Ok(());
+        for command in commands {
+            flush |= !matches!(command, Command::RemoveSession(_));
+            let result = match command {
+                Command::Put(records) => put(&self.servers, &records),
+                Command::PutSession(session, waiting) => {
+                    flushed.extend(waiting);
+                    put(&self.sessions, &[*session])
+                }
+                Command::RemoveSession(lease) => self.sessions.remove(lease).map(drop),
+                Command::Close(waiting) => {
+                    closed = Some(waiting);
+                    Ok(())
+                }
+            };
+            written = written.and(result);
         }
-        Command::Close(closed) => {
-            if let Err(error) = database.flush() {
-                tracing::warn!(%error, "the storage could not be written");
-            }
-            Some(closed)
+        if flush {
+            written = written.and_then(|()| self.database.flush().map(drop));
         }
+        if let Err(error) = written {
+            tracing::warn!(%error, "the storage could not be written");
+        }
+        for waiting in flushed {
+            // Whoever asked may have stopped waiting.
+            let _gone = waiting.send(());
+        }
+        closed
+    }
+
+    /// Writes something, since the first write is slow: the database starts its
+    /// threads for it, and they spin until the last has begun. On one processor it
+    /// is the last at once, and the others can serve those who wait meanwhile.
+    fn warm_up(&self) {
+        #[cfg(target_os = "linux")]
+        let all = pin_to_one_processor();
+        let written = self.meta.insert(STARTED, &std::process::id().to_be_bytes());
+        if let Err(error) = written.and_then(|_| self.database.flush()) {
+            tracing::warn!(%error, "the storage could not be written");
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(all) = all {
+            // Failing leaves this thread where it is, which does no harm.
+            let _restored = rustix::thread::sched_setaffinity(None, &all);
+        }
+    }
+
+    fn contents(&self) -> Contents {
+        Contents {
+            servers: read(&self.servers),
+            sessions: read(&self.sessions),
+            secret: self.secret(),
+        }
+    }
+
+    /// Returns the installation's secret, made when it is first asked for. It is
+    /// on the disk before anything that depends on it.
+    fn secret(&self) -> InstallSecret {
+        let kept = self.meta.get(SECRET).ok().flatten();
+        if let Some(Ok(secret)) = kept.map(|kept| kept.as_ref().try_into()) {
+            return Secret::new(secret);
+        }
+        let secret = new_secret();
+        if let Err(error) = self.meta.insert(SECRET, secret.reveal().as_slice()) {
+            tracing::warn!(%error, "the storage could not be written");
+        }
+        secret
     }
 }
 
-fn open_or_replace(folder: &Path) -> Option<(sled::Db, sled::Tree)> {
+/// Keeps this thread, and those that it starts, on the processor that it is on.
+/// Returns where it could go before.
+#[cfg(target_os = "linux")]
+fn pin_to_one_processor() -> Option<rustix::thread::CpuSet> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+    let all = sched_getaffinity(None).ok()?;
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu());
+    sched_setaffinity(None, &one).ok()?;
+    Some(all)
+}
+
+/// Makes a secret.
+pub(super) fn new_secret() -> InstallSecret {
+    let mut secret = [0; 32];
+    SystemRandom::new()
+        .fill(&mut secret)
+        .expect("the system has random numbers");
+    Secret::new(secret)
+}
+
+fn put<T: Serialize>(tree: &sled::Tree, records: &[(String, T)]) -> sled::Result<()> {
+    records
+        .iter()
+        .try_for_each(|(key, record)| tree.insert(key, encode(record)).map(drop))
+}
+
+fn open_or_replace(folder: &Path) -> Option<Database> {
     let mut waited = Duration::ZERO;
     let damage = loop {
         match open(folder) {
@@ -168,38 +271,58 @@ impl From<sled::Error> for OpenError {
 
 /// Opens and reads everything once, since damage shows only then, by an error or
 /// by a panic.
-fn open(folder: &Path) -> Result<(sled::Db, sled::Tree), OpenError> {
+fn open(folder: &Path) -> Result<Database, OpenError> {
     let attempt = || {
+        // It holds session ids; a file in its place is damage, found below.
+        make_private(folder);
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(CACHE)
             .segment_size(SEGMENT)
             .flush_every_ms(None);
         let database = config.open()?;
-        let servers = database.open_tree(SERVERS)?;
-        for entry in servers.iter() {
-            entry?;
-        }
-        Ok((database, servers))
+        let tree = |name| {
+            let tree = database.open_tree(name)?;
+            tree.iter().try_for_each(|entry| entry.map(drop))?;
+            sled::Result::Ok(tree)
+        };
+        let (servers, sessions, meta) = (tree(SERVERS)?, tree(SESSIONS)?, tree(META)?);
+        Ok(Database {
+            database,
+            servers,
+            sessions,
+            meta,
+        })
     };
     catch_unwind(AssertUnwindSafe(attempt))
         .unwrap_or_else(|_| Err(OpenError::Damaged("the database panicked".into())))
 }
 
-fn read(servers: &sled::Tree) -> Vec<(String, ServerRecord)> {
-    let entries = servers.iter().filter_map(Result::ok);
+/// Makes the folder, or an earlier release's, this user's alone. It stands in one
+/// that is, so that failing is no danger.
+fn make_private(folder: &Path) {
+    drop(mcp_remote_proto::endpoint::private_folder(folder));
+    #[cfg(unix)]
+    if folder.is_dir() {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        drop(std::fs::set_permissions(folder, private));
+    }
+}
+
+fn read<T: DeserializeOwned>(tree: &sled::Tree) -> Vec<(String, T)> {
+    let entries = tree.iter().filter_map(Result::ok);
     entries
         .filter_map(|(key, value)| Some((String::from_utf8(key.to_vec()).ok()?, decode(&value)?)))
         .collect()
 }
 
-fn encode(record: &ServerRecord) -> Vec<u8> {
+fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     let mut bytes = vec![RECORD_VERSION];
     bytes.extend(serde_json::to_vec(record).expect("a record of texts and numbers is JSON"));
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<ServerRecord> {
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     match bytes.split_first()? {
         (&RECORD_VERSION, json) => serde_json::from_slice(json).ok(),
         _ => None,
@@ -209,6 +332,7 @@ fn decode(bytes: &[u8]) -> Option<ServerRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::ServerRecord;
 
     #[test]
     fn records_read_back_and_foreign_ones_do_not() {
@@ -220,8 +344,8 @@ mod tests {
         let mut bytes = encode(&record);
         assert_eq!(decode(&bytes), Some(record));
         bytes[0] = 99;
-        assert_eq!(decode(&bytes), None);
-        assert_eq!(decode(b""), None);
-        assert_eq!(decode(b"\x01nonsense"), None);
+        assert_eq!(decode::<ServerRecord>(&bytes), None);
+        assert_eq!(decode::<ServerRecord>(b""), None);
+        assert_eq!(decode::<ServerRecord>(b"\x01nonsense"), None);
     }
 }

@@ -18,6 +18,11 @@ impl SessionId {
         value.set_sensitive(true);
         Some(Self(value))
     }
+
+    /// Shows it, for the storage alone.
+    pub(crate) fn reveal(&self) -> &str {
+        self.0.to_str().expect("it is visible ASCII")
+    }
 }
 
 impl std::fmt::Debug for SessionId {
@@ -88,6 +93,12 @@ impl UserHeaders {
         Ok((Self(headers), left_out))
     }
 
+    /// Shows names and values, for a digest.
+    pub(crate) fn reveal(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.0.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
     /// Returns foreign text without the values of these headers, which a server
     /// may have put into it.
     pub(crate) fn redacted(&self, text: &str) -> String {
@@ -122,7 +133,9 @@ impl UserHeaders {
         let mut headers = self.with_session(session, version);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if let Some(last_event) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
+        if let Some(last_event) =
+            last_event.and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok())
+        {
             headers.insert("last-event-id", last_event);
         }
         headers
@@ -149,6 +162,14 @@ impl UserHeaders {
         }
         headers
     }
+}
+
+/// Longest event id that is sent back; servers refuse long headers.
+const MAX_EVENT_ID: usize = 4096;
+
+/// Says whether a stream can be asked for what follows the event of this id.
+pub(crate) fn can_be_resumed_from(event_id: &str) -> bool {
+    event_id.len() <= MAX_EVENT_ID && HeaderValue::from_bytes(event_id.as_bytes()).is_ok()
 }
 
 /// Returns text without these secrets; short words count as none.

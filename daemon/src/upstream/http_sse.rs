@@ -8,7 +8,7 @@ use http::Method;
 use url::Url;
 
 use super::sse::{EventStream, StreamEvent};
-use super::streamable_http::described;
+use super::streamable_http::not_mcp;
 use super::{Target, UpstreamError, refusal};
 use crate::http::Payload;
 use crate::protocol::ProtocolVersion;
@@ -41,7 +41,7 @@ impl HttpSse {
                 return Err(refusal(response, false, &target).await);
             }
             if response.media_type() != "text/event-stream" {
-                return Err(UpstreamError::NotMcp(described(&response.media_type())));
+                return Err(not_mcp(response.status(), &response.media_type()));
             }
             let mut events = EventStream::new(response, target.max_message);
             let endpoint = endpoint(target.url.url(), &mut events).await?;

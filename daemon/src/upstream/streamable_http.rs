@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::sse::EventStream;
 use super::{SessionId, Target, UpstreamError, refusal};
-use crate::http::Payload;
+use crate::http::{HttpClient, Payload};
 use crate::protocol::ProtocolVersion;
 
 /// What came back for a POST.
@@ -48,9 +48,14 @@ impl StreamableHttp {
         }
     }
 
-    /// Says whether the server gave a session id.
-    pub(crate) fn has_session(&self) -> bool {
-        self.session.is_some()
+    /// Uses another client, and so none of the connections made so far.
+    pub(crate) fn use_client(&mut self, client: HttpClient) {
+        self.target.client = client;
+    }
+
+    /// Returns the session id if the server gave one.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// Posts one message. Returns the session id of the response too, which only
@@ -95,7 +100,7 @@ impl StreamableHttp {
                 PostReply::Accepted
             }
             "" if response.header("content-length") == Some("0") => PostReply::Accepted,
-            other => return Err(UpstreamError::NotMcp(described(other))),
+            other => return Err(not_mcp(status, other)),
         };
         Ok((reply, session))
     }
@@ -124,7 +129,7 @@ impl StreamableHttp {
         refuse_compressed(&response)?;
         match response.media_type().as_str() {
             "text/event-stream" => Ok(Some(EventStream::new(response, self.target.max_message))),
-            other => Err(UpstreamError::NotMcp(described(other))),
+            other => Err(not_mcp(response.status(), other)),
         }
     }
 
@@ -161,11 +166,15 @@ fn refuse_compressed(response: &crate::http::Response) -> Result<(), UpstreamErr
     }
 }
 
-/// Describes a body by its media type.
-pub(crate) fn described(media_type: &str) -> String {
-    match media_type {
+/// Describes a body that is not MCP by its media type.
+pub(super) fn not_mcp(status: StatusCode, media_type: &str) -> UpstreamError {
+    let what = match media_type {
         "text/html" | "application/xhtml+xml" => "a web page".into(),
         "" => "a body of no stated type".into(),
         other => super::printable(other, 60),
+    };
+    UpstreamError::NotMcp {
+        status: status.as_u16(),
+        what,
     }
 }

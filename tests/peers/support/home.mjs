@@ -12,8 +12,10 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 
 import { until, within } from "./waiting.mjs";
 
-const BIN = process.env.MCP_REMOTE_BIN_DIR ?? fileURLToPath(new URL("../../../target/debug", import.meta.url));
-const SHIM = path.join(BIN, process.platform === "win32" ? "mcp-remote.exe" : "mcp-remote");
+/** The folder of our programs. */
+export const BIN = process.env.MCP_REMOTE_BIN_DIR ?? fileURLToPath(new URL("../../../target/debug", import.meta.url));
+/** The shim. */
+export const SHIM = path.join(BIN, process.platform === "win32" ? "mcp-remote.exe" : "mcp-remote");
 
 /**
  * Tells whether a process lives. One of which only zombies are left does not:

@@ -1,5 +1,6 @@
 // Owns every wait of the suite: each has a deadline and says what it waited
 // for. Events are awaited; only what has no event is polled.
+import { StringDecoder } from "node:string_decoder";
 
 /** Awaits `promise`, at most `milliseconds`. */
 export async function within(milliseconds, what, promise) {
@@ -25,14 +26,35 @@ export async function until(milliseconds, what, condition) {
   }
 }
 
-/** Calls `take` with every line of a stream of UTF-8 text. */
+/** Calls `take` with every line of UTF-8 text that comes in chunks. */
+export class Lines {
+  #decoder = new StringDecoder("utf8");
+  #pieces = [];
+  #take;
+
+  constructor(take) {
+    this.#take = take;
+  }
+
+  push(chunk) {
+    const parts = this.#decoder.write(chunk).split("\n");
+    // Joined once: a long line comes in many chunks.
+    for (const part of parts.slice(0, -1)) {
+      this.#take([...this.#pieces, part].join(""));
+      this.#pieces = [];
+    }
+    this.#pieces.push(parts.at(-1));
+  }
+
+  end() {
+    const rest = this.#pieces.join("");
+    if (rest) this.#take(rest);
+  }
+}
+
+/** Calls `take` with every line of a stream, which others may read too. */
 export function linesOf(stream, take) {
-  let rest = "";
-  stream.setEncoding("utf8");
-  stream.on("data", (chunk) => {
-    const parts = (rest + chunk).split("\n");
-    rest = parts.pop();
-    parts.forEach(take);
-  });
-  stream.on("end", () => rest && take(rest));
+  const lines = new Lines(take);
+  stream.on("data", (chunk) => lines.push(chunk));
+  stream.on("end", () => lines.end());
 }

@@ -1,7 +1,9 @@
-//! The end of a session: what is still to be said is said, then DELETE.
+//! The end of a session: what is still to be said is said, then DELETE, unless it
+//! is left behind for the next daemon.
 
 use super::Session;
 use crate::session::exchange::{OutboundKind, Upstream};
+use crate::session::handle::Keep;
 use crate::session::phase::{Phase, TaskEnd};
 
 impl Session {
@@ -26,6 +28,9 @@ impl Session {
             Phase::Uninitialized(open) | Phase::Initializing(open) | Phase::Ready(open) => open,
             Phase::Opening | Phase::Lost => return,
         };
+        // What is not taken out is forgotten at the end.
+        let keeping = self.keeping.get().copied();
+        let left_behind = keeping.zip(self.note.take_if(|_| keeping.is_some()));
         while self.saying > 0 {
             match self.tasks.join_next().await {
                 Some(Ok(TaskEnd::Exchange {
@@ -40,8 +45,14 @@ impl Session {
             drop(open.upstream.post(next.message).await);
         }
         self.tasks.shutdown().await;
+        if let Some((keep, note)) = left_behind {
+            if keep == Keep::Clean {
+                self.deps.kept.update(&self.lease, note.cleaned()).await;
+            }
+            return;
+        }
         if let Upstream::StreamableHttp(endpoint) = &open.upstream
-            && endpoint.has_session()
+            && endpoint.session().is_some()
             && let Err(error) = endpoint.delete().await
         {
             tracing::debug!(%error, "the session could not be ended at the server");

@@ -100,7 +100,7 @@ pub(crate) fn wait_until(
 }
 
 /// Whether a process lives. A zombie does not: in a container nobody may reap it.
-fn lives(pid: u32) -> bool {
+pub(crate) fn lives(pid: u32) -> bool {
     let known = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         stat.rsplit(')')

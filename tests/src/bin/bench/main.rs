@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p mcp-remote-tests --bin bench [-- --quick]`. Builds
 //! what it measures, starts and ends what it needs, prints two tables and every
-//! target with its figure. Linux only: memory is read from /proc.
+//! target with its figure; `-- soak` is a run of its own. Linux only: memory is read from /proc.
 
 mod counting;
 mod everything;
@@ -16,6 +16,7 @@ mod programs;
 mod proxy;
 mod report;
 mod requests;
+mod soak;
 mod statistics;
 mod stdio;
 mod targets;
@@ -66,15 +67,17 @@ const QUICK: Rounds = Rounds {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => FULL,
-        ["--quick"] => QUICK,
-        _ => {
-            say("usage: bench [--quick]");
-            return ExitCode::from(2);
-        }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = match &arguments[..] {
+        [] => run(FULL),
+        ["--quick"] => run(QUICK),
+        ["soak", flags @ ..] => match soak::Sizes::parse(flags) {
+            Some(sizes) => soak::run(sizes),
+            None => return usage(),
+        },
+        _ => return usage(),
     };
-    match run(rounds) {
+    match report {
         Ok(text) => {
             drop(std::io::stdout().write_all(text.as_bytes()));
             ExitCode::SUCCESS
@@ -84,6 +87,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    say(
+        "usage: bench [--quick]\n       bench soak [--calls N] [--lives N] [--shims N] [--session-shims N] [--losses N]",
+    );
+    ExitCode::from(2)
 }
 
 fn run(rounds: Rounds) -> Result<String, Failure> {

@@ -10,6 +10,11 @@ pub(crate) fn pss(pid: u32) -> Result<u64, Failure> {
     field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
+/// Returns the resident memory of one process, in KiB.
+pub(crate) fn rss(pid: u32) -> Result<u64, Failure> {
+    field(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
 /// Returns the most resident memory a process has had, in KiB.
 pub(crate) fn peak_rss(pid: u32) -> Result<u64, Failure> {
     field(&format!("/proc/{pid}/status"), "VmHWM:")

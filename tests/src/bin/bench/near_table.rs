@@ -223,7 +223,7 @@ fn daemon(home: &Home) -> Result<u32, Failure> {
 }
 
 /// Waits until no shim is attached to the daemon any more.
-fn quiet(programs: &Programs, home: &Home) -> Result<(), Failure> {
+pub(crate) fn quiet(programs: &Programs, home: &Home) -> Result<(), Failure> {
     wait_until("the daemon to be quiet", QUIET_DEADLINE, || {
         let mut command = home.command(&programs.shim);
         command.args(["status", "--json"]).stderr(Stdio::null());

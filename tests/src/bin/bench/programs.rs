@@ -21,6 +21,8 @@ pub(crate) struct Programs {
     pub(crate) peers: PathBuf,
 }
 
+const OURS: &[&str] = &["-p", "mcp-remote", "-p", "mcp-remoted"];
+
 /// How the npm package is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Npm {
@@ -33,34 +35,40 @@ pub(crate) enum Npm {
 impl Programs {
     /// Builds the release binaries, and installs the npm packages if needed.
     pub(crate) fn build() -> Result<Self, Failure> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .canonicalize()?;
-        let own = std::env::current_exe()?;
-        let target = own
-            .parent()
-            .and_then(Path::parent)
-            .ok_or("the benchmark has to run from cargo's target folder")?;
+        let (root, target) = folders()?;
         // Apart, since cargo gives crates that are built together the features
         // of both, and what users install is built without the tests.
-        for packages in [
-            &["-p", "mcp-remote", "-p", "mcp-remoted"][..],
+        build(&root, &target, OURS)?;
+        build(
+            &root,
+            &target,
             &["-p", "mcp-remote-tests", "--bin", "direct"],
-        ] {
-            let mut build = Command::new(env!("CARGO"));
-            build.args(["build", "--release", "--locked", "--target-dir"]);
-            build.arg(target).args(packages).current_dir(&root);
-            succeed(&mut build)?;
-        }
+        )?;
         let peers = root.join("tests/peers");
-        succeed(Command::new("sh").arg(peers.join("install.sh")))?;
-        let release = target.join("release");
-        Ok(Self {
-            shim: release.join("mcp-remote"),
-            daemon: release.join("mcp-remoted"),
-            direct: release.join("direct"),
+        succeed(Command::new("sh").arg(peers.join("install.sh")).arg("npm"))?;
+        Ok(Self::within(&target.join("release"), peers))
+    }
+
+    /// What the soak needs: the release binaries, built, or in a debug build
+    /// those beside this executable.
+    pub(crate) fn for_soak() -> Result<Self, Failure> {
+        if cfg!(debug_assertions) {
+            let own = std::env::current_exe()?;
+            let folder = own.parent().ok_or("an executable is in a folder")?;
+            return Ok(Self::within(folder, PathBuf::new()));
+        }
+        let (root, target) = folders()?;
+        build(&root, &target, OURS)?;
+        Ok(Self::within(&target.join("release"), PathBuf::new()))
+    }
+
+    fn within(folder: &Path, peers: PathBuf) -> Self {
+        Self {
+            shim: folder.join("mcp-remote"),
+            daemon: folder.join("mcp-remoted"),
+            direct: folder.join("direct"),
             peers,
-        })
+        }
     }
 
     /// Our shim, in a HOME that decides whether it finds a daemon.
@@ -102,6 +110,26 @@ pub(crate) fn search_path() -> OsString {
     std::env::vars_os()
         .find_map(|(name, value)| (name == "PATH").then_some(value))
         .unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+/// The folder of the sources, and that of what is built.
+fn folders() -> Result<(PathBuf, PathBuf), Failure> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
+    let own = std::env::current_exe()?;
+    let target = own
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("the benchmark has to run from cargo's target folder")?;
+    Ok((root, target.to_owned()))
+}
+
+fn build(root: &Path, target: &Path, packages: &[&str]) -> Result<(), Failure> {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--release", "--locked", "--target-dir"]);
+    build.arg(target).args(packages).current_dir(root);
+    succeed(&mut build)
 }
 
 fn succeed(command: &mut Command) -> Result<(), Failure> {

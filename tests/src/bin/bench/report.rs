@@ -182,7 +182,7 @@ fn judgement(programs: &Programs, near: &Near, counts: &RequestCounts, far: &Far
 }
 
 /// A Markdown table; the first row is its head.
-fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -206,7 +206,7 @@ fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// Cores, processor and kernel of this machine.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     let processor = read("/proc/cpuinfo")

@@ -14,6 +14,9 @@ use crate::Failure;
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
+const ECHO: &str = r#"{"name":"echo","arguments":{"message":"hello"}}"#;
+const RESULT: &[u8] = b"\"result\"";
+
 /// How long any single answer, and the exit, may take.
 const DEADLINE: Timespec = Timespec {
     tv_sec: 60,
@@ -65,15 +68,57 @@ impl Conversation {
 
     /// The whole handshake.
     pub(crate) fn initialize(&mut self) -> Result<(), Failure> {
-        self.send(&format!("{INITIALIZE}\n"))?;
-        self.answer_to(0)?;
+        self.send_initialize()?;
+        self.take_initialize()
+    }
+
+    /// The first half of the handshake.
+    pub(crate) fn send_initialize(&mut self) -> Result<(), Failure> {
+        self.send(&format!("{INITIALIZE}\n"))
+    }
+
+    /// The second half of the handshake.
+    pub(crate) fn take_initialize(&mut self) -> Result<(), Failure> {
+        let answer = self.answer_to(0)?;
+        if !answer.windows(RESULT.len()).any(|text| text == RESULT) {
+            return Err(String::from_utf8_lossy(&answer).trim_end().into());
+        }
         self.next_id = 1;
         self.send(&format!("{INITIALIZED}\n"))
     }
 
+    /// Sends a call of `echo`; returns its id.
+    pub(crate) fn send_echo(&mut self) -> Result<u64, Failure> {
+        let (id, line) = self.call(ECHO);
+        self.send(&line)?;
+        Ok(id)
+    }
+
+    /// Takes the answers to these calls of `echo`, in whatever order they come.
+    pub(crate) fn take_echoes(&mut self, ids: &[u64]) -> Result<(), Failure> {
+        let mut missing: Vec<u64> = ids.to_vec();
+        while !missing.is_empty() {
+            let line = self.line()?;
+            let message: Message = serde_json::from_slice(&line)?;
+            if message.method.is_some() {
+                continue;
+            }
+            let place = missing.iter().position(|id| Some(*id) == message.id);
+            missing.swap_remove(place.ok_or("an answer that nobody waits for")?);
+            require_echo(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a call of `slow`, a tool of the soak's server.
+    pub(crate) fn send_slow(&mut self) -> Result<(), Failure> {
+        let (_, line) = self.call(r#"{"name":"slow"}"#);
+        self.send(&line)
+    }
+
     /// One call of `echo`, from writing it to having read its answer.
     pub(crate) fn echo(&mut self) -> Result<Duration, Failure> {
-        let (id, line) = self.call(r#"{"name":"echo","arguments":{"message":"hello"}}"#);
+        let (id, line) = self.call(ECHO);
         let start = Instant::now();
         self.send(&line)?;
         let answer = self.answer_to(id)?;
@@ -185,7 +230,7 @@ pub(crate) fn one_shot(command: &mut Command) -> Result<OneShot, Failure> {
     conversation.answer_to(0)?;
     let initialize = start.elapsed();
     conversation.next_id = 1;
-    let (id, call) = conversation.call(r#"{"name":"echo","arguments":{"message":"hello"}}"#);
+    let (id, call) = conversation.call(ECHO);
     conversation.send(&format!("{INITIALIZED}\n{call}"))?;
     let answer = conversation.answer_to(id)?;
     conversation.end()?;

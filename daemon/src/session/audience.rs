@@ -1,0 +1,341 @@
+//! Who listens to a session, and which of them a message is for.
+//!
+//! A session that one relay has says everything to it, and waits for it. One that
+//! several share says each message to whom it is for: an answer and progress to
+//! who asked, a change to all, what has no owner to nobody. It waits for nobody
+//! for long: a relay that does not take what is its own is let go.
+
+pub(crate) mod names;
+mod routing;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::exchange::{Inbound, Outbound};
+use super::switches::Switches;
+use crate::jsonrpc::{Envelope, Kind};
+
+/// Messages of a shared session that wait for one relay: what comes in one piece
+/// from the server, while the others take theirs. They are shared, not copied.
+const NEWS: usize = 64;
+
+/// How long a shared session waits for a relay that does not take what it says.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Names that the server gave to something of a member (tasks, elicitations).
+/// Past it the oldest have no owner any more.
+const MAX_NAMES: usize = 4096;
+
+/// Who has a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// One relay at a time.
+    #[default]
+    Exclusive,
+    /// Several, which declared no capabilities and wanted it so.
+    Wanted,
+    /// Several, since the server keeps no session.
+    NoSession,
+}
+
+/// Says something to a relay, from one opening of its session.
+#[derive(Debug, Clone)]
+pub(crate) struct Replies {
+    relay: mpsc::Sender<Inbound>,
+    generation: u64,
+}
+
+impl Replies {
+    /// Says it to this relay.
+    pub(crate) fn to(relay: mpsc::Sender<Inbound>) -> Self {
+        Self {
+            relay,
+            generation: 0,
+        }
+    }
+
+    /// Says it from this opening of the session.
+    pub(super) fn of_opening(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// Waits until the relay takes it; the error: it has gone.
+    pub(crate) async fn send(&self, inbound: Inbound) -> Result<(), Inbound> {
+        let sent = self.relay.send(asked(inbound, self.generation)).await;
+        sent.map_err(|unsent| unsent.0)
+    }
+
+    /// Waits until the relay has gone. Cancel safe.
+    pub(super) async fn closed(&self) {
+        self.relay.closed().await;
+    }
+}
+
+/// A request of the server is answered to the opening that it came from.
+fn asked(inbound: Inbound, generation: u64) -> Inbound {
+    match inbound {
+        Inbound::Message(envelope) if envelope.kind() == Kind::Request => {
+            Inbound::Asked(envelope, generation)
+        }
+        other => other,
+    }
+}
+
+/// Where what the server says unasked goes, from one opening of the session.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inbox {
+    audience: Arc<Mutex<Audience>>,
+    generation: u64,
+}
+
+#[derive(Debug, Default)]
+struct Audience {
+    sharing: Sharing,
+    members: BTreeMap<u64, Member>,
+    next_member: u64,
+    /// Who made a request, by its id; only where the session is shared.
+    owners: HashMap<u64, u64>,
+    /// Whose a task or an elicitation is, and in which order they became known.
+    names: HashMap<Box<str>, u64>,
+    names_in_order: VecDeque<Box<str>>,
+    switches: Switches<Outbound>,
+}
+
+#[derive(Debug)]
+struct Member {
+    relay: mpsc::Sender<Inbound>,
+    /// Only where the session is shared.
+    news: Option<mpsc::Sender<Arc<Inbound>>>,
+    /// Whether it missed something that was not its own.
+    slow: bool,
+}
+
+/// A relay's place among those that listen; dropping it gives it up.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    inbox: Inbox,
+    member: u64,
+    sharing: Sharing,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut audience = self.inbox.lock();
+        audience.members.remove(&self.member);
+        audience.owners.retain(|_, owner| *owner != self.member);
+        // What it alone had switched on was undone before this.
+        audience.switches.forget(self.member);
+        let owned = |owner: &u64| *owner == self.member;
+        if audience.names.values().any(owned) {
+            let Audience {
+                names,
+                names_in_order,
+                ..
+            } = &mut *audience;
+            names.retain(|_, owner| *owner != self.member);
+            names_in_order.retain(|name| names.contains_key(name));
+        }
+    }
+}
+
+impl Membership {
+    /// Says whether others may be members of the session too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.sharing != Sharing::Exclusive
+    }
+
+    /// Says whether other members are part of the same session at the server.
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        self.sharing == Sharing::Wanted
+    }
+
+    /// Claims the answer and the progress of a request.
+    pub(crate) fn own(&self, request: u64) {
+        if self.is_shared() {
+            self.inbox.lock().owners.insert(request, self.member);
+        }
+    }
+
+    /// Gives the claim up.
+    pub(crate) fn disown(&self, request: u64) {
+        if self.is_shared() {
+            self.inbox.lock().owners.remove(&request);
+        }
+    }
+
+    /// Claims something that the server has given a name.
+    pub(crate) fn own_name(&self, name: &str) {
+        let mut audience = self.inbox.lock();
+        if audience.names.insert(name.into(), self.member).is_some() {
+            return;
+        }
+        audience.names_in_order.push_back(name.into());
+        if audience.names_in_order.len() > MAX_NAMES
+            && let Some(oldest) = audience.names_in_order.pop_front()
+        {
+            audience.names.remove(&oldest);
+        }
+    }
+
+    /// Says whether something with this name is another member's.
+    pub(crate) fn is_anothers(&self, name: &str) -> bool {
+        let audience = self.inbox.lock();
+        let owner = audience.names.get(name);
+        owner.is_some_and(|owner| *owner != self.member)
+    }
+
+    /// Says whether this member wants a log message.
+    pub(crate) fn admits(&self, message: &Envelope) -> bool {
+        let level = super::switches::Level::of(message);
+        self.inbox.lock().switches.admits(self.member, level)
+    }
+
+    /// Looks at or changes what is switched on, as this member.
+    pub(crate) fn switches<T>(&self, change: impl FnOnce(&mut Switches<Outbound>, u64) -> T) -> T {
+        change(&mut self.inbox.lock().switches, self.member)
+    }
+}
+
+impl Inbox {
+    /// Takes a relay in. What comes for it alone in a shared session, and what is
+    /// for several, comes by the second way, which ends when the relay is let go.
+    pub(crate) fn attach(
+        &self,
+        relay: mpsc::Sender<Inbound>,
+    ) -> (Membership, Option<mpsc::Receiver<Arc<Inbound>>>) {
+        let mut audience = self.lock();
+        let sharing = audience.sharing;
+        let member = audience.next_member;
+        audience.next_member += 1;
+        let (news, received) = (sharing != Sharing::Exclusive)
+            .then(|| mpsc::channel(NEWS))
+            .unzip();
+        let slow = false;
+        audience
+            .members
+            .insert(member, Member { relay, news, slow });
+        audience.switches.join(member);
+        drop(audience);
+        let membership = Membership {
+            inbox: self.clone(),
+            member,
+            sharing,
+        };
+        (membership, received)
+    }
+
+    /// Returns the same for another opening of the session.
+    pub(super) fn of_opening(&self, generation: u64) -> Self {
+        Self {
+            audience: self.audience.clone(),
+            generation,
+        }
+    }
+
+    /// Decides who may have the session, once it is known.
+    pub(super) fn share(&self, sharing: Sharing) {
+        let mut audience = self.lock();
+        audience.sharing = sharing;
+        audience.switches.share(sharing != Sharing::Exclusive);
+    }
+
+    /// Says who may have the session.
+    pub(super) fn sharing(&self) -> Sharing {
+        self.lock().sharing
+    }
+
+    /// Looks at what is switched on.
+    pub(super) fn switches<T>(&self, look: impl FnOnce(&Switches<Outbound>) -> T) -> T {
+        look(&self.lock().switches)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Audience> {
+        self.audience
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+
+    /// Says something to those that it is for. Returns a request of the server that
+    /// nobody can be asked.
+    pub(crate) async fn deliver(&self, inbound: Inbound) -> Option<Envelope> {
+        let exclusive = {
+            let audience = self.lock();
+            let newest = audience.members.last_key_value();
+            let relay = newest.map(|(_, member)| member.relay.clone());
+            (audience.sharing == Sharing::Exclusive).then_some(relay)
+        };
+        let unsaid = match exclusive {
+            Some(Some(relay)) => {
+                let sent = relay.send(asked(inbound, self.generation)).await;
+                sent.err().map(|unsent| unsent.0)
+            }
+            Some(None) => Some(inbound),
+            None => self.spread(inbound).await,
+        };
+        match unsaid? {
+            Inbound::Message(request) | Inbound::Asked(request, _) => {
+                (request.kind() == Kind::Request).then_some(request)
+            }
+            _ => None,
+        }
+    }
+
+    /// Says something in a shared session; gives back what is for nobody.
+    async fn spread(&self, inbound: Inbound) -> Option<Inbound> {
+        let mut late = Vec::new();
+        let (news, its_own) = {
+            let mut audience = self.lock();
+            let (members, its_own) = audience.route(&inbound);
+            if members.is_empty() {
+                return Some(inbound);
+            }
+            let news = Arc::new(asked(inbound, self.generation));
+            for number in members {
+                let Some(member) = audience.members.get_mut(&number) else {
+                    continue;
+                };
+                let Some(way) = &member.news else { continue };
+                match way.try_send(news.clone()) {
+                    Ok(()) => member.slow = false,
+                    // One that does not read is waited for once.
+                    Err(TrySendError::Full(_)) if its_own || !member.slow => {
+                        late.push((number, way.clone()));
+                    }
+                    Err(_) => {}
+                }
+            }
+            (news, its_own)
+        };
+        let waiting = late.into_iter().map(|(number, way)| {
+            let news = news.clone();
+            async move {
+                let sent = tokio::time::timeout(PATIENCE, way.send(news)).await;
+                sent.is_err().then_some(number)
+            }
+        });
+        for number in join_all(waiting).await.into_iter().flatten() {
+            self.missed(number, its_own);
+        }
+        None
+    }
+
+    fn missed(&self, number: u64, its_own: bool) {
+        let mut audience = self.lock();
+        let Some(member) = audience.members.get_mut(&number) else {
+            return;
+        };
+        if its_own {
+            tracing::warn!("let a client go that did not take an answer: it does not read");
+            member.news = None;
+        } else if !member.slow {
+            tracing::warn!("dropped what the server told a client that does not read");
+            member.slow = true;
+        }
+    }
+}
