@@ -325,6 +325,11 @@ impl Response {
         self.0.status()
     }
 
+    /// Returns the headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.0.headers()
+    }
+
     /// Returns a header's text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok()

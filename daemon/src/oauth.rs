@@ -3,10 +3,6 @@
 //!
 //! A token leaves this module only as a sensitive header value; it is in no log,
 //! error, `Debug` or status.
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "sessions do not ask for tokens yet")
-)]
 
 pub(crate) mod browsers;
 pub(crate) mod identity;

@@ -13,6 +13,7 @@ mod open_lease;
 mod questions;
 mod repeats;
 mod shim;
+mod sign_in;
 mod switching;
 mod timeout;
 
@@ -35,12 +36,14 @@ use crate::session::{
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
 pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
+pub(crate) use sign_in::AUTH_TIMEOUT;
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
 use questions::Questions;
 use shim::Attached;
+use sign_in::SignIn;
 use switching::Named;
 
 /// Messages from the session that wait for the relay: one, since each may be as
@@ -100,6 +103,7 @@ pub(crate) struct Relay {
     last_notice: String,
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
+    sign_in: SignIn,
     /// Whether the shim had more to say when the daemon stopped: it comes back.
     comes_back: bool,
 }
@@ -143,6 +147,7 @@ impl Relay {
             version: None,
             last_notice: String::new(),
             failing: None,
+            sign_in: SignIn::default(),
             comes_back: false,
         };
         let stop = relay.deps.stop.clone();
@@ -168,7 +173,7 @@ impl Relay {
                 .await?;
         }
         loop {
-            if self.in_flight.is_empty() && !reading {
+            if self.in_flight.is_empty() && self.sign_in.is_empty() && !reading {
                 return Ok(());
             }
             let timeout = self.next_timeout();
@@ -184,14 +189,19 @@ impl Relay {
                 message = downstream.next(), if reading => match message {
                     Some(Ok(message)) => self.on_message(message).await?,
                     Some(Err(ShimGone)) => return Err(Gone),
-                    None => reading = false,
+                    None => {
+                        reading = false;
+                        self.sign_in.wait_no_more();
+                    }
                 },
+                step = self.sign_in.next() => self.on_sign_in(step).await?,
                 () = out.closed() => return Err(Gone),
                 () = timeout => self.give_up_silent().await?,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
                     self.comes_back = reading;
+                    self.sign_in.wait_no_more();
                     self.tell(ToShim::Goodbye).await?;
                 }
             }
@@ -265,7 +275,7 @@ impl Relay {
     /// for it says the same message to the server.
     async fn on_initialize(&mut self, envelope: Envelope) -> Result<(), Gone> {
         let id = envelope.id().expect("a request has an id");
-        let Some(handshake) = Handshake::of_client(envelope) else {
+        let Some(handshake) = Handshake::of_client(envelope.clone()) else {
             let answer = jsonrpc::error_response(
                 Some(&id),
                 -32602,
@@ -288,7 +298,7 @@ impl Relay {
         }
         match self.leased().await? {
             Ok(result) => self.answer(None, result.answer(&id)).await,
-            Err(error) => self.fault(&id, &error, None).await,
+            Err(error) => self.not_leased(envelope, &id, error).await,
         }
     }
 
@@ -298,9 +308,12 @@ impl Relay {
             let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
             return self.answer(None, answer.into()).await;
         }
+        if self.lease.is_none() && self.sign_in.is_waiting() {
+            self.hold(envelope);
+            return Ok(());
+        }
         if let Err(error) = self.leased().await? {
-            self.deps.server.unanswered();
-            return self.fault(&id, &error, None).await;
+            return self.not_leased(envelope, &id, error).await;
         }
         let Some(lease) = &self.lease else {
             return Ok(());
@@ -348,6 +361,7 @@ impl Relay {
             return;
         }
         let (message, after) = match envelope.method() {
+            Some("notifications/cancelled") if self.drop_held(&envelope).await => return,
             Some("notifications/cancelled") => match self.cancel(&envelope).await {
                 Some((message, sent)) => (message, Some(sent)),
                 // Answered meanwhile, or never asked.

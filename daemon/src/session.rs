@@ -5,6 +5,7 @@
 
 pub(crate) mod actor;
 mod audience;
+mod authorize;
 mod connect;
 mod connections;
 mod cursor;
@@ -24,10 +25,11 @@ mod switches;
 
 use std::sync::Arc;
 
-use crate::http::NetworkOptions;
+use crate::http::{HttpClients, HttpError, NetworkOptions};
+use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
-use crate::upstream::{TransportKind, UserHeaders};
+use crate::upstream::{Target, TransportKind, UserHeaders};
 
 pub(crate) use audience::{Membership, Replies, names};
 pub(crate) use connections::Connections;
@@ -96,6 +98,24 @@ pub(crate) struct ServerSpec {
     pub(crate) headers: UserHeaders,
     /// Over which network.
     pub(crate) network: NetworkOptions,
+    /// On whose behalf; none if the headers say it.
+    pub(crate) tokens: Option<TokenSource>,
+}
+
+impl ServerSpec {
+    /// Returns where requests go, once it is known which token goes along.
+    async fn target(&self, clients: &HttpClients, max_message: usize) -> Result<Target, HttpError> {
+        if let Some(tokens) = &self.tokens {
+            tokens.ready().await;
+        }
+        Ok(Target {
+            url: self.url.clone(),
+            client: clients.client(&self.network).await?,
+            headers: self.headers.clone(),
+            tokens: self.tokens.clone(),
+            max_message,
+        })
+    }
 }
 
 /// Who may share a session: equal keys, as `reuse` says. Where the server keeps no

@@ -1,5 +1,5 @@
 //! The transports to a server, and what can go wrong on them. Knows headers and
-//! bodies; no tokens, no sessions' lives, no policy about repeating.
+//! bodies; sends the token of the moment and renews none, no sessions' lives, no policy about repeating.
 
 pub(crate) mod headers;
 pub(crate) mod http_sse;
@@ -10,8 +10,14 @@ pub(crate) mod streamable_http;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use url::Url;
 
-use crate::http::HttpError;
+use crate::http::{HttpError, Payload, Response};
+use crate::oauth::browsers::SignInUrl;
+use crate::oauth::challenge::{Challenge, ChallengeError};
+use crate::oauth::token_source::{AccessToken, TokenSource};
 use crate::server_url::ServerUrl;
 
 pub(crate) use headers::{SessionId, UserHeaders};
@@ -53,14 +59,34 @@ pub(crate) struct Target {
     pub(crate) client: crate::http::HttpClient,
     /// The user's headers.
     pub(crate) headers: UserHeaders,
+    /// The tokens to send; none if the user gives credentials.
+    pub(crate) tokens: Option<TokenSource>,
     /// Largest message from the server, in bytes.
     pub(crate) max_message: usize,
 }
 
 impl Target {
-    /// Returns foreign text without what is secret in the user's headers and URL,
-    /// which a server may have put into it.
+    /// Sends a request with the token of the moment, which comes back for the case
+    /// that it is refused.
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        mut headers: HeaderMap,
+        body: Option<Payload>,
+    ) -> Result<(Response, Option<AccessToken>), HttpError> {
+        let token = self.tokens.as_ref().and_then(TokenSource::current);
+        if let Some(token) = &token {
+            headers.insert(AUTHORIZATION, token.header().clone());
+        }
+        let response = self.client.send(method, url, &headers, body).await?;
+        Ok((response, token))
+    }
+
+    /// Returns foreign text without what is secret in the token, the user's headers
+    /// and URL, which a server may have put into it.
     fn redacted(&self, text: &str) -> String {
+        let token = self.tokens.as_ref().and_then(TokenSource::current);
         let url = self.url.url();
         let query = url.query_pairs().map(|(_, value)| value.into_owned());
         let raw = url
@@ -68,7 +94,10 @@ impl Target {
             .into_iter()
             .flat_map(|query| query.split(['&', '=']));
         let user = [Some(url.username()), url.password()].into_iter().flatten();
-        let secrets: Vec<String> = query.chain(raw.chain(user).map(str::to_owned)).collect();
+        let raw = raw
+            .chain(user)
+            .chain(token.as_ref().and_then(AccessToken::text));
+        let secrets: Vec<String> = query.chain(raw.map(str::to_owned)).collect();
         headers::without(
             &self.headers.redacted(text),
             secrets.iter().map(String::as_str),
@@ -85,11 +114,24 @@ pub(crate) enum UpstreamError {
     /// Something may have been sent, and no answer came.
     #[error("broke the connection before it answered: {0}")]
     Interrupted(String),
-    /// It wants credentials (401), or better ones (403).
+    /// It wants credentials (401), or better ones (403), and did not handle the
+    /// message.
     #[error(
-        "answered {0}: it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'"
+        "answered {} {}: it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'",
+        .0.status, if .0.status == 401 { "unauthorized" } else { "forbidden" }
     )]
-    Unauthorized(u16),
+    Unauthorized(Box<Refusal>),
+    /// Likewise, and nobody has signed in, for this reason.
+    #[error(
+        "answered {status}{}: {why}",
+        if *.status == 401 { " unauthorized" } else { ", which is 401 unauthorized for want of access" }
+    )]
+    NotSignedIn {
+        status: u16,
+        why: String,
+        /// Where to sign in.
+        url: Option<SignInUrl>,
+    },
     /// It does not know our session: the message was not handled.
     #[error("has ended the session")]
     SessionGone,
@@ -129,6 +171,24 @@ pub(crate) enum UpstreamError {
     /// Our side cannot: unreadable certificates, too many sessions, stopping.
     #[error("was not asked: {0}")]
     Here(String),
+}
+
+/// What a server said when it wanted credentials, or better ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Its challenge.
+    pub(crate) challenge: Challenge,
+    /// The token that it refused.
+    pub(crate) token: Option<AccessToken>,
+}
+
+impl Refusal {
+    /// Says whether another token may help: not where access is refused as such.
+    pub(crate) fn is_about_tokens(&self) -> bool {
+        self.status == 401 || self.challenge.error == Some(ChallengeError::InsufficientScope)
+    }
 }
 
 fn detail(status: u16, said: &str) -> String {
@@ -207,7 +267,8 @@ impl UpstreamError {
     /// Returns the HTTP status behind it.
     pub(crate) fn http_status(&self) -> Option<u16> {
         match self {
-            Self::Unauthorized(status)
+            Self::Unauthorized(refusal) => Some(refusal.status),
+            Self::NotSignedIn { status, .. }
             | Self::Status { status, .. }
             | Self::Busy { status, .. }
             | Self::NotMcp { status, .. }
@@ -240,9 +301,10 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// Turns an unsuccessful response into an error. `with_session`: the request
-/// carried a session id.
+/// carried a session id; `token`: it carried this one.
 async fn refusal(
-    response: crate::http::Response,
+    response: Response,
+    token: Option<AccessToken>,
     with_session: bool,
     target: &Target,
 ) -> UpstreamError {
@@ -251,7 +313,11 @@ async fn refusal(
         return UpstreamError::SessionGone;
     }
     if status == 401 || status == 403 {
-        return UpstreamError::Unauthorized(status);
+        return UpstreamError::Unauthorized(Box::new(Refusal {
+            status,
+            challenge: Challenge::parse(response.headers()),
+            token,
+        }));
     }
     let media_type = response.media_type();
     let retry_after = response

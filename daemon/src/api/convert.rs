@@ -96,6 +96,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             transport,
             headers,
             network,
+            tokens: None,
         },
         resumed: open.resumed.map(resumed).transpose()?,
         purpose,

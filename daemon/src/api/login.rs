@@ -26,20 +26,21 @@ const SIGN_INS: usize = 3;
 pub(super) fn start(
     api: &Api,
     deps: RelayDeps,
-    source: TokenSource,
     display: &Display,
     patience: Option<Duration>,
     requests: Streaming<RelayRequest>,
 ) -> impl Stream<Item = Result<RelayResponse, Status>> + Send + use<> {
     let attached = Attached::new(&api.shims);
-    let (sign_in, replies) = sign_in::attend(&api.authority, &source, display, true, &api.relays);
+    let tokens = deps.spec.tokens.clone();
+    let (sign_in, replies) =
+        sign_in::attend(&api.authority, tokens.as_ref(), display, true, &api.relays);
     let span = tracing::info_span!("login", server = %deps.server.shown);
     let stop = api.stop.clone();
     let (out, frames) = mpsc::channel(1);
     let running = async move {
         let _attached = attached;
         let ended = tokio::select! {
-            ended = sign_in_and_check(&deps, &source, patience) => ended,
+            ended = sign_in_and_check(&deps, tokens.as_ref(), patience) => ended,
             () = heard(requests, replies) => return,
             () = stop.cancelled() => Err(Status::unavailable("the daemon is stopping: try again")),
         };
@@ -67,19 +68,20 @@ async fn heard(mut requests: Streaming<RelayRequest>, replies: SignInReplies) {
 
 async fn sign_in_and_check(
     deps: &RelayDeps,
-    source: &TokenSource,
+    source: Option<&TokenSource>,
     patience: Option<Duration>,
 ) -> Result<RelayResponse, Status> {
     let server = &deps.server.shown;
-    source.ready().await;
     for attempt in 0..SIGN_INS {
-        match relay::check(deps.clone()).await {
+        let error = match relay::check(deps.clone()).await {
             Ok((result, warm, lease)) => {
                 return Ok(convert::frame(ToShim::Server(result, warm, lease), false));
             }
-            Err(error) if needs_somebody(&error) => {}
-            Err(error) => return Err(unavailable(server, &error)),
-        }
+            Err(error) => error,
+        };
+        let (Some(source), true) = (source, needs_somebody(&error)) else {
+            return Err(unavailable(server, &error));
+        };
         // Earlier refusals do not count for a person who asks; what the server
         // says of the new token does.
         let signing_in = sign_in(source, attempt == 0);
@@ -89,13 +91,13 @@ async fn sign_in_and_check(
                 Ok(signed_in) => signed_in,
                 Err(_) => {
                     return Err(Status::unauthenticated(format!(
-                        "{server} answered 401 unauthorized, and nobody signed in within {} s: run mcp-remote login {server}",
+                        "{server} answered 401 unauthorized, and nobody signed in within {} s; run: mcp-remote login {server}",
                         patience.as_secs()
                     )));
                 }
             },
         };
-        signed_in.map_err(|error| refused(server, &error))?;
+        signed_in.map_err(|why| refused(server, &error, &why))?;
     }
     Err(Status::unauthenticated(format!(
         "{server} answers 401 unauthorized whoever signs in: ask whoever runs it"
@@ -121,16 +123,18 @@ async fn sign_in(source: &TokenSource, explicit: bool) -> Result<(), TokenError>
 }
 
 fn needs_somebody(error: &UpstreamError) -> bool {
-    matches!(error, UpstreamError::Unauthorized(_))
+    matches!(error, UpstreamError::Unauthorized(refusal) if refusal.is_about_tokens())
 }
 
-fn refused(server: &str, error: &TokenError) -> Status {
-    match error {
+/// Says why nobody has signed in where the server answered `error`.
+fn refused(server: &str, error: &UpstreamError, why: &TokenError) -> Status {
+    match why {
+        TokenError::NotOffered => unavailable(server, error),
         TokenError::Transient(why) => {
             Status::unavailable(format!("{server} cannot be signed in to now: {why}"))
         }
         TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
-            format!("{server} answered 401 unauthorized: {error}; run mcp-remote login {server}"),
+            format!("{server} answered 401 unauthorized: {why}; run: mcp-remote login {server}"),
         ),
     }
 }
@@ -138,8 +142,10 @@ fn refused(server: &str, error: &TokenError) -> Status {
 /// Says why a server cannot be used.
 pub(super) fn unavailable(server: &str, error: &UpstreamError) -> Status {
     let sentence = relay::fault::sentence(server, error);
-    match needs_somebody(error) {
-        true => Status::unauthenticated(sentence),
-        false => Status::unavailable(sentence),
+    match error {
+        UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
+            Status::unauthenticated(sentence)
+        }
+        _ => Status::unavailable(sentence),
     }
 }

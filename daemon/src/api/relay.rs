@@ -16,8 +16,8 @@ use tracing::Instrument as _;
 use super::sign_in::{self, SignInReplies};
 use super::{Api, convert, login};
 use crate::http::HttpError;
-use crate::oauth::token_source::TokenSource;
 use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
+use crate::upstream::UpstreamError;
 
 /// Frames waiting for a shim's connection: one, since each may be as long as a
 /// message can be. A shim that does not read holds up its own relay.
@@ -62,13 +62,16 @@ impl RelayService for Relays {
         if open.api_version != API_VERSION {
             return Err(other_version(&open));
         }
-        let opening =
+        let mut opening =
             convert::opening(*open, &self.api.config).map_err(Status::invalid_argument)?;
         // Certificate files that cannot be read are said at once.
         if let Err(HttpError::Setup(sentence)) =
             self.api.clients.client(&opening.spec.network).await
         {
             return Err(Status::invalid_argument(sentence));
+        }
+        if !opening.spec.headers.authorize() {
+            opening.spec.tokens = Some(self.api.authority.source(opening.identity));
         }
         let deps = RelayDeps {
             pool: self.api.pool.clone(),
@@ -79,26 +82,19 @@ impl RelayService for Relays {
             warnings: opening.warnings,
             debug: opening.debug,
             request_timeout: opening.request_timeout,
+            auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
             stop: self.api.stop.clone(),
         };
-        let source = self.api.authority.source(opening.identity);
         match opening.purpose {
             Purpose::Check => self.check(deps).await,
             Purpose::Login => {
                 let patience = opening.auth_timeout;
-                let frames = login::start(
-                    &self.api,
-                    deps,
-                    source,
-                    &opening.display,
-                    patience,
-                    requests,
-                );
+                let frames = login::start(&self.api, deps, &opening.display, patience, requests);
                 Ok(Response::new(frames.boxed()))
             }
             Purpose::Unspecified | Purpose::Bridge => {
                 let (resumed, pid) = (opening.resumed, opening.shim_pid);
-                Ok(self.start(deps, resumed, pid, requests, &source, &opening.display))
+                Ok(self.start(deps, resumed, pid, requests, &opening.display))
             }
         }
     }
@@ -109,7 +105,9 @@ impl Relays {
     async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
         let _attached = Attached::new(&self.api.shims);
         let server = deps.server.clone();
-        let unavailable = |error| login::unavailable(&server.shown, &error);
+        let signs_in = deps.spec.tokens.is_some();
+        let unavailable =
+            |error| login::unavailable(&server.shown, &without_sign_in(error, signs_in));
         let (result, warm, lease) = relay::check(deps).await.map_err(unavailable)?;
         let frame = convert::frame(ToShim::Server(result, warm, lease), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
@@ -122,12 +120,16 @@ impl Relays {
         resumed: Option<Resumed>,
         pid: u32,
         requests: Streaming<RelayRequest>,
-        source: &TokenSource,
         display: &Display,
     ) -> Response<Frames> {
         let tasks = &self.api.relays;
-        let (sign_in, replies) =
-            sign_in::attend(&self.api.authority, source, display, false, tasks);
+        let (sign_in, replies) = sign_in::attend(
+            &self.api.authority,
+            deps.spec.tokens.as_ref(),
+            display,
+            false,
+            tasks,
+        );
         let attached = Attached::new(&self.api.shims);
         let span = tracing::info_span!("relay", server = %deps.server.shown, pid);
         let (out, frames) = mpsc::channel(FRAMES);
@@ -142,6 +144,21 @@ impl Relays {
         let frames = ReceiverStream::new(frames)
             .map(move |frame| Ok(convert::frame(frame, handover.is_cancelled())));
         Response::new(sign_in::beside(sign_in, frames).boxed())
+    }
+}
+
+/// Says of a check, for which nobody is asked to sign in, that this is what it
+/// would take.
+fn without_sign_in(error: UpstreamError, signs_in: bool) -> UpstreamError {
+    match error {
+        UpstreamError::Unauthorized(refusal) if signs_in && refusal.is_about_tokens() => {
+            UpstreamError::NotSignedIn {
+                status: refusal.status,
+                why: "somebody has to sign in".into(),
+                url: None,
+            }
+        }
+        error => error,
     }
 }
 

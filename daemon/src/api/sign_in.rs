@@ -34,7 +34,7 @@ pub(super) struct SignInFrames {
     frames: VecDeque<Frame>,
     server: String,
     /// Ends the shim's being there.
-    _attending: Attending,
+    _attending: Option<Attending>,
 }
 
 type Changes = Pin<Box<dyn Stream<Item = AuthStatus> + Send>>;
@@ -51,11 +51,11 @@ pub(super) struct SignInReplies {
     tasks: TaskTracker,
 }
 
-/// Adds a shim to those who wait for this grant. `asked_for`: a person runs it to
-/// sign in.
+/// Adds a shim to those who wait for this grant, if its user does not give
+/// credentials. `asked_for`: a person runs it to sign in.
 pub(super) fn attend(
     authority: &Authority,
-    source: &TokenSource,
+    source: Option<&TokenSource>,
     display: &Display,
     asked_for: bool,
     tasks: &TaskTracker,
@@ -64,14 +64,19 @@ pub(super) fn attend(
     let (say, said) = mpsc::channel(SENTENCES);
     let answer = Answer::default();
     let frames = SignInFrames {
-        status: changes(source.status()),
+        status: source.map_or_else(
+            || stream::empty().boxed(),
+            |source| changes(source.status()),
+        ),
         asked,
         said,
         answer: answer.clone(),
         told: Told::default(),
         frames: VecDeque::new(),
-        server: source.identity().server.shown().to_owned(),
-        _attending: authority.attend(source.hash(), display, ask, asked_for),
+        server: source.map_or_else(String::new, |source| {
+            source.identity().server.shown().to_owned()
+        }),
+        _attending: source.map(|source| authority.attend(source.hash(), display, ask, asked_for)),
     };
     let replies = SignInReplies {
         answer,

@@ -122,7 +122,9 @@ fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
 fn state(server: &Server, facts: &Facts) -> ServerState {
     match &facts.last_error {
         _ if server.is_connecting() => ServerState::Connecting,
-        Some(UpstreamError::Unauthorized(_)) => ServerState::NeedsLogin,
+        Some(UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. }) => {
+            ServerState::NeedsLogin
+        }
         Some(UpstreamError::SessionGone | UpstreamError::SessionLost(_)) => {
             ServerState::SessionLost
         }

@@ -61,6 +61,9 @@ pub(crate) struct AuthorizationServer {
     pub(crate) client_id_metadata_document_supported: bool,
     /// Whether its redirects always say who they come from (RFC 9207).
     pub(crate) iss_parameter_supported: bool,
+    /// Whether nothing says that it is there: these are the endpoints that revision
+    /// 2025-03-26 falls back to.
+    pub(crate) is_assumed: bool,
 }
 
 /// Why nobody can sign in. Each completes "the sign-in failed: ...".

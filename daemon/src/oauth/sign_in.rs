@@ -101,6 +101,9 @@ pub(crate) enum SignInError {
     /// The authorization server does not know the client.
     #[error("{0}")]
     Client(String),
+    /// Nothing says that the server has anybody signed in.
+    #[error("it offers no sign-in")]
+    NotOffered,
     /// The person did not come back.
     #[error("nobody finished the sign-in within {} minutes", PATIENCE.as_secs() / 60)]
     GivenUp,
@@ -215,7 +218,15 @@ async fn register(
     scope: Option<&Scope>,
 ) -> Result<Client, SignInError> {
     let uris = redirect::to_register(redirect);
-    let client = servers.register(identity, discovered, &uris, scope).await?;
+    let registered = servers.register(identity, discovered, &uris, scope).await;
+    let client = registered.map_err(|error| match error {
+        RegistrationError::Rejected { .. } | RegistrationError::Unusable(_)
+            if discovered.server.is_assumed =>
+        {
+            SignInError::NotOffered
+        }
+        error => error.into(),
+    })?;
     if is_registered_by_us(identity, &discovered.server) {
         let document = document(&client, &uris);
         tools.store.put_client(&identity.hash(), &document).await?;

@@ -39,6 +39,11 @@ impl AccessToken {
         Some(Self { generation, header })
     }
 
+    /// Returns the token, to be taken out of foreign texts.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.header.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
     /// Returns the value of `Authorization`.
     pub(crate) fn header(&self) -> &HeaderValue {
         &self.header
@@ -51,6 +56,8 @@ impl PartialEq for AccessToken {
         self.generation == other.generation
     }
 }
+
+impl Eq for AccessToken {}
 
 /// On whose behalf a token is asked for.
 #[derive(Debug, Clone)]
@@ -84,6 +91,9 @@ pub(crate) enum TokenError {
         /// What went wrong before, in one sentence.
         why: Option<String>,
     },
+    /// The server has nobody signed in: it wants a token that we cannot get.
+    #[error("it offers no sign-in")]
+    NotOffered,
     /// Another token would be rejected as well.
     #[error("{0}")]
     Rejected(String),
@@ -172,6 +182,21 @@ pub(crate) struct TokenSource {
     messages: mpsc::Sender<Message>,
     held: watch::Receiver<Held>,
     status: watch::Receiver<AuthStatus>,
+}
+
+/// Equal sources are those of one identity.
+impl PartialEq for TokenSource {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for TokenSource {}
+
+impl std::hash::Hash for TokenSource {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
 }
 
 impl TokenSource {
@@ -285,6 +310,17 @@ impl TokenSource {
         match self.current() {
             Some(token) if rejected != Some(&token) => Ok(token),
             _ => Err(TokenError::LoginRequired { sign_in: None, why }),
+        }
+    }
+
+    /// Waits until there is a token other than the rejected one, whoever sees to it.
+    /// Cancel safe.
+    pub(crate) async fn replaced(&self, rejected: Option<&AccessToken>) {
+        let mut held = self.held.clone();
+        let other = held.wait_for(|held| held.token.is_some() && held.token.as_ref() != rejected);
+        if other.await.is_err() {
+            // The daemon is stopping.
+            std::future::pending().await
         }
     }
 

@@ -67,6 +67,18 @@ impl Batches {
         }
     }
 
+    /// Notes a request that is not said yet; [`Batches::expect_no_more`] ends it.
+    pub(super) fn hold(&mut self, id: BatchId) {
+        if let Some(batch) = self.open.get_mut(&id) {
+            batch.outstanding += 1;
+        }
+    }
+
+    /// Takes a request out that is held from now on.
+    pub(super) fn withdraw(&mut self, minted: u64) -> Option<BatchId> {
+        self.requests.remove(&minted)
+    }
+
     /// Notes that a request has another id upstream.
     pub(super) fn rename(&mut self, minted: u64, again: u64) {
         if let Some(id) = self.requests.remove(&minted) {
@@ -147,11 +159,14 @@ impl Relay {
             self.refuse_initialize(&mut elements).await?;
         }
         self.on_parsed(elements).await?;
-        match self.reading.take() {
-            Some(batch) => match self.batches.expect_no_more(batch) {
-                Some(answers) => self.say(answers).await,
-                None => Ok(()),
-            },
+        self.has_read().await
+    }
+
+    /// Ends what [`Relay::reading`] began.
+    pub(super) async fn has_read(&mut self) -> Result<(), Gone> {
+        let batch = self.reading.take();
+        match batch.and_then(|batch| self.batches.expect_no_more(batch)) {
+            Some(answers) => self.say(answers).await,
             None => Ok(()),
         }
     }

@@ -17,6 +17,9 @@ pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
     let advice = match error {
         UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
         UpstreamError::TimedOut(_) => "; try again, or ask whoever runs it",
+        UpstreamError::NotSignedIn { .. } => {
+            return format!("{server} {error}; run: mcp-remote login {server}");
+        }
         _ => "",
     };
     format!("{server} {error}{advice}")
@@ -37,6 +40,9 @@ pub(crate) fn response(
     let mut data = json!({ "server": server, "cause": error.to_string() });
     if let Some(status) = error.http_status() {
         data["httpStatus"] = status.into();
+    }
+    if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
+        data["authorizationUrl"] = url.as_str().into();
     }
     let mut message = format!("mcp-remote: {}", sentence(server, error));
     if maybe_executed {
@@ -67,6 +73,7 @@ fn with_own_error(id: &RequestId, body: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::browsers::SignInUrl;
 
     fn answer(error: &UpstreamError, sent: bool) -> serde_json::Value {
         let maybe_executed = sent && error.maybe_executed();
@@ -122,12 +129,29 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_sign_in_says_401() {
-        let message = answer(&UpstreamError::Unauthorized(401), true);
-        assert!(
-            message["error"]["message"]
-                .as_str()
-                .is_some_and(|message| message.contains("401"))
-        );
+    fn a_missing_sign_in_says_401_and_what_to_do() {
+        let url = url::Url::parse("https://as/authorize?state=s").expect("a URL");
+        for status in [401, 403] {
+            let error = UpstreamError::NotSignedIn {
+                status,
+                why: "somebody has to sign in".into(),
+                url: Some(SignInUrl::new(url.clone())),
+            };
+            let answer = answer(&error, true);
+            let message = answer["error"]["message"].as_str().expect("a message");
+            for text in [
+                "401",
+                "unauthorized",
+                "run: mcp-remote login https://h/mcp",
+                &status.to_string(),
+            ] {
+                assert!(message.contains(text), "no {text} in {message}");
+            }
+            assert!(!message.contains("state="), "{message}");
+            let data = &answer["error"]["data"];
+            assert_eq!(data["authorizationUrl"], url.as_str());
+            assert_eq!(data["httpStatus"], status);
+            assert!(data.get("maybeExecuted").is_none());
+        }
     }
 }

@@ -97,6 +97,22 @@ impl InFlight {
         })
     }
 
+    /// Takes a request out that the server did not handle. Returns it as the client
+    /// said it.
+    pub(super) fn withdraw(&mut self, minted: u64) -> Option<Envelope> {
+        let entry = self.entries.remove(&minted)?;
+        let request = Envelope::parse(entry.message).expect("it was read before");
+        let token = request.request_progress_token();
+        let mut replacements = vec![(
+            request.id_place().expect("a request has an id"),
+            entry.id.as_json(),
+        )];
+        replacements.extend(token.zip(entry.progress_token.as_deref()));
+        replacements.sort_by_key(|(place, _)| place.start);
+        let request = Envelope::parse(request.spliced(&replacements));
+        Some(request.expect("it was read before"))
+    }
+
     /// Ends a request without an answer.
     pub(super) fn fail(&mut self, minted: u64) -> Option<Entry> {
         self.entries.remove(&minted)
@@ -289,6 +305,16 @@ mod tests {
         let cancel = envelope(r#"{"method":"notifications/cancelled","params":{"requestId":"a"}}"#);
         assert!(in_flight.cancel(&cancel).is_none(), "not said yet");
         assert!(fate.cancelled.is_cancelled() && in_flight.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_handled_is_the_clients_again() {
+        let mut in_flight = InFlight::default();
+        let text = r#"{"params":{"_meta":{"progressToken":"p"},"n":1e2},"id":"a","method":"x"}"#;
+        in_flight.begin(7, &envelope(text));
+        let request = in_flight.withdraw(7).expect("in flight");
+        assert_eq!(request.bytes(), text);
+        assert!(in_flight.is_clean() && in_flight.withdraw(7).is_none());
     }
 
     #[test]

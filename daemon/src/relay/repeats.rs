@@ -110,6 +110,10 @@ impl Relay {
             false => Outcome::Refused,
         };
         self.settle(minted, outcome).await;
+        let error = match self.hold_refused(minted, error) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
         let minted = match self.repeat(minted, &error).await {
             Ok(()) => return Ok(()),
             Err(minted) => minted,

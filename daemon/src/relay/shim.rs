@@ -58,6 +58,8 @@ pub(crate) struct RelayDeps {
     pub(crate) debug: bool,
     /// How long a request may go without an answer or progress; none: for ever.
     pub(crate) request_timeout: Option<Duration>,
+    /// How long a request waits for somebody to sign in.
+    pub(crate) auth_timeout: Duration,
     /// Ends the relay, after answers in flight.
     pub(crate) stop: CancellationToken,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::authorize;
 use super::exchange::{Inbound, Upstream, read};
 use super::kept::Note;
 use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
@@ -52,12 +53,7 @@ pub(crate) async fn resume(
     max_message: usize,
 ) -> Result<Opened, UpstreamError> {
     let (session, result) = note.opened()?;
-    let target = Target {
-        url: spec.url.clone(),
-        client: clients.client(&spec.network).await?,
-        headers: spec.headers.clone(),
-        max_message,
-    };
+    let target = spec.target(clients, max_message).await?;
     server.connected(&result);
     let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
     Ok(Opened {
@@ -79,13 +75,7 @@ pub(crate) async fn open(
     id: u64,
     max_message: usize,
 ) -> Result<Opened, UpstreamError> {
-    let client = clients.client(&spec.network).await?;
-    let target = Target {
-        url: spec.url.clone(),
-        client,
-        headers: spec.headers.clone(),
-        max_message,
-    };
+    let target = spec.target(clients, max_message).await?;
     let transports = server.transports(spec);
     let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
@@ -131,8 +121,9 @@ async fn open_patiently(
     initialize: Bytes,
     id: u64,
 ) -> Result<Opened, UpstreamError> {
-    let end = Instant::now() + INITIALIZE_TIMEOUT;
+    let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let mut busy = BusyTimes::default();
+    let mut renewed = false;
     let mut delays = REPEAT_DELAYS.iter();
     loop {
         let opening = open_with(transport, target.clone(), initialize.clone(), id);
@@ -142,6 +133,12 @@ async fn open_patiently(
             Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT)),
         };
         let delay = match &error {
+            UpstreamError::Unauthorized(_) if !renewed => {
+                renewed = true;
+                authorize::renew(target.tokens.as_ref(), error).await?;
+                end = Instant::now() + INITIALIZE_TIMEOUT;
+                continue;
+            }
             UpstreamError::Busy { .. } => busy.next(error.clone())?,
             error if error.may_pass() => match delays.next() {
                 Some(delay) => jittered(*delay),

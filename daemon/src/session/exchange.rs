@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
+use super::authorize;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
 use crate::jsonrpc::{Envelope, RequestId, Unusable};
+use crate::oauth::token_source::TokenSource;
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
 use answer::Unwanted;
 
@@ -129,6 +131,14 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
+    /// Returns the tokens that it sends.
+    fn tokens(&self) -> Option<&TokenSource> {
+        match self {
+            Self::StreamableHttp(endpoint) => endpoint.tokens(),
+            Self::HttpSse(endpoint) => endpoint.tokens(),
+        }
+    }
+
     /// Posts a message.
     pub(crate) async fn post(
         &self,
@@ -197,19 +207,30 @@ pub(crate) async fn run(
     ExchangeEnd::Done
 }
 
-/// Posts a message, again if the server has no time for it. `None`: nobody
+/// Posts a message, again if the server has no time for it or wants another token. `None`: nobody
 /// wants that any more.
 async fn post(
     upstream: &Upstream,
     outbound: &Outbound,
 ) -> Option<Result<PostReply, UpstreamError>> {
     let mut busy = BusyTimes::default();
+    let mut renewed = false;
     loop {
         let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
         let posted = match outbound.kind {
             OutboundKind::Request(_) => upstream.post(payload).await,
             // Nothing waits for its reply, but others wait for their turn.
             _ => post_bounded(upstream, payload).await,
+        };
+        let posted = match posted {
+            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
+                renewed = true;
+                match authorize::renew(upstream.tokens(), error).await {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                }
+            }
+            posted => posted,
         };
         let delay = match posted.map_err(|error| busy.next(error)) {
             Ok(reply) => return Some(Ok(reply)),
@@ -235,9 +256,14 @@ pub(super) async fn post_initialized(
     notification: Bytes,
 ) -> Result<(), UpstreamError> {
     let mut busy = BusyTimes::default();
+    let mut renewed = false;
     loop {
         match post_bounded(upstream, notification.clone().into()).await {
             Ok(_) => return Ok(()),
+            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
+                renewed = true;
+                authorize::renew(upstream.tokens(), error).await?;
+            }
             Err(error) => tokio::time::sleep(busy.next(error)?).await,
         }
     }

@@ -119,6 +119,11 @@ impl Handshake {
         }
     }
 
+    /// Returns the revision that the server is asked for.
+    pub(crate) fn version(&self) -> ProtocolVersion {
+        self.version
+    }
+
     /// Returns the request as the client sent it, with our id.
     pub(crate) fn message(&self, id: u64) -> Bytes {
         let id = id.to_string();

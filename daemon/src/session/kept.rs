@@ -294,20 +294,16 @@ fn enough_to_reach(spec: &ServerSpec) -> String {
 /// Sends DELETE; none if it is not known where to, or nobody is there.
 async fn end(note: Note, spec: Option<Arc<ServerSpec>>, clients: &HttpClients) -> Option<()> {
     let (session, result) = note.opened().ok()?;
-    let (url, headers, network) = match spec {
-        Some(spec) => (spec.url.clone(), spec.headers.clone(), spec.network.clone()),
-        // It was checked when the session was opened.
-        None => (
-            ServerUrl::parse(&note.0.url, true).ok()?,
-            UserHeaders::default(),
-            NetworkOptions::default(),
-        ),
-    };
-    let target = Target {
-        url,
-        client: clients.client(&network).await.ok()?,
-        headers,
-        max_message: 0,
+    let target = match spec {
+        Some(spec) => spec.target(clients, 0).await.ok()?,
+        None => Target {
+            // It was checked when the session was opened.
+            url: ServerUrl::parse(&note.0.url, true).ok()?,
+            client: clients.client(&NetworkOptions::default()).await.ok()?,
+            headers: UserHeaders::default(),
+            tokens: None,
+            max_message: 0,
+        },
     };
     let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
     endpoint.delete().await.ok()

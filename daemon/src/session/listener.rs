@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 
 use super::audience::Inbox;
+use super::authorize;
 use super::cursor::Cursor;
 use super::exchange::{Inbound, Upstream, read};
 use super::reconnect::{Reconnect, is_final};
@@ -37,11 +38,12 @@ pub(super) async fn keep_listening(
     let mut reconnect = Reconnect::default();
     loop {
         let last_event = lock(&place).last_event().map(str::to_owned);
-        let delay = match endpoint.listen(last_event.as_deref()).await {
+        let delay = match authorize::listen(&endpoint, last_event.as_deref()).await {
             Ok(None) => return ListenEnd::Unsupported,
             Err(UpstreamError::SessionGone) => {
                 return ListenEnd::SessionLost(UpstreamError::SessionGone);
             }
+            Err(error) if authorize::replaced(endpoint.tokens(), &error).await => continue,
             // A server may not have noticed yet that the last stream is gone.
             Err(error) if is_final(&error) && error.http_status() != Some(409) => {
                 tracing::debug!(%error, "no stream for what the server says unasked");

@@ -108,6 +108,7 @@ pub(super) fn is_final(error: &UpstreamError) -> bool {
             (300..500).contains(status) && *status != 408
         }
         UpstreamError::Unauthorized(_)
+        | UpstreamError::NotSignedIn { .. }
         | UpstreamError::NotMcp { .. }
         | UpstreamError::Redirected(_)
         | UpstreamError::Protocol(_)

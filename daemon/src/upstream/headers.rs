@@ -1,6 +1,6 @@
 //! The headers of requests to a server: the user's, and MCP's by revision.
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::protocol::ProtocolVersion;
@@ -97,6 +97,11 @@ impl UserHeaders {
     pub(crate) fn reveal(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let headers = self.0.iter();
         headers.map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    /// Says whether the user gives credentials.
+    pub(crate) fn authorize(&self) -> bool {
+        self.0.iter().any(|(name, _)| *name == AUTHORIZATION)
     }
 
     /// Returns foreign text without the values of these headers, which a server

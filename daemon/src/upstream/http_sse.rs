@@ -11,6 +11,7 @@ use super::sse::{EventStream, StreamEvent};
 use super::streamable_http::not_mcp;
 use super::{Target, UpstreamError, refusal};
 use crate::http::Payload;
+use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
 
 /// How long a server may take to name its endpoint. Servers do so at once; one
@@ -33,12 +34,10 @@ impl HttpSse {
     pub(crate) async fn connect(target: Target) -> Result<(Self, EventStream), UpstreamError> {
         let opening = async {
             let headers = target.headers.listen(None, None, None);
-            let response = target
-                .client
-                .send(Method::GET, target.url.url(), &headers, None)
-                .await?;
+            let getting = target.send(Method::GET, target.url.url(), headers, None);
+            let (response, token) = getting.await?;
             if !response.status().is_success() {
-                return Err(refusal(response, false, &target).await);
+                return Err(refusal(response, token, false, &target).await);
             }
             if response.media_type() != "text/event-stream" {
                 return Err(not_mcp(response.status(), &response.media_type()));
@@ -71,21 +70,26 @@ impl HttpSse {
         }
     }
 
+    /// Returns the tokens that it sends.
+    pub(crate) fn tokens(&self) -> Option<&TokenSource> {
+        self.target.tokens.as_ref()
+    }
+
     /// Posts one message; what answers it comes on the stream.
     pub(crate) async fn post(&self, message: impl Into<Payload>) -> Result<(), UpstreamError> {
         let headers = self.target.headers.post(None, self.version);
-        let response = self
+        let message = Some(message.into());
+        let posting = self
             .target
-            .client
-            .send(Method::POST, &self.endpoint, &headers, Some(message.into()))
-            .await?;
+            .send(Method::POST, &self.endpoint, headers, message);
+        let (response, token) = posting.await?;
         if response.status().is_success() {
             // Read to the end, so that the connection can be used again.
             drop(tokio::time::timeout(REST_TIMEOUT, response.body(1024)).await);
             return Ok(());
         }
         // The endpoint's URI names the session.
-        Err(refusal(response, true, &self.target).await)
+        Err(refusal(response, token, true, &self.target).await)
     }
 }
 

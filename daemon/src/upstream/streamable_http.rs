@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use super::sse::EventStream;
 use super::{SessionId, Target, UpstreamError, refusal};
 use crate::http::{HttpClient, Payload};
+use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
 
 /// What came back for a POST.
@@ -53,6 +54,11 @@ impl StreamableHttp {
         self.target.client = client;
     }
 
+    /// Returns the tokens that it sends.
+    pub(crate) fn tokens(&self) -> Option<&TokenSource> {
+        self.target.tokens.as_ref()
+    }
+
     /// Returns the session id if the server gave one.
     pub(crate) fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()
@@ -68,19 +74,14 @@ impl StreamableHttp {
             .target
             .headers
             .post(self.session.as_ref(), self.version);
-        let response = self
+        let url = self.target.url.url();
+        let posting = self
             .target
-            .client
-            .send(
-                Method::POST,
-                self.target.url.url(),
-                &headers,
-                Some(message.into()),
-            )
-            .await?;
+            .send(Method::POST, url, headers, Some(message.into()));
+        let (response, token) = posting.await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refusal(response, self.session.is_some(), &self.target).await);
+            return Err(refusal(response, token, self.session.is_some(), &self.target).await);
         }
         refuse_compressed(&response)?;
         let session = response.header("mcp-session-id").and_then(SessionId::parse);
@@ -115,16 +116,14 @@ impl StreamableHttp {
             .target
             .headers
             .listen(self.session.as_ref(), self.version, last_event);
-        let response = self
-            .target
-            .client
-            .send(Method::GET, self.target.url.url(), &headers, None)
-            .await?;
+        let url = self.target.url.url();
+        let getting = self.target.send(Method::GET, url, headers, None);
+        let (response, token) = getting.await?;
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             return Ok(None);
         }
         if !response.status().is_success() {
-            return Err(refusal(response, self.session.is_some(), &self.target).await);
+            return Err(refusal(response, token, self.session.is_some(), &self.target).await);
         }
         refuse_compressed(&response)?;
         match response.media_type().as_str() {
@@ -142,12 +141,8 @@ impl StreamableHttp {
             .target
             .headers
             .with_session(self.session.as_ref(), self.version);
-        drop(
-            self.target
-                .client
-                .send(Method::DELETE, self.target.url.url(), &headers, None)
-                .await?,
-        );
+        let url = self.target.url.url();
+        drop(self.target.send(Method::DELETE, url, headers, None).await?);
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ fn discovered(endpoint: &str) -> Discovered {
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            is_assumed: false,
         },
     }
 }

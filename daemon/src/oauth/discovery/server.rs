@@ -141,6 +141,7 @@ fn read(
         grant_types: list("grant_types_supported"),
         client_id_metadata_document_supported: flag("client_id_metadata_document_supported"),
         iss_parameter_supported: flag("authorization_response_iss_parameter_supported"),
+        is_assumed: false,
         issuer,
     })
 }
@@ -193,6 +194,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        is_assumed: true,
     }
 }
 

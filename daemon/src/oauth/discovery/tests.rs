@@ -434,5 +434,6 @@ fn server_without_anything() -> AuthorizationServer {
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        is_assumed: true,
     }
 }

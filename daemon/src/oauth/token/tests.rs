@@ -18,6 +18,7 @@ fn server(origin: &str) -> AuthorizationServer {
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        is_assumed: false,
     }
 }
 

@@ -113,6 +113,8 @@ pub(super) struct Actor {
     step_ups: StepUps,
     trouble: Option<String>,
     needs_login: bool,
+    /// The server has people signed in, as far as is known.
+    offered: bool,
     held: watch::Sender<Held>,
     status: watch::Sender<AuthStatus>,
 }
@@ -149,6 +151,7 @@ impl Actor {
             step_ups: StepUps::default(),
             trouble: None,
             needs_login: false,
+            offered: true,
             held,
             status,
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read};
 use crate::jsonrpc::Kind;
+use crate::session::authorize;
 use crate::session::cursor::Cursor;
 use crate::session::reconnect::{Reconnect, is_final};
 use crate::upstream::sse::{EventStream, StreamEvent};
@@ -155,7 +156,7 @@ impl Reader<'_> {
             }
             let began = Instant::now();
             let opened = tokio::select! {
-                opened = endpoint.listen(self.cursor.last_event()) => opened,
+                opened = authorize::listen(endpoint, self.cursor.last_event()) => opened,
                 () = cancelled_for_long(&self.outbound.fate.cancelled) => return Err(Unwanted),
                 () = self.outbound.replies.closed() => return Err(Unwanted),
                 () = lost.cancelled() => return session_lost("it has ended it meanwhile"),

@@ -28,6 +28,7 @@ impl Digests {
             transport,
             headers,
             network,
+            tokens,
         } = spec;
         let NetworkOptions {
             ca_file,
@@ -47,6 +48,8 @@ impl Digests {
         digest.add(path(ssl_cert_file));
         let proxy = proxy.as_ref().map_or("", |proxy| proxy.reveal());
         digest.add(proxy.as_bytes());
+        let identity = tokens.as_ref().map_or("", |tokens| tokens.hash().as_str());
+        digest.add(identity.as_bytes());
         for (name, value) in headers.reveal() {
             digest.add(name.as_bytes());
             digest.add(value);
@@ -118,6 +121,7 @@ mod tests {
                 .expect("valid")
                 .0,
             network: NetworkOptions::default(),
+            tokens: None,
         };
         SessionKey {
             spec: Arc::new(spec),

@@ -37,6 +37,7 @@ impl Actor {
             self.sign_ins.over();
             self.refreshes.over();
             self.step_ups.forget();
+            self.offered = true;
         }
         if self.waiters.len() >= MAX_WAITERS {
             let busy = TokenError::Transient("too many requests wait for its token".into());
@@ -105,7 +106,7 @@ impl Actor {
     /// Begins to sign somebody in for these requests, unless that is under way, or
     /// they do not want it, or it has just failed.
     pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
-        self.needs_login |= lack.is_none();
+        self.needs_login |= lack.is_none() && self.offered;
         if let Some(signing_in) = &mut self.signing_in {
             signing_in.waiters.extend(requests);
             return self.progressed();
@@ -124,7 +125,9 @@ impl Actor {
         let challenge = ask
             .last()
             .map(|request| request.challenge.clone())
-            .unwrap_or_default();
+            // A person asks without having been refused.
+            .filter(|challenge| *challenge != Challenge::default())
+            .unwrap_or_else(|| self.challenge.clone());
         if let Some(lack) = &lack {
             self.step_ups.asked(lack);
         }
@@ -143,6 +146,9 @@ impl Actor {
     }
 
     pub(super) fn login_required(&self, sign_in: Option<PendingSignIn>) -> TokenError {
+        if sign_in.is_none() && !self.offered {
+            return TokenError::NotOffered;
+        }
         TokenError::LoginRequired {
             why: self.trouble.clone().filter(|_| sign_in.is_none()),
             sign_in,
@@ -158,13 +164,18 @@ impl Actor {
             (_, None) => self.sign_ins.failed(),
         }
         self.trouble = Some(why.clone());
+        if *error == SignInError::NotOffered {
+            self.offered = false;
+            self.needs_login = false;
+            self.trouble = None;
+        }
         for waiter in ended.waiters {
             let answer = match error {
                 SignInError::Transient(_) => TokenError::Transient(why.clone()),
                 SignInError::Failed(_) | SignInError::Denied(_) | SignInError::Client(_) => {
                     TokenError::Rejected(why.clone())
                 }
-                SignInError::GivenUp => self.login_required(None),
+                SignInError::NotOffered | SignInError::GivenUp => self.login_required(None),
             };
             drop(waiter.reply.send(Err(answer)));
         }

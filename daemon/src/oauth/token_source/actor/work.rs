@@ -59,6 +59,7 @@ impl Actor {
         let abort = self
             .tasks
             .spawn(async move { Done::SignedIn(running.await) });
+        self.offered = true;
         self.signing_in = Some(SigningIn {
             progress,
             lack,

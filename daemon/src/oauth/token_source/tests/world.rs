@@ -183,6 +183,7 @@ impl Servers for Reach {
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            is_assumed: false,
             issuer,
         };
         let discovered = Discovered {

@@ -1,0 +1,297 @@
+//! Requests that wait until somebody has signed in. The sign-in is the daemon's: it
+//! goes on whatever becomes of them.
+//!
+//! Invariants: what is held was not handled by the server, and is said once more
+//! after the sign-in; a client that has no more to say waits for nobody.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::batches::BatchId;
+use super::{Gone, Relay};
+use crate::jsonrpc::{Envelope, RequestId};
+use crate::oauth::browsers::SignInUrl;
+use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
+use crate::session::InitializeResult;
+use crate::upstream::{Refusal, TransportKind, UpstreamError};
+
+/// How long a request waits for somebody to sign in unless the user says so.
+pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How far the waiting is.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Somebody has to sign in there.
+    Begun(Refusal, SignInUrl, Instant),
+    /// There is a token now.
+    Done,
+    /// There will be none.
+    Failed(UpstreamError),
+}
+
+/// A request that is not said yet, and its batch.
+#[derive(Debug)]
+struct Held(Envelope, Option<BatchId>);
+
+/// What waits for a sign-in.
+#[derive(Default)]
+pub(super) struct SignIn {
+    held: Vec<Held>,
+    /// One task at most.
+    waiting: JoinSet<Step>,
+    input_ended: CancellationToken,
+}
+
+impl std::fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignIn")
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SignIn {
+    /// Says whether no request waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Says whether the next request has to wait too.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Ends the waiting for people: the client has no more to say, or the daemon
+    /// stops.
+    pub(super) fn wait_no_more(&self) {
+        self.input_ended.cancel();
+    }
+
+    /// Waits for the next step; for ever if nothing waits. Cancel safe.
+    pub(super) async fn next(&mut self) -> Step {
+        match self.waiting.join_next().await {
+            Some(Ok(step)) => step,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the waiting for a sign-in panicked");
+                Step::Failed(UpstreamError::Here("an internal error".into()))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Relay {
+    /// Answers a request for which there is no session, or holds it back.
+    pub(super) async fn not_leased(
+        &mut self,
+        request: Envelope,
+        id: &RequestId,
+        error: UpstreamError,
+    ) -> Result<(), Gone> {
+        match error {
+            UpstreamError::Unauthorized(refusal) if self.can_sign_in(&refusal) => {
+                self.begin_sign_in(&refusal, &request);
+                self.hold(request);
+                Ok(())
+            }
+            error => {
+                self.deps.server.unanswered();
+                self.fault(id, &error, None).await
+            }
+        }
+    }
+
+    /// Holds a request back that was refused for its token; else returns the error.
+    pub(super) fn hold_refused(
+        &mut self,
+        minted: u64,
+        error: UpstreamError,
+    ) -> Result<(), UpstreamError> {
+        let refusal = match &error {
+            UpstreamError::Unauthorized(refusal) if self.can_sign_in(refusal) => refusal,
+            _ => return Err(error),
+        };
+        let Some(request) = self.in_flight.withdraw(minted) else {
+            return Err(error);
+        };
+        self.disown(minted);
+        self.deps.server.failed(&error);
+        self.begin_sign_in(refusal, &request);
+        let batch = self.batches.withdraw(minted);
+        self.sign_in.held.push(Held(request, batch));
+        Ok(())
+    }
+
+    /// Holds back what has just been read.
+    pub(super) fn hold(&mut self, request: Envelope) {
+        if let Some(batch) = self.reading {
+            self.batches.hold(batch);
+        }
+        self.sign_in.held.push(Held(request, self.reading));
+    }
+
+    /// Forgets a held request that the client cancels; says whether it was one.
+    pub(super) async fn drop_held(&mut self, notification: &Envelope) -> bool {
+        let Some(place) = notification.cancelled_request() else {
+            return false;
+        };
+        let cancelled = notification.text(place);
+        let is_it = |Held(request, _): &mut Held| {
+            request.id().is_some_and(|id| id.as_json() == cancelled)
+                && request.method() != Some("initialize")
+        };
+        let dropped: Vec<Held> = self.sign_in.held.extract_if(.., is_it).collect();
+        for Held(_, batch) in &dropped {
+            self.reading = *batch;
+            // A shim that has gone is seen elsewhere.
+            drop(self.has_read().await);
+        }
+        !dropped.is_empty()
+    }
+
+    fn can_sign_in(&self, refusal: &Refusal) -> bool {
+        self.deps.spec.tokens.is_some() && refusal.is_about_tokens()
+    }
+
+    /// Asks for a sign-in, or joins the one that is asked for.
+    fn begin_sign_in(&mut self, refusal: &Refusal, request: &Envelope) {
+        let Some(tokens) = self.deps.spec.tokens.clone() else {
+            return;
+        };
+        if !self.sign_in.is_waiting() {
+            let deadline = Instant::now() + self.deps.auth_timeout;
+            let asking = ask(tokens, refusal.clone(), operation(request), deadline);
+            self.sign_in.waiting.spawn(asking);
+        }
+    }
+
+    /// Goes on with what is held.
+    pub(super) async fn on_sign_in(&mut self, step: Step) -> Result<(), Gone> {
+        match step {
+            Step::Begun(refusal, url, deadline) => {
+                self.answer_from_memory().await?;
+                if let Some(tokens) = self.deps.spec.tokens.clone()
+                    && !self.sign_in.is_empty()
+                {
+                    let patience = self.deps.auth_timeout;
+                    let ended = self.sign_in.input_ended.clone();
+                    let waiting = wait(tokens, refusal, url, (deadline, patience), ended);
+                    self.sign_in.waiting.spawn(waiting);
+                }
+                Ok(())
+            }
+            Step::Done => {
+                self.failing = None;
+                for Held(request, batch) in std::mem::take(&mut self.sign_in.held) {
+                    self.reading = batch;
+                    // Boxed: it may come to be held again.
+                    Box::pin(self.on_parsed(vec![Ok(request)])).await?;
+                    self.has_read().await?;
+                }
+                Ok(())
+            }
+            Step::Failed(error) => {
+                for Held(request, batch) in std::mem::take(&mut self.sign_in.held) {
+                    let id = request.id().expect("a request has an id");
+                    self.reading = batch;
+                    self.deps.server.unanswered();
+                    self.deps.server.failed(&error);
+                    self.fault(&id, &error, None).await?;
+                    self.has_read().await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers `initialize` with what the server said in earlier days, so that the
+    /// client can go on while somebody signs in.
+    async fn answer_from_memory(&mut self) -> Result<(), Gone> {
+        let Some(asked) = self.handshake.as_ref().map(|handshake| handshake.version()) else {
+            return Ok(());
+        };
+        let known = self.deps.server.facts().initialize_result;
+        let known = Envelope::parse(known.as_bytes().to_vec().into()).ok();
+        let known = known
+            .and_then(|reply| InitializeResult::read(reply, TransportKind::StreamableHttp).ok());
+        // To another revision it might say something else.
+        let Some(known) = known.filter(|known| known.version == asked) else {
+            return Ok(());
+        };
+        let is_it = |Held(request, _): &mut Held| request.method() == Some("initialize");
+        for Held(request, _) in self.sign_in.held.extract_if(.., is_it).collect::<Vec<_>>() {
+            let id = request.id().expect("a request has an id");
+            self.version = Some(known.version);
+            self.answer(None, known.answer(&id)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks for a token that is not refused; says where somebody has to sign in for it.
+async fn ask(tokens: TokenSource, refusal: Refusal, operation: String, deadline: Instant) -> Step {
+    let wanting = Wanting {
+        operation,
+        ..Wanting::default()
+    };
+    let challenge = refusal.challenge.clone();
+    match tokens
+        .renew(refusal.token.as_ref(), challenge, wanting)
+        .await
+    {
+        Ok(_) => Step::Done,
+        Err(TokenError::LoginRequired {
+            sign_in: Some(pending),
+            ..
+        }) => Step::Begun(refusal, pending.url, deadline),
+        Err(TokenError::NotOffered) => Step::Failed(UpstreamError::Unauthorized(Box::new(refusal))),
+        Err(error) => Step::Failed(not_signed_in(&refusal, error.to_string(), None)),
+    }
+}
+
+/// Waits for somebody to sign in.
+async fn wait(
+    tokens: TokenSource,
+    refusal: Refusal,
+    url: SignInUrl,
+    (deadline, patience): (Instant, Duration),
+    input_ended: CancellationToken,
+) -> Step {
+    let why = tokio::select! {
+        biased;
+        signed_in = tokens.signed_in(refusal.token.as_ref()) => match signed_in {
+            Ok(_) => return Step::Done,
+            Err(error) => return Step::Failed(not_signed_in(&refusal, error.to_string(), None)),
+        },
+        () = input_ended.cancelled() => "somebody has to sign in".to_owned(),
+        () = tokio::time::sleep_until(deadline) => {
+            format!("somebody has to sign in, and nobody did within {} s", patience.as_secs_f64())
+        }
+    };
+    Step::Failed(not_signed_in(&refusal, why, Some(url)))
+}
+
+fn not_signed_in(refusal: &Refusal, why: String, url: Option<SignInUrl>) -> UpstreamError {
+    UpstreamError::NotSignedIn {
+        status: refusal.status,
+        why,
+        url,
+    }
+}
+
+/// Names what a request does, to tell what more access was asked for already.
+fn operation(request: &Envelope) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let method = request.method().unwrap_or_default();
+    match request.params::<Named>() {
+        Some(named) => format!("{method} {}", named.name),
+        None => method.to_owned(),
+    }
+}

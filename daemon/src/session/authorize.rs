@@ -1,0 +1,64 @@
+//! What a session does when the server refuses the token: another one, and the same
+//! once more. Asks nobody to sign in, which is up to whoever waits for the answer.
+
+use crate::oauth::token_source::{TokenSource, Wanting};
+use crate::upstream::sse::EventStream;
+use crate::upstream::{StreamableHttp, UpstreamError};
+
+/// Waits for a token other than the refused one, if there can be one without anybody
+/// doing something; then the server is asked again.
+///
+/// # Errors
+/// The error itself.
+pub(super) async fn renew(
+    tokens: Option<&TokenSource>,
+    error: UpstreamError,
+) -> Result<(), UpstreamError> {
+    let (Some(tokens), UpstreamError::Unauthorized(refusal)) = (tokens, &error) else {
+        return Err(error);
+    };
+    if !refusal.is_about_tokens() {
+        return Err(error);
+    }
+    let wanting = Wanting {
+        may_sign_in: false,
+        ..Wanting::default()
+    };
+    let challenge = refusal.challenge.clone();
+    match tokens
+        .renew(refusal.token.as_ref(), challenge, wanting)
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(why) => {
+            tracing::debug!(%why, "a refused token is not replaced");
+            Err(error)
+        }
+    }
+}
+
+/// Opens a stream, with another token if the first is refused.
+pub(super) async fn listen(
+    endpoint: &StreamableHttp,
+    last_event: Option<&str>,
+) -> Result<Option<EventStream>, UpstreamError> {
+    match endpoint.listen(last_event).await {
+        Err(error) => {
+            renew(endpoint.tokens(), error).await?;
+            endpoint.listen(last_event).await
+        }
+        listening => listening,
+    }
+}
+
+/// Waits until a stream that was refused may be asked for with another token; false
+/// if the refusal is about something else.
+pub(super) async fn replaced(tokens: Option<&TokenSource>, error: &UpstreamError) -> bool {
+    match (tokens, error) {
+        (Some(tokens), UpstreamError::Unauthorized(refusal)) if refusal.is_about_tokens() => {
+            tokens.replaced(refusal.token.as_ref()).await;
+            true
+        }
+        _ => false,
+    }
+}
