@@ -80,6 +80,9 @@ impl Target {
             headers.insert(AUTHORIZATION, token.header().clone());
         }
         let response = self.client.send(method, url, &headers, body).await?;
+        if let Some(token) = token.as_ref().filter(|_| response.status().is_success()) {
+            token.accept();
+        }
         Ok((response, token))
     }
 

@@ -372,6 +372,7 @@ fn what_the_npm_package_left_is_taken_over() {
         let path = folder.join(format!("{hash}_{name}.json"));
         std::fs::write(path, document.to_string()).expect("written");
     }
+    server.expire_access_tokens();
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1, "no second sign-in");
     assert_eq!(server.count("token refresh"), 1, "it had expired");

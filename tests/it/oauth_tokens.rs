@@ -1,10 +1,12 @@
 //! Tokens are renewed once for everybody, are never lost while the server would
 //! still take them, and cost nobody a sign-in that is not needed.
 
+use std::time::{Duration, Instant};
+
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::TestHome;
-use mcp_remote_tests::shim::{INITIALIZE, TestShim, text_of};
+use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
@@ -69,7 +71,12 @@ fn a_server_in_trouble_costs_no_refresh_token() {
         server.behave();
         drop(shim);
     }
-    one_shot(&home, &[&upstream.url()]);
+    // The next attempt is made after a pause.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut shim = attached(&home, &[&upstream.url()]);
+    while shim.call("echo", r#"{"message":"x"}"#)["error"].is_object() {
+        assert!(Instant::now() < deadline, "{}", shim.stderr());
+    }
     assert_eq!(browser.visited().len(), 1, "the old refresh token worked");
 }
 
@@ -79,8 +86,8 @@ fn a_daemon_killed_while_it_refreshes_loses_nothing() {
     server.expire_access_tokens();
     // The server does not get to it before the daemon dies.
     server.script(|label, _| (label == "token refresh").then_some(Reply::Hang));
-    let mut shim = home.shim(&[&upstream.url()]);
-    shim.send(INITIALIZE);
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.begin_call("echo", r#"{"message":"x"}"#);
     server.wait_for("token refresh", 1);
     home.kill_daemon();
     server.behave();

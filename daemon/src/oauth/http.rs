@@ -121,7 +121,12 @@ impl OAuthHttp {
             "https" => {}
             "http" if self.plain_loopback && server_url::is_loopback(url) => {}
             "http" => return refused("is not encrypted: an authorization server must use https"),
-            _ => return refused("is not an https URL"),
+            scheme => {
+                // The rest of it may be anything.
+                let scheme = super::text::printable(scheme);
+                let sentence = format!("a URL that begins with {scheme}: is not an https URL");
+                return Err(OAuthHttpError::Refused(sentence));
+            }
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refused("has credentials in it, which a server's URL must not have");

@@ -28,6 +28,8 @@ pub(crate) enum Refreshed {
     Failed(String),
     /// The server refuses in a way that does not say the grant is gone.
     Refused(String),
+    /// It does not know our client, which has to be registered anew.
+    ClientUnknown(String),
     /// The grant cannot be renewed any more; the access token may still live.
     Ended(String),
     /// The files are gone: somebody has signed out.
@@ -228,10 +230,11 @@ impl RefreshJob {
         Err(match error {
             TokenEndpointError::InvalidGrant(_) => Refreshed::Ended(why),
             TokenEndpointError::InvalidClient(_) => {
-                if is_registered_by_us(&self.identity, &discovered.server) {
-                    drop(self.tools.store.remove_client(&self.identity.hash()).await);
+                if !is_registered_by_us(&self.identity, &discovered.server) {
+                    return Err(Refreshed::Refused(why));
                 }
-                Refreshed::Refused(why)
+                drop(self.tools.store.remove_client(&self.identity.hash()).await);
+                Refreshed::ClientUnknown(why)
             }
             TokenEndpointError::Refused { .. } => Refreshed::Refused(why),
             TokenEndpointError::Transient(_) | TokenEndpointError::Unusable(_) => {

@@ -6,6 +6,7 @@
 mod actor;
 mod brakes;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -28,6 +29,8 @@ const MAILBOX: usize = 64;
 pub(crate) struct AccessToken {
     generation: u64,
     header: HeaderValue,
+    /// The server has taken it.
+    accepted: Arc<AtomicBool>,
 }
 
 impl AccessToken {
@@ -36,12 +39,27 @@ impl AccessToken {
         let token = token.unwrap_or(&grant.access_token);
         let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
         header.set_sensitive(true);
-        Some(Self { generation, header })
+        Some(Self {
+            generation,
+            header,
+            accepted: Arc::default(),
+        })
     }
 
     /// Returns the token, to be taken out of foreign texts.
     pub(crate) fn text(&self) -> Option<&str> {
         self.header.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
+    /// Notes that the server has taken it.
+    pub(crate) fn accept(&self) {
+        if !self.is_accepted() {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Returns the value of `Authorization`.

@@ -1,7 +1,7 @@
 //! What a session does when the server refuses the token: another one, and the same
 //! once more. Asks nobody to sign in, which is up to whoever waits for the answer.
 
-use crate::oauth::token_source::{TokenSource, Wanting};
+use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
 use crate::upstream::sse::EventStream;
 use crate::upstream::{StreamableHttp, UpstreamError};
 
@@ -9,7 +9,7 @@ use crate::upstream::{StreamableHttp, UpstreamError};
 /// doing something; then the server is asked again.
 ///
 /// # Errors
-/// The error itself.
+/// The error itself if a sign-in may help.
 pub(super) async fn renew(
     tokens: Option<&TokenSource>,
     error: UpstreamError,
@@ -30,10 +30,14 @@ pub(super) async fn renew(
         .await
     {
         Ok(_) => Ok(()),
-        Err(why) => {
-            tracing::debug!(%why, "a refused token is not replaced");
-            Err(error)
+        Err(why @ (TokenError::Rejected(_) | TokenError::Transient(_))) => {
+            Err(UpstreamError::NotSignedIn {
+                status: refusal.status,
+                why: why.to_string(),
+                url: None,
+            })
         }
+        Err(TokenError::LoginRequired { .. } | TokenError::NotOffered) => Err(error),
     }
 }
 

@@ -186,6 +186,13 @@ fn exchange(shared: &Shared, request: &Request) -> Reply {
 
 fn refresh(shared: &Shared, request: &Request) -> Reply {
     let form = form(request);
+    // Who asks comes before what is asked for (RFC 6749, section 3.2.1).
+    let asking = form.get("client_id").cloned();
+    if let Some(asking) = asking
+        && let Some(refusal) = authenticate(shared, &asking, request)
+    {
+        return refusal;
+    }
     let token = form.get("refresh_token").cloned().unwrap_or_default();
     let grant = shared.state.update(|state| {
         if let Some(grant) = state.used.get(&token).copied() {

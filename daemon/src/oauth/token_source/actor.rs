@@ -224,7 +224,13 @@ impl Actor {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Renew(request) => self.renew(*request),
-            Message::Identity(identity) => self.identity = identity,
+            Message::Identity(identity) => {
+                self.identity = identity;
+                // What failed as another client need not fail as this one.
+                self.sign_ins.over();
+                self.refreshes.over();
+                self.offered = true;
+            }
             Message::LogOut(reply) => self.log_out(reply),
         }
     }

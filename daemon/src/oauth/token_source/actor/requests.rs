@@ -7,10 +7,10 @@ use super::{Actor, Origin, SigningIn, Work};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::sign_in::{PendingSignIn, SignInError};
 use crate::oauth::token_source::brakes::Lack;
-use crate::oauth::token_source::{Request, TokenError};
+use crate::oauth::token_source::{AccessToken, Request, TokenError};
 
-/// A token that is rejected sooner than this after somebody signed in for it will
-/// not be better next time.
+/// A token that is rejected sooner than this after somebody signed in for it, and was
+/// never accepted, will not be better next time.
 const YOUNG_SIGN_IN: Duration = Duration::from_secs(60);
 
 /// Likewise after a refresh; a sign-in may be better.
@@ -31,6 +31,10 @@ impl Actor {
         }
         // Whoever asks without having been refused knows less than the last one.
         if request.challenge != Challenge::default() {
+            if request.challenge.resource_metadata != self.challenge.resource_metadata {
+                // What failed without this hint may work with it.
+                self.refreshes.over();
+            }
             self.challenge = request.challenge.clone();
         }
         if request.wanting.explicit {
@@ -55,6 +59,10 @@ impl Actor {
     fn decide(&mut self, request: Request) {
         let age = self.since.elapsed();
         let has_token = self.grant.is_some();
+        let was_accepted = request
+            .rejected
+            .as_ref()
+            .is_some_and(AccessToken::is_accepted);
         let can_refresh = self
             .grant
             .as_ref()
@@ -65,15 +73,19 @@ impl Actor {
         if has_token
             && self.origin == Origin::SignedIn
             && age < YOUNG_SIGN_IN
+            && !was_accepted
             && !request.wanting.explicit
         {
+            // Nobody is asked at once again.
+            self.sign_ins.failed();
             let said = request.challenge.description.as_ref();
             let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
             let sentence = format!("it rejects the token of the sign-in just finished{said}");
             drop(request.reply.send(Err(TokenError::Rejected(sentence))));
             return;
         }
-        let just_refreshed = self.origin == Origin::Refreshed && age < YOUNG_REFRESH;
+        let just_refreshed =
+            self.origin == Origin::Refreshed && age < YOUNG_REFRESH && !was_accepted;
         if !can_refresh || just_refreshed {
             self.ask_somebody(vec![request], None);
         } else if self.refreshes.until().is_none() {

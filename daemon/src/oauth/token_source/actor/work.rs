@@ -213,13 +213,10 @@ impl Actor {
                 self.still_there();
                 self.fail_all(&why);
             }
-            Refreshed::Refused(why) => {
-                tracing::warn!(%why, "tokens could not be renewed");
-                self.refreshes.failed();
-                self.refused = true;
-                self.trouble = Some(why);
-                self.still_there();
-                self.ask_somebody_for_all();
+            Refreshed::Refused(why) => self.refresh_refused(why),
+            Refreshed::ClientUnknown(why) => {
+                self.client = None;
+                self.refresh_refused(why);
             }
             Refreshed::Ended(why) => {
                 tracing::warn!(%why, "the grant cannot be renewed any more");
@@ -243,6 +240,15 @@ impl Actor {
                 self.ask_somebody_for_all();
             }
         }
+    }
+
+    fn refresh_refused(&mut self, why: String) {
+        tracing::warn!(%why, "tokens could not be renewed");
+        self.refreshes.failed();
+        self.refused = true;
+        self.trouble = Some(why);
+        self.still_there();
+        self.ask_somebody_for_all();
     }
 
     /// A grant that has expired when it was loaded was not published yet.
