@@ -205,12 +205,8 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         kept: kept.clone(),
         handover: shutdown.handover.clone(),
     };
-    let pool = pool::spawn(
-        config.pool.clone(),
-        deps,
-        &sessions,
-        shutdown.end_sessions.clone(),
-    );
+    let end_sessions = shutdown.end_sessions.clone();
+    let pool = pool::spawn(config.pool.clone(), deps, &sessions, end_sessions);
 
     let mut listening = listen(&config)?;
     let listener = listening.take_listener().expect("it has just begun");
@@ -246,11 +242,21 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
-    match served {
-        Ok(()) if shutdown.handover.is_cancelled() => Ok(make_place(config.started_by)),
-        Ok(()) if asked => Ok(ExitCode::SUCCESS),
-        Ok(()) => Err(Failure::new(1, "the server ended unasked")),
-        Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
+    let made_place = shutdown.handover.is_cancelled();
+    outcome(served, made_place.then_some(config.started_by), asked)
+}
+
+/// Returns how to exit; `place`: who started a daemon that made place for another.
+fn outcome(
+    served: Result<(), impl std::fmt::Display>,
+    place: Option<StartedBy>,
+    asked: bool,
+) -> Result<ExitCode, Failure> {
+    match (served, place) {
+        (Ok(()), Some(started_by)) => Ok(make_place(started_by)),
+        (Ok(()), None) if asked => Ok(ExitCode::SUCCESS),
+        (Ok(()), None) => Err(Failure::new(1, "the server ended unasked")),
+        (Err(error), _) => Err(Failure::new(1, format!("the server ended: {error}"))),
     }
 }
 

@@ -58,11 +58,17 @@ fn the_same_identity_written_differently_is_the_same() {
     let mut home = TestHome::new();
     home.set("TEAM", "a");
     let url = upstream.url();
-    let two = ["--header", "X-Team: a", "--header", "X-Other: b"];
+    // With credentials of one's own; a grant belongs to headers as they are written.
+    let two = ["--header", "X-Team: a", "--header", "Authorization: b"];
     for flags in [
         two,
-        ["--header", "X-Team:a", "--header", "X-Other: b"],
-        ["--header", "X-Team: ${TEAM}", "--header", "X-Other: b"],
+        ["--header", "X-Team:a", "--header", "Authorization: b"],
+        [
+            "--header",
+            "X-Team: ${TEAM}",
+            "--header",
+            "Authorization: b",
+        ],
     ] {
         one_shot(&home, &[&[url.as_str()], flags.as_slice()].concat());
     }
@@ -75,7 +81,7 @@ fn the_same_identity_written_differently_is_the_same() {
             "--header",
             "X-Team: ${TEAM}",
             "--header",
-            "X-Other: b",
+            "Authorization: b",
         ],
     );
     assert_eq!(upstream.sessions_made(), 2, "the expanded value counts");

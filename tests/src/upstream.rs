@@ -146,6 +146,10 @@ impl Shared {
         if let Some(reply) = script.and_then(|script| script(request)) {
             return reply;
         }
+        // Nobody signs in here.
+        if request.target.starts_with("/.well-known/") || request.target == "/register" {
+            return Reply::status(404);
+        }
         let kind = self.state.look(|state| state.became);
         match kind.unwrap_or(self.config.kind) {
             Kind::StreamableHttp => mcp::reply(self, request),

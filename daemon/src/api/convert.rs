@@ -48,7 +48,7 @@ pub(super) struct Opening {
 pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String> {
     let purpose = open.purpose();
     let options = open.options.clone().unwrap_or_default();
-    let (transport, reuse) = (options.transport(), options.reuse());
+    let (transport, reuse) = (transport(options.transport()), reuse(options.reuse()));
     let url = ServerUrl::parse(&open.server_url, options.allow_http)
         .map_err(|error| error.to_string())?;
     let given = open
@@ -70,17 +70,6 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         ssl_cert_file: file("SSL_CERT_FILE", options.ssl_cert_file)?
             .or_else(|| config.ssl_cert_file.clone()),
         proxy: proxy.proxy_for(url.url()),
-    };
-    let transport = match transport {
-        v1::Transport::Unspecified | v1::Transport::HttpFirst => TransportChoice::HttpFirst,
-        v1::Transport::SseFirst => TransportChoice::SseFirst,
-        v1::Transport::HttpOnly => TransportChoice::HttpOnly,
-        v1::Transport::SseOnly => TransportChoice::SseOnly,
-    };
-    let reuse = match reuse {
-        v1::Reuse::Unspecified | v1::Reuse::Sequential => Reuse::Sequential,
-        v1::Reuse::Never => Reuse::Never,
-        v1::Reuse::Concurrent => Reuse::Concurrent,
     };
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
@@ -107,6 +96,23 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         shim_pid: open.shim_pid,
         warnings,
     })
+}
+
+fn transport(wanted: v1::Transport) -> TransportChoice {
+    match wanted {
+        v1::Transport::Unspecified | v1::Transport::HttpFirst => TransportChoice::HttpFirst,
+        v1::Transport::SseFirst => TransportChoice::SseFirst,
+        v1::Transport::HttpOnly => TransportChoice::HttpOnly,
+        v1::Transport::SseOnly => TransportChoice::SseOnly,
+    }
+}
+
+fn reuse(wanted: v1::Reuse) -> Reuse {
+    match wanted {
+        v1::Reuse::Unspecified | v1::Reuse::Sequential => Reuse::Sequential,
+        v1::Reuse::Never => Reuse::Never,
+        v1::Reuse::Concurrent => Reuse::Concurrent,
+    }
 }
 
 fn file(source: &str, path: String) -> Result<Option<PathBuf>, String> {

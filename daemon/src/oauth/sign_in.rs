@@ -220,11 +220,9 @@ async fn register(
     let uris = redirect::to_register(redirect);
     let registered = servers.register(identity, discovered, &uris, scope).await;
     let client = registered.map_err(|error| match error {
-        RegistrationError::Rejected { .. } | RegistrationError::Unusable(_)
-            if discovered.server.is_assumed =>
-        {
-            SignInError::NotOffered
-        }
+        // It may be in trouble.
+        error @ RegistrationError::Unanswered(_) => error.into(),
+        _ if discovered.server.is_assumed => SignInError::NotOffered,
         error => error.into(),
     })?;
     if is_registered_by_us(identity, &discovered.server) {

@@ -248,8 +248,7 @@ async fn ask(tokens: TokenSource, refusal: Refusal, operation: String, deadline:
             sign_in: Some(pending),
             ..
         }) => Step::Begun(refusal, pending.url, deadline),
-        Err(TokenError::NotOffered) => Step::Failed(UpstreamError::Unauthorized(Box::new(refusal))),
-        Err(error) => Step::Failed(not_signed_in(&refusal, error.to_string(), None)),
+        Err(error) => failed(refusal, error),
     }
 }
 
@@ -265,7 +264,7 @@ async fn wait(
         biased;
         signed_in = tokens.signed_in(refusal.token.as_ref()) => match signed_in {
             Ok(_) => return Step::Done,
-            Err(error) => return Step::Failed(not_signed_in(&refusal, error.to_string(), None)),
+            Err(error) => return failed(refusal, error),
         },
         () = input_ended.cancelled() => "somebody has to sign in".to_owned(),
         () = tokio::time::sleep_until(deadline) => {
@@ -273,6 +272,15 @@ async fn wait(
         }
     };
     Step::Failed(not_signed_in(&refusal, why, Some(url)))
+}
+
+fn failed(refusal: Refusal, error: TokenError) -> Step {
+    Step::Failed(match error {
+        TokenError::NotOffered => UpstreamError::Unauthorized(Box::new(refusal)),
+        // The same words for whoever comes after the one who asked.
+        TokenError::LoginRequired { why: Some(why), .. } => not_signed_in(&refusal, why, None),
+        error => not_signed_in(&refusal, error.to_string(), None),
+    })
 }
 
 fn not_signed_in(refusal: &Refusal, why: String, url: Option<SignInUrl>) -> UpstreamError {
