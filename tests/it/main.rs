@@ -24,6 +24,7 @@ mod management;
 mod oauth_hostile;
 mod oauth_sign_in;
 mod oauth_tokens;
+mod oauth_waiting;
 mod pool;
 mod proxy;
 mod recovery;

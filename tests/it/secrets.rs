@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use mcp_remote_tests::authorization_server::FakeAuthorizationServer;
+use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply, hostile};
 
-use crate::support::{one_shot, our_error};
+use crate::support::{attached, one_shot, our_error};
 
 /// Looks for the marker in every file below `folder`.
 fn search(folder: &Path) {
@@ -163,5 +165,39 @@ fn messages_are_not_logged() {
     shim.wait();
     assert!(!shim.stderr().contains(SECRET), "{}", shim.stderr());
     assert_eq!(home.run(&["stop"]).code, 0);
+    search(home.folder());
+}
+
+#[test]
+fn tokens_are_nowhere_but_in_their_files() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    home.set("MCP_REMOTE_LOG", "trace");
+    Browser::agreeing(&mut home);
+    let mut shim = attached(&home, &[&upstream.url(), "--debug"]);
+    shim.echo("signed in");
+    server.expire_access_tokens();
+    shim.echo("renewed");
+    assert_eq!(server.count("token refresh"), 1);
+    // A server that shows us what we sent.
+    upstream.script(|request| {
+        let shown = request.header("Authorization").unwrap_or_default();
+        let text = format!("no such user: {shown}");
+        Some(Reply::body(400, "text/plain", text).with("X-Echo", shown))
+    });
+    let error = our_error(&shim.call("echo", "{}"), 3).to_string();
+    assert!(error.contains("no such user"), "{error}");
+    assert!(!error.contains(SECRET), "{error}");
+    let (table, json) = (home.run(&["status"]), home.run(&["status", "--json"]));
+    for text in [shim.stderr(), table.stdout, json.stdout] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    drop(shim);
+    assert_eq!(home.run(&["stop"]).code, 0);
+    assert!(!home.log().is_empty(), "the log was looked at");
+    // The tokens' own place.
+    std::fs::remove_dir_all(home.home().join(".mcp-auth")).expect("it is there");
     search(home.folder());
 }

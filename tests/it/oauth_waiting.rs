@@ -1,0 +1,107 @@
+//! What becomes of requests while somebody has to sign in.
+
+use mcp_remote_tests::authorization_server::FakeAuthorizationServer;
+use mcp_remote_tests::browser::{self, Browser};
+use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::shim::text_of;
+use mcp_remote_tests::upstream::FakeUpstream;
+
+use crate::support::{attached, our_error};
+
+/// A home that was signed in once and is not any more; its browser's person is away.
+fn signed_out() -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    Browser::agreeing(&mut home);
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("signed in");
+    assert_eq!(shim.finish(), 0);
+    assert_eq!(home.run(&["logout", &upstream.url()]).code, 0);
+    assert_eq!(home.run(&["stop"]).code, 0);
+    let browser = Browser::idle(&mut home);
+    (server, upstream, home, browser)
+}
+
+/// Does what the person at the browser would.
+fn agree(browser: &Browser) {
+    let visited = browser.visited();
+    let page = browser::visit(visited.last().expect("a page")).expect("it answers");
+    assert_eq!(page.status, 200, "{page:?}");
+}
+
+#[test]
+fn a_server_known_from_before_answers_initialize_at_once_and_calls_wait() {
+    let (_server, upstream, home, browser) = signed_out();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.wait_for_stderr("Browser opened automatically.");
+    upstream.forget_requests();
+    let first = shim.begin_call("echo", r#"{"message":"first"}"#);
+    let second = shim.begin_call("echo", r#"{"message":"second"}"#);
+    agree(&browser);
+    for _ in 0..2 {
+        let answer = shim.message();
+        let expected = if answer["id"] == first {
+            "first"
+        } else {
+            "second"
+        };
+        assert!(answer["id"] == first || answer["id"] == second, "{answer}");
+        assert_eq!(text_of(&answer), expected);
+    }
+    assert_eq!(upstream.count("POST tools/call"), 2, "each is said once");
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn a_call_that_is_cancelled_while_it_waits_is_never_made() {
+    let (_server, upstream, home, browser) = signed_out();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.wait_for_stderr("Browser opened automatically.");
+    upstream.forget_requests();
+    let id = shim.begin_call("echo", r#"{"message":"cancelled"}"#);
+    shim.send(&format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+    ));
+    // Answered here, and after all that was said before.
+    shim.send(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#);
+    assert_eq!(shim.message()["id"], "p");
+    shim.begin_call("echo", r#"{"message":"wanted"}"#);
+    agree(&browser);
+    assert_eq!(text_of(&shim.message()), "wanted");
+    assert_eq!(upstream.count("POST tools/call"), 1);
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn nobody_waits_longer_than_the_user_allows_and_the_sign_in_goes_on() {
+    let (_server, upstream, home, browser) = signed_out();
+    let mut shim = attached(&home, &[&upstream.url(), "--auth-timeout", "1"]);
+    let error = our_error(&shim.call("echo", r#"{"message":"x"}"#), 1);
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("within 1 s"), "{message}");
+    let visited = browser.visited();
+    assert_eq!(error["data"]["authorizationUrl"], visited[1]);
+    assert!(error["data"].get("maybeExecuted").is_none(), "{error}");
+    agree(&browser);
+    shim.wait_for_stderr("Signed in to");
+    shim.echo("now");
+    assert_eq!(browser.visited(), visited);
+}
+
+#[test]
+fn with_credentials_of_their_own_nobody_is_asked_to_sign_in() {
+    let (server, upstream, home, browser) = signed_out();
+    let before = server.labels().len();
+    let mut shim = home.shim(&[&upstream.url(), "--header", "Authorization: Bearer mine"]);
+    let error = our_error(&shim.handshake(), 0);
+    let message = error["message"].as_str().expect("a message");
+    assert!(
+        message.contains("401") && message.contains("--header"),
+        "{message}"
+    );
+    assert!(error["data"].get("authorizationUrl").is_none(), "{error}");
+    assert_eq!(server.labels().len(), before);
+    assert_eq!(browser.visited().len(), 1, "the sign-in of before");
+}
