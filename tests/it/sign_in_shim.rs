@@ -9,6 +9,7 @@ use mcp_remote_proto::v1::relay_response::Frame;
 use mcp_remote_proto::v1::{
     BrowserOpened, CompleteSignIn, OpenBrowser, Purpose, ServerSummary, SignIn, SignInState,
 };
+use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::fake_daemon::FakeDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::PATIENCE;
@@ -291,18 +292,13 @@ fn logout_says_what_it_found() {
 #[test]
 fn a_browser_that_takes_its_time_holds_up_nothing() {
     let mut home = TestHome::new();
-    // Waits for a file that the test makes.
-    let gate = home.folder().join("gate");
-    let script = format!("#!/bin/sh\nwhile ! [ -e {} ]; do :; done\n", gate.display());
-    let program = home.folder().join("slow");
-    std::fs::write(&program, script).expect("written");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("set");
-    home.set("BROWSER", &program);
+    let (_browser, started) = Browser::staying(&mut home);
     let (_daemon, relay) = FakeDaemon::relaying(&home);
     let mut shim = home.shim(&[SERVER]);
     shim.send(INITIALIZE);
     assert!(matches!(relay.frame(1), Said::Message(_)));
     relay.say(open_browser(URL));
+    let _open = started.next();
     relay.say(Frame::Message(
         r#"{"jsonrpc":"2.0","id":0,"result":{}}"#.into(),
     ));
@@ -311,6 +307,5 @@ fn a_browser_that_takes_its_time_holds_up_nothing() {
     relay.all();
     relay.end(Ok(()));
     let ended = shim.wait_for(PATIENCE / 4);
-    std::fs::write(gate, "").expect("written");
     assert_eq!(ended, Some(0), "the browser was waited for");
 }

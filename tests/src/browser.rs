@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::home::TestHome;
@@ -106,6 +107,29 @@ pub fn visit(url: &str) -> std::io::Result<Page> {
     Err(std::io::Error::other("too many redirects"))
 }
 
+/// Returns the socket on which a test hears of browsers that stay open.
+pub fn socket(log: &Path) -> PathBuf {
+    log.with_extension("socket")
+}
+
+/// Browsers that stay open, each until its connection is dropped.
+#[derive(Debug)]
+pub struct OpenBrowsers(UnixListener);
+
+impl OpenBrowsers {
+    /// Waits for the next one. Its program runs as long as this is kept.
+    ///
+    /// # Panics
+    /// If none comes.
+    pub fn next(&self) -> UnixStream {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let limit = Timespec::try_from(PATIENCE).expect("it fits");
+        let came = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&limit));
+        assert_eq!(came, Ok(1), "a browser is started");
+        self.0.accept().expect("a connection").0
+    }
+}
+
 /// The browser of a test home.
 #[derive(Debug)]
 pub struct Browser(PathBuf);
@@ -119,6 +143,16 @@ impl Browser {
     /// Gives `home` a browser whose person only looks at the first page.
     pub fn idle(home: &mut TestHome) -> Self {
         Self::with(home, "look")
+    }
+
+    /// Gives `home` a browser that stays open, and a way to hear of it.
+    ///
+    /// # Panics
+    /// If the socket cannot be made.
+    pub fn staying(home: &mut TestHome) -> (Self, OpenBrowsers) {
+        let browser = Self::with(home, "wait");
+        let listener = UnixListener::bind(socket(&browser.0)).expect("a socket can be bound");
+        (browser, OpenBrowsers(listener))
     }
 
     fn with(home: &mut TestHome, mode: &str) -> Self {

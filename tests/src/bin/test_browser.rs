@@ -1,8 +1,11 @@
 //! A browser for the tests: `test-browser LOG MODE URL`. Writes the URL to LOG
 //! and with MODE `visit` goes there and wherever it is sent on, as a person would
-//! who is signed in and agrees. MODE `look` stays where it is.
+//! who is signed in and agrees. MODE `look` stays where it is; `wait` stays open
+//! until the test has gone that listens on the socket beside LOG.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 
 use mcp_remote_tests::browser;
@@ -20,11 +23,18 @@ fn main() -> ExitCode {
     if logged.is_err() {
         return ExitCode::from(3);
     }
-    if mode != "visit" {
-        return ExitCode::SUCCESS;
-    }
-    match browser::visit(url) {
-        Ok(page) if page.status == 200 => ExitCode::SUCCESS,
-        Ok(_) | Err(_) => ExitCode::FAILURE,
+    match mode.as_str() {
+        "visit" => match browser::visit(url) {
+            Ok(page) if page.status == 200 => ExitCode::SUCCESS,
+            Ok(_) | Err(_) => ExitCode::FAILURE,
+        },
+        "wait" => {
+            // Ends with the test, however that ends.
+            if let Ok(mut test) = UnixStream::connect(browser::socket(Path::new(log))) {
+                drop(test.read(&mut [0]));
+            }
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
