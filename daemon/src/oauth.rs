@@ -12,6 +12,7 @@ pub(crate) mod token_source;
 
 pub(crate) mod endpoints;
 pub(crate) mod grant;
+pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
 pub(crate) mod pages;
 pub(crate) mod redirect;

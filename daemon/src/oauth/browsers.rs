@@ -154,18 +154,19 @@ impl Browsers {
         }
     }
 
-    /// Opens a browser, now or as soon as somebody comes who can; again for
-    /// whoever comes to sign in. Says how it stands; never ends.
+    /// Opens a browser unless one is open (`shown`), now or as soon as somebody
+    /// comes who can; again for whoever comes to sign in. Says how it stands; never
+    /// ends.
     pub(super) async fn show(
         &self,
         hash: &IdentityHash,
         url: &SignInUrl,
+        mut shown: Shown,
         mut say: impl FnMut(Shown),
     ) {
         let mut came = self.0.came.subscribe();
         let mut tried = HashSet::new();
         let mut tried_desktop = None;
-        let mut shown = Shown::Opening;
         loop {
             came.borrow_and_update();
             while let Some((id, ask)) = self.0.next(hash, shown, &mut tried) {
@@ -302,7 +303,8 @@ mod tests {
         let browsers = browsers.clone();
         tasks.spawn(async move {
             let say = |shown| say.try_send(shown).expect("room");
-            browsers.show(&hash(), &SignInUrl::new(url), say).await;
+            let url = SignInUrl::new(url);
+            browsers.show(&hash(), &url, Shown::Opening, say).await;
         });
         (said, tasks)
     }

@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 use zeroize::Zeroizing;
 
+use super::challenge::Challenge;
 use super::scope::Scope;
 use super::token::TokenResponse;
 use crate::secret::Secret;
@@ -37,6 +39,8 @@ pub(crate) struct Grant {
     pub(crate) requested_scope: Option<Scope>,
     /// Who granted it; `None`: a file of an old npm package.
     pub(crate) issuer: Option<String>,
+    /// Where the server said that its metadata are, if it did.
+    pub(crate) resource_metadata: Option<Url>,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -59,6 +63,8 @@ struct File {
     issuer: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requested_scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource_metadata: Option<String>,
 }
 
 impl Grant {
@@ -91,6 +97,26 @@ impl Grant {
                 .or_else(|| requested_scope.clone()),
             requested_scope,
             issuer: Some(issuer.to_owned()),
+            resource_metadata: before.and_then(|before| before.resource_metadata.clone()),
+        }
+    }
+
+    /// Notes where the server said that its metadata are.
+    #[must_use]
+    pub(crate) fn told_of(mut self, resource_metadata: Option<&Url>) -> Self {
+        if resource_metadata.is_some() {
+            self.resource_metadata = resource_metadata.cloned();
+        }
+        self
+    }
+
+    /// Returns what the server said last when it refused, with what it said of its
+    /// metadata in earlier days: an expired grant is renewed before the first request.
+    pub(crate) fn hinted(&self, said: &Challenge) -> Challenge {
+        let earlier = || self.resource_metadata.clone();
+        Challenge {
+            resource_metadata: said.resource_metadata.clone().or_else(earlier),
+            ..said.clone()
         }
     }
 
@@ -119,6 +145,7 @@ impl Grant {
             scope: file.scope.as_deref().and_then(Scope::parse),
             requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
             issuer: file.issuer,
+            resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
         })
     }
 
@@ -135,6 +162,7 @@ impl Grant {
             expires_at: self.expires_at.map(|at| milliseconds(at).into()),
             issuer: self.issuer.clone(),
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
+            resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -196,6 +224,7 @@ mod tests {
             scope: Scope::parse("read write"),
             requested_scope: Scope::parse("read"),
             issuer: Some("https://as.example".into()),
+            resource_metadata: Url::parse("https://h.example/metadata").ok(),
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -204,6 +233,7 @@ mod tests {
             "access_token": "a", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer",
             "scope": "read write", "expires_at": 1_700_000_000_123_u64,
             "issuer": "https://as.example", "requested_scope": "read",
+            "resource_metadata": "https://h.example/metadata",
         });
         assert_eq!(file, expected);
     }

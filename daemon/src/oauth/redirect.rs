@@ -71,6 +71,12 @@ pub(crate) fn listen(
     Ok(fresh(loopback.listen(port)?, identity))
 }
 
+/// Listens where the redirect of a sign-in that is under way leads.
+pub(crate) fn listen_again(loopback: &Loopback, uri: &str) -> Result<Redirect, RedirectError> {
+    let place = Place::read(uri).ok_or(RedirectError::Elsewhere)?;
+    place.listen(loopback, None)
+}
+
 /// Returns what to register: the URI that is used, and the same by other names of
 /// this machine, so that the registration still fits when `--host` changes.
 pub(crate) fn to_register(redirect: &Redirect) -> Vec<String> {

@@ -20,8 +20,11 @@ use crate::secret::Secret;
 /// How a refresh ended.
 #[derive(Debug)]
 pub(crate) enum Refreshed {
-    /// There are new tokens; `kept`: on the disk as well.
-    New { grant: Grant, kept: bool },
+    /// There are new tokens; `unsaved`: why they are not on the disk.
+    New {
+        grant: Grant,
+        unsaved: Option<String>,
+    },
     /// Another daemon had renewed them already.
     Adopted(Grant),
     /// Nothing changed; it may work later.
@@ -136,16 +139,17 @@ impl RefreshJob {
             grant.requested_scope.clone(),
             self.identity.use_id_token,
             (self.tools.now)(),
-        );
+        )
+        .told_of(self.challenge.resource_metadata.as_ref());
         // The old tokens are worthless by now, so the new ones are used even if
         // they cannot be kept yet.
-        let kept = reserved.put(&new).await;
-        if let Err(error) = &kept {
+        let unsaved = reserved.put(&new).await.err();
+        if let Some(error) = &unsaved {
             tracing::error!(%error, "new tokens could not be stored: they would be lost if the daemon ended now");
         }
         Ok(Refreshed::New {
             grant: new,
-            kept: kept.is_ok(),
+            unsaved: unsaved.map(|error| error.to_string()),
         })
     }
 
@@ -155,7 +159,8 @@ impl RefreshJob {
         servers: &dyn Servers,
         grant: &Grant,
     ) -> Result<Discovered, Refreshed> {
-        let discovered = match servers.discover(&self.identity, &self.challenge).await {
+        let challenge = grant.hinted(&self.challenge);
+        let discovered = match servers.discover(&self.identity, &challenge).await {
             Ok(discovered) => discovered,
             // Without a challenge its hint may be what is missing.
             Err(DiscoveryError::Unanswered(why)) => return Err(Refreshed::Failed(why)),

@@ -1,24 +1,27 @@
 //! One sign-in, from discovery to tokens that are kept. Belongs to the daemon: it
 //! goes on whoever waits for it.
 //!
-//! The verifier is kept before the browser is sent anywhere, room for the tokens
-//! is taken before the code is given away, and the tokens are kept before the
-//! browser hears of success.
+//! It is kept before the browser is sent anywhere, and its code before that is
+//! given away, so that the next daemon goes on with it; the tokens are kept before
+//! the browser hears of success.
+
+mod attempt;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use super::authorization::{self, CallbackError, Code, Pending};
+use self::attempt::{Attempt, Counterpart, Party};
+use super::authorization;
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
 use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, scopes_to_ask};
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
-use super::identity::{ClientChoice, Identity, IdentityHash};
+use super::identity::{ClientChoice, Identity};
+use super::kept_sign_in::KeptSignIn;
 use super::loopback::{Answers, Loopback};
-use super::pages::Verdict;
 use super::redirect::{self, Redirect};
 use super::registration::{Client, RegistrationError};
 use super::scope::Scope;
@@ -77,11 +80,20 @@ pub(crate) struct PendingSignIn {
     pub(crate) shown: Shown,
 }
 
+/// Tokens that a sign-in gave.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// They, kept already.
+    pub(crate) grant: Grant,
+    /// Why they are not.
+    pub(crate) unsaved: Option<String>,
+}
+
 /// How a sign-in ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// The tokens, which are kept already.
-    pub(crate) grant: Result<Grant, SignInError>,
+    /// The tokens.
+    pub(crate) kept: Result<Kept, SignInError>,
     /// The client to use from now on; `None`: another one has to be registered.
     pub(crate) client: Option<Client>,
 }
@@ -104,6 +116,10 @@ pub(crate) enum SignInError {
     /// Nothing says that the server has anybody signed in.
     #[error("it offers no sign-in")]
     NotOffered,
+    /// The last daemon ended while it turned the code into tokens, which the
+    /// authorization server does once.
+    #[error("the sign-in was cut off at its end: {0}")]
+    Interrupted(String),
     /// The person did not come back.
     #[error("nobody finished the sign-in within {} minutes", PATIENCE.as_secs() / 60)]
     GivenUp,
@@ -151,13 +167,35 @@ pub(crate) async fn run(
     progress: watch::Sender<Progress>,
 ) -> Ended {
     let mut client = wish.client.clone();
-    let grant = attempt(&tools, &identity, wish, &mut client, progress).await;
+    let kept = attempt(&tools, &identity, wish, &mut client, progress).await;
+    ended(&tools, &identity, kept, client).await
+}
+
+/// Goes on with a sign-in that was under way when the last daemon ended, which
+/// asked as this client if we had registered one.
+pub(crate) async fn resume(
+    tools: Tools,
+    identity: Arc<Identity>,
+    sign_in: KeptSignIn,
+    client: Option<Client>,
+    progress: watch::Sender<Progress>,
+) -> Ended {
+    let kept = attempt_again(&tools, &identity, sign_in, client.clone(), progress).await;
+    ended(&tools, &identity, kept, client).await
+}
+
+async fn ended(
+    tools: &Tools,
+    identity: &Identity,
+    kept: Result<Kept, SignInError>,
+    mut client: Option<Client>,
+) -> Ended {
     // Of a page that does not know our client only the person could tell.
-    let may_be_unknown = matches!(grant, Err(SignInError::GivenUp | SignInError::Client(_)));
+    let may_be_unknown = matches!(kept, Err(SignInError::GivenUp | SignInError::Client(_)));
     if may_be_unknown && client.take().is_some() {
         drop(tools.store.remove_client(&identity.hash()).await);
     }
-    Ended { grant, client }
+    Ended { kept, client }
 }
 
 async fn attempt(
@@ -166,9 +204,8 @@ async fn attempt(
     wish: Wish,
     client: &mut Option<Client>,
     progress: watch::Sender<Progress>,
-) -> Result<Grant, SignInError> {
+) -> Result<Kept, SignInError> {
     let hash = identity.hash();
-    let unusable = |error: crate::http::HttpError| SignInError::Failed(error.to_string());
     let servers = tools.endpoints.connect(identity).await.map_err(unusable)?;
     // A person waits: what is old by an hour may cost a second attempt.
     servers.forget(identity);
@@ -189,23 +226,69 @@ async fn attempt(
     });
     let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
-    tools.store.put_verifier(&hash, &pending.verifier).await?;
-    let listening = &redirect.listening;
-    let answers = listening.expect(&pending.state, &redirect.host, &redirect.path);
+    let sign_in = KeptSignIn {
+        pending,
+        since: (tools.now)(),
+        shown: false,
+        resource_metadata: wish.challenge.resource_metadata,
+        answer: None,
+    };
+    tools.store.put_sign_in(&hash, &sign_in).await?;
+    let answers = expect(&redirect, &sign_in);
+    let party = Party {
+        servers,
+        discovered,
+        client: client.clone(),
+    };
     let attempt = Attempt {
         tools,
         identity,
         hash: &hash,
-        servers: &*servers,
-        discovered: &discovered,
-        client,
-        pending: &pending,
+        sign_in,
+        counterpart: Counterpart::Known(party),
     };
-    let ended = attempt.finish(answers, progress).await;
-    if let Err(error) = tools.store.remove_verifier(&hash).await {
-        tracing::warn!(%error, "the verifier of a sign-in that is over is still there");
-    }
-    ended
+    attempt.finish(Some(answers), progress).await
+}
+
+async fn attempt_again(
+    tools: &Tools,
+    identity: &Identity,
+    sign_in: KeptSignIn,
+    client: Option<Client>,
+    progress: watch::Sender<Progress>,
+) -> Result<Kept, SignInError> {
+    let interrupted = |why| SignInError::Interrupted(why);
+    let redirect = match sign_in.answer {
+        Some(_) => None,
+        // Another daemon may have it, and the sign-in with it.
+        None => Some(
+            redirect::listen_again(&tools.loopback, &sign_in.pending.redirect_uri)
+                .map_err(|error| interrupted(error.to_string()))?,
+        ),
+    };
+    let answers = redirect.as_ref().map(|redirect| expect(redirect, &sign_in));
+    let was_answered = answers.is_none();
+    let attempt = Attempt {
+        tools,
+        identity,
+        hash: &identity.hash(),
+        sign_in,
+        counterpart: Counterpart::ToBeFound(client),
+    };
+    let finishing = attempt.finish(answers, progress).await;
+    finishing.map_err(|error| match error {
+        SignInError::Failed(why) | SignInError::Client(why) if was_answered => interrupted(why),
+        error => error,
+    })
+}
+
+fn expect(redirect: &Redirect, sign_in: &KeptSignIn) -> Answers {
+    let listening = &redirect.listening;
+    listening.expect(&sign_in.pending.state, &redirect.host, &redirect.path)
+}
+
+fn unusable(error: crate::http::HttpError) -> SignInError {
+    SignInError::Failed(error.to_string())
 }
 
 /// Returns the client to sign in as; one that we registered is kept.
@@ -262,103 +345,4 @@ pub(crate) fn of_issuer(mut client: Client, issuer: &str) -> Client {
 pub(crate) fn has_expired(client: &Client, now: SystemTime) -> bool {
     let seconds = super::grant::milliseconds(now) / 1000;
     client.secret_expires_at.is_some_and(|at| at <= seconds)
-}
-
-struct Attempt<'a> {
-    tools: &'a Tools,
-    identity: &'a Identity,
-    hash: &'a IdentityHash,
-    servers: &'a dyn Servers,
-    discovered: &'a Discovered,
-    client: &'a Client,
-    pending: &'a Pending,
-}
-
-impl Attempt<'_> {
-    /// Sends somebody to the page, waits for the answer, and turns it into
-    /// tokens that are kept.
-    async fn finish(
-        &self,
-        mut answers: Answers,
-        progress: watch::Sender<Progress>,
-    ) -> Result<Grant, SignInError> {
-        let url = SignInUrl::new(self.pending.url.clone());
-        let since = (self.tools.now)();
-        let say = |shown| {
-            let url = url.clone();
-            progress.send_replace(Progress::Pending(PendingSignIn { url, since, shown }));
-        };
-        say(Shown::Opening);
-        let (code, verdict) = tokio::select! {
-            answered = self.answered(&mut answers) => answered?,
-            () = self.tools.browsers.show(self.hash, &url, say) => return Err(SignInError::GivenUp),
-            () = tokio::time::sleep(PATIENCE) => return Err(SignInError::GivenUp),
-        };
-        // A second answer to the same question means nothing.
-        drop(answers);
-        progress.send_replace(Progress::Finishing);
-        let grant = self.exchange(&code).await;
-        let server = self.identity.server.shown().to_owned();
-        let said = match &grant {
-            Ok(_) => Verdict::SignedIn {
-                server,
-                next: self.identity.success_url.clone(),
-            },
-            Err(error) => Verdict::Failed {
-                server,
-                why: error.to_string(),
-            },
-        };
-        // The browser may have gone.
-        drop(verdict.send(said));
-        grant
-    }
-
-    /// Waits for the answer that counts. Cancel safe.
-    async fn answered(
-        &self,
-        answers: &mut Answers,
-    ) -> Result<(Code, oneshot::Sender<Verdict>), SignInError> {
-        while let Some(answer) = answers.next().await {
-            let error = match authorization::check_callback(self.pending, answer.query.reveal()) {
-                Ok(code) => return Ok((code, answer.verdict)),
-                Err(error) => error,
-            };
-            let why = error.to_string();
-            let ends = matches!(
-                error,
-                CallbackError::Denied { .. } | CallbackError::Issuer(_)
-            );
-            let verdict = match ends {
-                true => Verdict::Failed {
-                    server: self.identity.server.shown().to_owned(),
-                    why: why.clone(),
-                },
-                false => Verdict::StillWaiting { why: why.clone() },
-            };
-            drop(answer.verdict.send(verdict));
-            if ends {
-                return Err(SignInError::Denied(why));
-            }
-        }
-        Err(SignInError::GivenUp)
-    }
-
-    async fn exchange(&self, code: &Code) -> Result<Grant, SignInError> {
-        let _lock = self.tools.store.lock(self.hash).await?;
-        let reserved = self.tools.store.reserve(self.hash).await?;
-        let exchanging =
-            self.servers
-                .exchange(&self.discovered.server, self.client, self.pending, code);
-        let grant = Grant::new(
-            exchanging.await?,
-            None,
-            &self.pending.issuer,
-            self.pending.scope.clone(),
-            self.identity.use_id_token,
-            (self.tools.now)(),
-        );
-        reserved.put(&grant).await?;
-        Ok(grant)
-    }
 }

@@ -1,5 +1,6 @@
 //! The token files of this user: `mcp-remote-d1/{hash}_tokens.json`,
-//! `{hash}_client_info.json` and `{hash}_code_verifier.txt`. Asynchronous over
+//! `{hash}_client_info.json`, and while a sign-in is under way
+//! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`. Asynchronous over
 //! blocking threads; knows no OAuth requests.
 //!
 //! What a call has written survives a crash once the call has returned. The
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use self::files::{Loose, Replacement};
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
-use crate::secret::Secret;
+use super::kept_sign_in::KeptSignIn;
 
 pub(crate) use self::files::FileError;
 
@@ -28,11 +29,12 @@ const FOLDER: &str = "mcp-remote-d1";
 const TOKENS: &str = "tokens.json";
 const CLIENT: &str = "client_info.json";
 const VERIFIER: &str = "code_verifier.txt";
+const SIGN_IN: &str = "sign_in.json";
 /// Marks what has been taken over from the npm package, so that it happens once.
 const IMPORTED: &str = "imported.txt";
 const LOCK: &str = "lock";
 
-/// Age at which the verifier of a sign-in that a killed daemon left is swept.
+/// Age at which what a killed daemon left of a sign-in is swept.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 
 /// How often a lock that another daemon holds is tried.
@@ -65,6 +67,14 @@ pub(crate) struct Stored {
     pub(crate) grant: Option<Grant>,
     /// Its client.
     pub(crate) client: Option<ClientDocument>,
+    /// The sign-in that was under way when the last daemon ended.
+    pub(crate) sign_in: Option<KeptSignIn>,
+}
+
+impl Stored {
+    fn is_empty(&self) -> bool {
+        self.grant.is_none() && self.client.is_none() && self.sign_in.is_none()
+    }
 }
 
 /// The files. Cheap to clone.
@@ -115,9 +125,9 @@ impl Store {
                 return Ok(Stored::default());
             }
             files::prepare_folder(&folders.ours)?;
-            files::sweep(&folders.ours, VERIFIER, LEFTOVER_AGE);
+            files::sweep(&folders.ours, &[VERIFIER, SIGN_IN], LEFTOVER_AGE);
             let stored = folders.read(&hash)?;
-            if stored.grant.is_some() || stored.client.is_some() || folders.is_imported(&hash) {
+            if !stored.is_empty() || folders.is_imported(&hash) {
                 return Ok(stored);
             }
             folders.import(&hash, &npm_hashes)
@@ -181,14 +191,24 @@ impl Store {
         self.put(hash, CLIENT, Zeroizing::new(content)).await
     }
 
-    /// Keeps the verifier of a sign-in that begins.
-    pub(crate) async fn put_verifier(
+    /// Keeps a sign-in that begins.
+    pub(crate) async fn put_sign_in(
         &self,
         hash: &IdentityHash,
-        verifier: &Secret<String>,
+        sign_in: &KeptSignIn,
     ) -> Result<(), StoreError> {
-        let content = Zeroizing::new(verifier.reveal().clone().into_bytes());
-        self.put(hash, VERIFIER, content).await
+        let verifier = sign_in.pending.verifier.reveal().clone().into_bytes();
+        self.put(hash, VERIFIER, Zeroizing::new(verifier)).await?;
+        self.update_sign_in(hash, sign_in).await
+    }
+
+    /// Keeps how far a sign-in is that has been kept.
+    pub(crate) async fn update_sign_in(
+        &self,
+        hash: &IdentityHash,
+        sign_in: &KeptSignIn,
+    ) -> Result<(), StoreError> {
+        self.put(hash, SIGN_IN, sign_in.write()).await
     }
 
     /// Deletes the tokens.
@@ -201,9 +221,9 @@ impl Store {
         self.remove(hash, &[CLIENT]).await
     }
 
-    /// Deletes the verifier.
-    pub(crate) async fn remove_verifier(&self, hash: &IdentityHash) -> Result<(), StoreError> {
-        self.remove(hash, &[VERIFIER]).await
+    /// Deletes what was kept of a sign-in.
+    pub(crate) async fn remove_sign_in(&self, hash: &IdentityHash) -> Result<(), StoreError> {
+        self.remove(hash, &[SIGN_IN, VERIFIER]).await
     }
 
     /// Deletes everything of an identity. What the npm package has of it stays
@@ -213,7 +233,8 @@ impl Store {
             let marked = Zeroizing::new(b"signed out\n".to_vec());
             self.put(hash, IMPORTED, marked).await?;
         }
-        self.remove(hash, &[TOKENS, CLIENT, VERIFIER]).await
+        self.remove(hash, &[TOKENS, CLIENT, SIGN_IN, VERIFIER])
+            .await
     }
 
     /// Returns the identities that have tokens.
@@ -282,8 +303,18 @@ impl Folders {
             }
             document
         });
-        let grant = self.grant(hash)?;
-        Ok(Stored { grant, client })
+        Ok(Stored {
+            grant: self.grant(hash)?,
+            sign_in: self.sign_in(hash)?,
+            client,
+        })
+    }
+
+    /// Reads a sign-in under way; one that is not whole is over.
+    fn sign_in(&self, hash: &IdentityHash) -> Result<Option<KeptSignIn>, FileError> {
+        let read = |name| usable(files::read(&self.path(hash, name), Loose::Repair));
+        let kept = read(SIGN_IN)?.zip(read(VERIFIER)?);
+        Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
     }
 
     fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
@@ -319,6 +350,7 @@ impl Folders {
         Ok(Stored {
             grant: found.grant,
             client: found.client,
+            sign_in: None,
         })
     }
 }

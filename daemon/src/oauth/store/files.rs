@@ -313,7 +313,7 @@ fn sync_folder(file: &Path) -> io::Result<()> {
 
 /// Deletes what a process that was killed left behind: its temporary files,
 /// and others whose names end so, once they are this old.
-pub(super) fn sweep(folder: &Path, also: &str, older_than: std::time::Duration) {
+pub(super) fn sweep(folder: &Path, also: &[&str], older_than: std::time::Duration) {
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
@@ -325,7 +325,7 @@ pub(super) fn sweep(folder: &Path, also: &str, older_than: std::time::Duration) 
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|modified| modified.elapsed().ok());
-        let ours = name.starts_with(TEMPORARY) || name.ends_with(also);
+        let ours = name.starts_with(TEMPORARY) || also.iter().any(|end| name.ends_with(end));
         if ours && age.is_some_and(|age| age > older_than) {
             // The next start tries again.
             drop(fs::remove_file(entry.path()));
@@ -456,13 +456,10 @@ mod tests {
             write(&folder.join(name), b"x");
         }
         let left = || fs::read_dir(&folder).expect("there").count();
-        sweep(
-            &folder,
-            "_code_verifier.txt",
-            std::time::Duration::from_secs(60),
-        );
+        let also = ["_code_verifier.txt"];
+        sweep(&folder, &also, std::time::Duration::from_secs(60));
         assert_eq!(left(), 3);
-        sweep(&folder, "_code_verifier.txt", std::time::Duration::ZERO);
+        sweep(&folder, &also, std::time::Duration::ZERO);
         assert_eq!(left(), 1);
     }
 

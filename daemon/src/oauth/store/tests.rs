@@ -53,11 +53,16 @@ async fn what_is_kept_is_found_under_the_documented_names() {
     let client = client.as_object().expect("an object");
     store.put_client(&hash, client).await.expect("kept");
     store.put_grant(&hash, &grant("a")).await.expect("kept");
-    let verifier = Secret::new("v".into());
-    store.put_verifier(&hash, &verifier).await.expect("kept");
+    let sign_in = crate::oauth::kept_sign_in::tests::kept("verifier");
+    store.put_sign_in(&hash, &sign_in).await.expect("kept");
     assert_eq!(
         names(&base.path().join("auth")),
-        ["H_client_info.json", "H_code_verifier.txt", "H_tokens.json"]
+        [
+            "H_client_info.json",
+            "H_code_verifier.txt",
+            "H_sign_in.json",
+            "H_tokens.json"
+        ]
     );
     let stored = store.load(&identity()).await.expect("readable");
     assert_eq!(access(stored.grant.as_ref()), Some("a"));
@@ -67,7 +72,10 @@ async fn what_is_kept_is_found_under_the_documented_names() {
         std::slice::from_ref(&hash)
     );
 
-    store.remove_verifier(&hash).await.expect("gone");
+    assert!(stored.sign_in.is_some());
+    store.remove_sign_in(&hash).await.expect("gone");
+    let stored = store.load(&identity()).await.expect("readable");
+    assert!(stored.sign_in.is_none() && stored.grant.is_some());
     store.forget(&hash).await.expect("gone");
     assert_eq!(names(&base.path().join("auth")), ["H_imported.txt"]);
     store.forget(&hash).await.expect("gone already");

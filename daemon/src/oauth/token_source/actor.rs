@@ -5,6 +5,7 @@
 //! it goes on when those who wait for it have gone.
 
 mod requests;
+mod resuming;
 mod work;
 
 use std::sync::Arc;
@@ -70,8 +71,8 @@ enum Done {
     Refreshed(u64, Refreshed),
     SignedIn(Ended),
     LoggedOut(LoggedOut),
-    /// The tokens of this generation are kept.
-    Saved(Option<u64>),
+    /// The tokens of this generation are kept, or not.
+    Saved(u64, Result<(), StoreError>),
     Aside,
 }
 
@@ -97,8 +98,8 @@ pub(super) struct Actor {
     /// When they are renewed unasked.
     renew_at: Option<SystemTime>,
     last_refresh: Option<SystemTime>,
-    /// The tokens in use are newer than the file.
-    unsaved: bool,
+    /// Why the tokens in use are newer than the file, if they are.
+    unsaved: Option<String>,
     /// What the server said last when it refused.
     challenge: Challenge,
     work: Work,
@@ -138,7 +139,7 @@ impl Actor {
             since: Instant::now(),
             renew_at: None,
             last_refresh: None,
-            unsaved: false,
+            unsaved: None,
             challenge: Challenge::default(),
             work: Work::Idle,
             signing_in: None,
@@ -190,16 +191,8 @@ impl Actor {
                     None => break,
                 }
             }
-            if self.signing_in.is_some() {
-                // Nobody can answer any more.
-                drop(
-                    self.tools
-                        .store
-                        .remove_verifier(&self.identity.hash())
-                        .await,
-                );
-            }
-            if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved)
+            // A sign-in is kept: the next daemon goes on with it.
+            if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved.is_some())
                 && let Err(error) = self
                     .tools
                     .store
@@ -238,7 +231,7 @@ impl Actor {
     /// Returns when the clock is looked at next.
     fn wake(&self) -> Option<Instant> {
         let now = Instant::now();
-        let save = self.unsaved.then(|| now + SAVE_AGAIN);
+        let save = self.unsaved.as_ref().map(|_| now + SAVE_AGAIN);
         let renew = self.renew_at.filter(|_| matches!(self.work, Work::Idle));
         let renew = renew.map(|at| {
             let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
@@ -249,7 +242,7 @@ impl Actor {
     }
 
     fn look_at_clock(&mut self) {
-        if self.unsaved {
+        if self.unsaved.is_some() {
             self.save();
         }
         let due = self.renew_at.is_some_and(|at| at <= (self.tools.now)());
@@ -303,7 +296,7 @@ impl Actor {
     fn withdraw(&mut self) {
         self.grant = None;
         self.renew_at = None;
-        self.unsaved = false;
+        self.unsaved = None;
         self.held.send_replace(Held {
             ready: true,
             token: None,
@@ -326,6 +319,13 @@ impl Actor {
         }
     }
 
+    fn unsaved_trouble(&self) -> Option<String> {
+        let why = self.unsaved.as_ref()?;
+        Some(format!(
+            "its newest tokens are in use but not stored, which is tried again: {why}"
+        ))
+    }
+
     fn say_status(&self) {
         let now = (self.tools.now)();
         let state = match &self.grant {
@@ -345,7 +345,7 @@ impl Actor {
             last_refresh: self.last_refresh,
             next_refresh: self.renew_at,
             sign_in: self.pending(),
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.clone().or_else(|| self.unsaved_trouble()),
         };
         self.status.send_if_modified(|current| {
             let changed = *current != status;

@@ -146,6 +146,12 @@ impl Actor {
         self.sign_in(challenge, lack, ask);
     }
 
+    fn ask_somebody_again(&mut self, waiters: Vec<Request>) {
+        if !waiters.is_empty() {
+            self.ask_somebody(waiters, None);
+        }
+    }
+
     /// Tells everybody who waits for a sign-in where it is, once that is known.
     pub(super) fn progressed(&mut self) {
         let (Some(pending), Some(signing_in)) = (self.pending(), &mut self.signing_in) else {
@@ -170,6 +176,10 @@ impl Actor {
     /// Answers everybody who waits for a sign-in that gave nothing.
     pub(super) fn sign_in_failed(&mut self, error: &SignInError, ended: SigningIn) {
         let why = error.to_string();
+        if let SignInError::Interrupted(_) = error {
+            // Nobody said no: whoever waits gets another one at once.
+            return self.ask_somebody_again(ended.waiters);
+        }
         match (error, &ended.lack) {
             (SignInError::Denied(_), Some(lack)) => self.step_ups.denied(lack),
             (_, Some(_)) => {}
@@ -187,7 +197,9 @@ impl Actor {
                 SignInError::Failed(_) | SignInError::Denied(_) | SignInError::Client(_) => {
                     TokenError::Rejected(why.clone())
                 }
-                SignInError::NotOffered | SignInError::GivenUp => self.login_required(None),
+                SignInError::NotOffered | SignInError::GivenUp | SignInError::Interrupted(_) => {
+                    self.login_required(None)
+                }
             };
             drop(waiter.reply.send(Err(answer)));
         }

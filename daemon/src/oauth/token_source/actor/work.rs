@@ -8,7 +8,7 @@ use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{RefreshJob, Refreshed};
 use crate::oauth::registration::Client;
-use crate::oauth::sign_in::{self, Ended, Progress, Wish, is_registered_by_us};
+use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish, is_registered_by_us};
 use crate::oauth::store::{ClientDocument, StoreError, Stored};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
@@ -31,7 +31,7 @@ impl Actor {
             tools: self.tools.clone(),
             identity: self.identity.clone(),
             grant,
-            unsaved: self.unsaved,
+            unsaved: self.unsaved.is_some(),
             client: self.client.clone(),
             challenge: self.challenge.clone(),
             rejected,
@@ -74,10 +74,8 @@ impl Actor {
         };
         let (store, hash) = (self.tools.store.clone(), self.identity.hash());
         let generation = self.generation;
-        self.tasks.spawn(async move {
-            let saved = store.put_grant(&hash, &grant).await.is_ok();
-            Done::Saved(saved.then_some(generation))
-        });
+        self.tasks
+            .spawn(async move { Done::Saved(generation, store.put_grant(&hash, &grant).await) });
     }
 
     /// Forgets the grant, as soon as nothing else is under way.
@@ -128,9 +126,11 @@ impl Actor {
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
-            Ok(Done::Saved(generation)) => {
-                self.unsaved &= generation != Some(self.generation);
+            Ok(Done::Saved(generation, Ok(()))) if generation == self.generation => {
+                tracing::info!("tokens that could not be stored are stored now");
+                self.unsaved = None;
             }
+            Ok(Done::Saved(..)) => {}
             Ok(Done::Aside) => {}
             // A sign-in that a logout has ended.
             Err(error) if error.is_cancelled() => {}
@@ -165,6 +165,7 @@ impl Actor {
             }
         };
         self.client = stored.client.and_then(client);
+        self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
             return self.decide_for_all();
@@ -197,9 +198,9 @@ impl Actor {
             return self.decide_for_all();
         }
         match refreshed {
-            Refreshed::New { grant, kept } => {
+            Refreshed::New { grant, unsaved } => {
                 tracing::info!("tokens were renewed");
-                self.unsaved = !kept;
+                self.unsaved = unsaved;
                 self.last_refresh = Some((self.tools.now)());
                 self.publish(grant, Origin::Refreshed);
             }
@@ -268,10 +269,10 @@ impl Actor {
             return;
         };
         self.client = ended.client;
-        match ended.grant {
-            Ok(grant) => {
+        match ended.kept {
+            Ok(Kept { grant, unsaved }) => {
                 tracing::info!("somebody signed in");
-                self.unsaved = false;
+                self.unsaved = unsaved;
                 self.sign_ins.over();
                 self.waiters.append(&mut signing_in.waiters);
                 self.publish(grant, Origin::SignedIn);
@@ -344,7 +345,8 @@ async fn revoke(
     let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
     let servers = tools.endpoints.connect(identity).await;
     let servers = servers.map_err(|error| not_revoked(error.to_string()))?;
-    let discovered = servers.discover(identity, challenge).await;
+    let challenge = grant.hinted(challenge);
+    let discovered = servers.discover(identity, &challenge).await;
     let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
     let server = &discovered.server;
     if grant
