@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use super::exchange::{Inbound, Outbound};
 use super::switches::Switches;
@@ -91,6 +91,8 @@ fn asked(inbound: Inbound, generation: u64) -> Inbound {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inbox {
     audience: Arc<Mutex<Audience>>,
+    /// Says that a member has come.
+    arrived: Arc<Notify>,
     generation: u64,
 }
 
@@ -222,6 +224,7 @@ impl Inbox {
             .insert(member, Member { relay, news, slow });
         audience.switches.join(member);
         drop(audience);
+        self.arrived.notify_waiters();
         let membership = Membership {
             inbox: self.clone(),
             member,
@@ -233,8 +236,20 @@ impl Inbox {
     /// Returns the same for another opening of the session.
     pub(super) fn of_opening(&self, generation: u64) -> Self {
         Self {
-            audience: self.audience.clone(),
             generation,
+            ..self.clone()
+        }
+    }
+
+    /// Waits until somebody listens.
+    pub(super) async fn attended(&self) {
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            if !self.lock().members.is_empty() {
+                return;
+            }
+            arrived.await;
         }
     }
 
