@@ -1,10 +1,13 @@
 //! What counts as the loss of a session and what does not, and what becomes of
 //! what the server refused.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::Monitor;
+use mcp_remote_tests::rpc::Rpc as DaemonRpc;
+use mcp_remote_tests::tls::TestCa;
 use mcp_remote_tests::upstream::{
     Config, FakeUpstream, Kind, Refusal, Reply, Request, Rpc, hostile, label, text_result,
 };
@@ -221,4 +224,61 @@ fn what_comes_with_the_answer_to_initialize_is_heard() {
     let pong = answered.look(Clone::clone).expect("the ping was answered");
     assert_eq!(pong.header("Mcp-Session-Id"), Some("s-1"));
     assert_eq!(pong.text(), r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
+}
+
+/// Puts a named pipe in place of a file; reading it waits for the writer.
+fn stall(file: &Path) -> std::thread::JoinHandle<std::fs::File> {
+    std::fs::remove_file(file).expect("it can be removed");
+    let made = std::process::Command::new("mkfifo").arg(file).status();
+    assert!(made.expect("mkfifo").success());
+    let file = file.to_owned();
+    // Opening it waits for a reader.
+    std::thread::spawn(move || {
+        let options = std::fs::OpenOptions::new().write(true).open(file);
+        options.expect("a pipe can be written")
+    })
+}
+
+#[test]
+fn a_session_found_lost_while_it_gets_new_connections_is_made_again() {
+    let home = TestHome::new();
+    let file = TestCa::new().write(home.folder());
+    let pem = std::fs::read(&file).expect("it was written");
+    let finds_out: Arc<Monitor<bool>> = Arc::default();
+    let told = finds_out.clone();
+    let upstream = FakeUpstream::scripted(move |request| {
+        if request.method == "GET" {
+            return Some(Reply::status(405));
+        }
+        let is_slow = request.text().contains("slow");
+        if is_slow {
+            told.expect("leave to answer", |told| told.then_some(()));
+        }
+        None
+    });
+    let mut shim = attached(
+        &home,
+        &[&upstream.url(), "--ca-file", file.to_str().expect("UTF-8")],
+    );
+    let slow = shim.begin_call("echo", r#"{"message":"slow"}"#);
+    upstream.wait_for("POST tools/call", 1);
+    let writer = stall(&file);
+    DaemonRpc::connect(&home)
+        .reload()
+        .expect("the daemon reloads");
+    upstream.forget_sessions(Refusal::NotFound);
+    // Waits for the new connections, which wait for the certificates.
+    let next = shim.begin_call("echo", r#"{"message":"next"}"#);
+    let writer = writer.join().expect("the certificates are read");
+    std::fs::remove_file(&file).expect("it can be removed");
+    std::fs::write(&file, pem).expect("it can be written");
+    finds_out.update(|told| *told = true);
+    let mut answered = [shim.message(), shim.message()].map(|answer| {
+        assert!(answer["result"].is_object(), "{answer}");
+        answer["id"].as_u64().expect("a number")
+    });
+    answered.sort_unstable();
+    assert_eq!(answered, [slow, next]);
+    assert_eq!(upstream.sessions_made(), 2);
+    drop(writer);
 }

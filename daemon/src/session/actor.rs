@@ -9,6 +9,7 @@ mod closing;
 mod losing;
 mod opening;
 mod renewing;
+mod sent;
 mod sharing;
 
 use std::collections::{HashMap, VecDeque};
@@ -82,7 +83,7 @@ pub(crate) fn spawn(
         notifying: false,
         saying: 0,
         tasks: JoinSet::new(),
-        highest_id: 0,
+        sent: sent::Sent::default(),
         lost_generation: 0,
         exchanges: HashMap::new(),
         freshness: Freshness::default(),
@@ -118,8 +119,8 @@ struct Session {
     /// Notifications on their way, cancellations too: said before the session ends.
     saying: usize,
     tasks: JoinSet<TaskEnd>,
-    /// The highest id that went out.
-    highest_id: u64,
+    /// Which requests went out, where their answers come on the session's stream.
+    sent: sent::Sent,
     /// The opening up to which requests were reported lost: they are not sent
     /// again, whatever else becomes of them.
     lost_generation: u64,
@@ -261,7 +262,9 @@ impl Session {
         });
         match kind {
             OutboundKind::Request(id) => {
-                self.highest_id = self.highest_id.max(id);
+                if self.answers_come_on_stream() {
+                    self.sent.note(id);
+                }
                 self.exchanges.insert(task.id(), (id, replies));
             }
             OutboundKind::Notification => {

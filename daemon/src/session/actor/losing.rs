@@ -33,8 +33,11 @@ impl Session {
             });
         let lost = Inbound::Lost {
             error,
-            up_to: self.highest_id,
-            unsent: parked.chain(refused).collect(),
+            up_to: self.sent.highest(),
+            unsent: parked
+                .chain(refused)
+                .chain(self.sent.passed_over())
+                .collect(),
         };
         let inbox = self.inbox.clone();
         self.tasks.spawn(async move {
