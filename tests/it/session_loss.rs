@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::Monitor;
 use mcp_remote_tests::rpc::Rpc as DaemonRpc;
+use mcp_remote_tests::shim::text_of;
 use mcp_remote_tests::tls::TestCa;
 use mcp_remote_tests::upstream::{
     Config, FakeUpstream, Kind, Refusal, Reply, Request, Rpc, hostile, label, text_result,
@@ -128,6 +129,9 @@ fn a_server_that_begins_to_keep_sessions_is_used_on() {
             shim.echo("kept");
             shim.echo("kept");
         }
+        let mut own = [0, 1].map(|nth| text_of(&shims[nth].call("session", "{}")));
+        own.sort();
+        assert_eq!(own, ["session-1", "session-2"], "one for each");
         upstream.forget_sessions(Refusal::NotFound);
         for shim in &mut shims {
             shim.echo("made again");

@@ -41,6 +41,8 @@ pub(crate) enum Sharing {
     Wanted,
     /// Several, since the server keeps no session.
     NoSession,
+    /// Several, since the server kept none; it does now, and the first stays.
+    Outgrown,
 }
 
 /// Says something to a relay, from one opening of its session.
@@ -155,6 +157,19 @@ impl Membership {
     /// Says whether other members are part of the same session at the server.
     pub(crate) fn is_one_of_several(&self) -> bool {
         self.sharing == Sharing::Wanted
+    }
+
+    /// Says whether the session has become another member's alone, and leaving it
+    /// loses nothing.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        if self.sharing != Sharing::NoSession {
+            return false;
+        }
+        let audience = self.inbox.lock();
+        let first = audience.members.first_key_value();
+        audience.sharing == Sharing::Outgrown
+            && first.is_some_and(|(first, _)| *first != self.member)
+            && !audience.switches.has_any(self.member)
     }
 
     /// Claims the answer and the progress of a request.
