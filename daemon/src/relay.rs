@@ -84,6 +84,8 @@ pub(crate) struct Relay {
     inbox: mpsc::Sender<Inbound>,
     /// What a shared session says to this relay, besides what its POSTs bring.
     news: News,
+    /// An id that no request of the session before has reached.
+    beyond: u64,
     in_flight: InFlight,
     questions: Questions,
     /// Notifications and responses that the server may not have taken yet.
@@ -133,6 +135,7 @@ impl Relay {
             lease: None,
             inbox,
             news: None,
+            beyond: 0,
             in_flight: InFlight::default(),
             questions,
             said: TaskTracker::new(),
@@ -385,8 +388,14 @@ impl Relay {
     /// Makes sure of an open session. The outer error: the shim has gone.
     async fn leased(&mut self) -> Result<Result<Arc<InitializeResult>, UpstreamError>, Gone> {
         if let Some(lease) = &self.lease {
-            // A lost session is opened again by the next message, in its actor.
-            return Ok(Ok(lease.result().clone()));
+            let is_idle = self.in_flight.is_empty() && self.questions.is_empty();
+            if !(is_idle && lease.membership().is_to_leave()) {
+                // A lost session is opened again by the next message, in its actor.
+                return Ok(Ok(lease.result().clone()));
+            }
+            // What still comes from there must not be taken for what comes from here.
+            self.beyond = lease.session().next_id();
+            (self.lease, self.news) = (None, None);
         }
         let handshake = self
             .handshake
@@ -416,6 +425,7 @@ impl Relay {
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
+        lease.session().mint_beyond(self.beyond);
         self.earlier = None;
         let result = lease.result().clone();
         self.version = Some(result.version);

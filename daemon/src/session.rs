@@ -4,6 +4,7 @@
 //! [`SessionKey`] is the only answer to the question who may have it next.
 
 pub(crate) mod actor;
+mod answers;
 mod audience;
 mod connect;
 mod connections;

@@ -30,6 +30,7 @@ mod request_timeout;
 mod resumption;
 mod secrets;
 mod server_requests;
+mod session_loss;
 mod session_state;
 mod shared_state;
 mod sharing;

@@ -81,7 +81,7 @@ fn state(server: &Server, facts: &Facts) -> ServerState {
     match &facts.last_error {
         _ if server.is_connecting() => ServerState::Connecting,
         Some(UpstreamError::Unauthorized(_)) => ServerState::NeedsLogin,
-        Some(UpstreamError::SessionGone | UpstreamError::SessionLost(_)) => {
+        Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => {
             ServerState::SessionLost
         }
         Some(

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use super::exchange::{Inbound, Outbound};
 use super::switches::Switches;
@@ -41,6 +41,8 @@ pub(crate) enum Sharing {
     Wanted,
     /// Several, since the server keeps no session.
     NoSession,
+    /// Several, since the server kept none; it does now, and the first stays.
+    Outgrown,
 }
 
 /// Says something to a relay, from one opening of its session.
@@ -91,6 +93,8 @@ fn asked(inbound: Inbound, generation: u64) -> Inbound {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inbox {
     audience: Arc<Mutex<Audience>>,
+    /// Says that a member has come.
+    arrived: Arc<Notify>,
     generation: u64,
 }
 
@@ -153,6 +157,19 @@ impl Membership {
     /// Says whether other members are part of the same session at the server.
     pub(crate) fn is_one_of_several(&self) -> bool {
         self.sharing == Sharing::Wanted
+    }
+
+    /// Says whether the session has become another member's alone, and leaving it
+    /// loses nothing.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        if self.sharing != Sharing::NoSession {
+            return false;
+        }
+        let audience = self.inbox.lock();
+        let first = audience.members.first_key_value();
+        audience.sharing == Sharing::Outgrown
+            && first.is_some_and(|(first, _)| *first != self.member)
+            && !audience.switches.has_any(self.member)
     }
 
     /// Claims the answer and the progress of a request.
@@ -222,6 +239,7 @@ impl Inbox {
             .insert(member, Member { relay, news, slow });
         audience.switches.join(member);
         drop(audience);
+        self.arrived.notify_waiters();
         let membership = Membership {
             inbox: self.clone(),
             member,
@@ -233,8 +251,20 @@ impl Inbox {
     /// Returns the same for another opening of the session.
     pub(super) fn of_opening(&self, generation: u64) -> Self {
         Self {
-            audience: self.audience.clone(),
             generation,
+            ..self.clone()
+        }
+    }
+
+    /// Waits until somebody listens.
+    pub(super) async fn attended(&self) {
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            if !self.lock().members.is_empty() {
+                return;
+            }
+            arrived.await;
         }
     }
 

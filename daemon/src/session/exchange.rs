@@ -112,8 +112,9 @@ pub(crate) enum Inbound {
 pub(crate) enum ExchangeEnd {
     /// Everything has been said to the relay.
     Done,
-    /// The server does not know the session; it did not handle the message.
-    SessionGone(Outbound),
+    /// The server does not know the session; it did not handle the message, and
+    /// said this.
+    SessionGone(Outbound, UpstreamError),
     /// The server has lost the session and this request, which it may have
     /// handled; the relay has still to hear why.
     SessionLost(Outbound, UpstreamError),
@@ -164,7 +165,9 @@ pub(crate) async fn run(
     };
     let OutboundKind::Request(id) = outbound.kind else {
         match posted {
-            Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+            Err(UpstreamError::SessionGone(said)) => {
+                return ExchangeEnd::SessionGone(outbound, *said);
+            }
             Err(error) => {
                 tracing::debug!(%error, "the server refused a message that has no answer")
             }
@@ -173,7 +176,9 @@ pub(crate) async fn run(
         return ExchangeEnd::Done;
     };
     let error = match posted {
-        Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+        Err(UpstreamError::SessionGone(said)) => {
+            return ExchangeEnd::SessionGone(outbound, *said);
+        }
         Err(error) => Some(error),
         Ok(PostReply::Accepted) if matches!(upstream, Upstream::HttpSse(_)) => {
             return ExchangeEnd::Done;
@@ -223,7 +228,11 @@ async fn post(
     }
 }
 
-async fn post_bounded(upstream: &Upstream, payload: Payload) -> Result<PostReply, UpstreamError> {
+/// Posts a message for whose reply nobody waits for long.
+pub(super) async fn post_bounded(
+    upstream: &Upstream,
+    payload: Payload,
+) -> Result<PostReply, UpstreamError> {
     tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
         .await
         .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT)))

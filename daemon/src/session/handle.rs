@@ -128,6 +128,11 @@ impl SessionHandle {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Mints only ids of at least this from now on.
+    pub(crate) fn mint_beyond(&self, id: u64) {
+        self.next_id.fetch_max(id, Ordering::Relaxed);
+    }
+
     /// Returns the tools that may be called twice.
     pub(crate) fn tools(&self) -> &ListedTools {
         &self.tools

@@ -133,7 +133,7 @@ impl Entry {
     /// Says whether several may have it, of what is known.
     fn is_for_several(&self) -> bool {
         match self.session.sharing() {
-            Sharing::Exclusive => false,
+            Sharing::Exclusive | Sharing::Outgrown => false,
             Sharing::Wanted => self.key.reuse == Reuse::Concurrent,
             Sharing::NoSession => true,
         }

@@ -454,6 +454,13 @@ impl<W> Switches<W> {
         self.level.is_some() || self.overflowed
     }
 
+    /// Says whether a member has switched anything on.
+    pub(crate) fn has_any(&self, member: u64) -> bool {
+        let mut subscriptions = self.uris.values();
+        self.members.get(&member).is_some_and(Option::is_some)
+            || subscriptions.any(|subscription| subscription.holders.contains(&member))
+    }
+
     /// Says whether a member wants a message of this level.
     pub(crate) fn admits(&self, member: u64, level: Option<Level>) -> bool {
         let Some(level) = level.filter(|_| self.level.is_some()) else {

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::sse::{EventStream, StreamEvent};
 use super::streamable_http::not_mcp;
-use super::{Target, UpstreamError, refusal};
+use super::{Standing, Target, UpstreamError, refusal};
 use crate::http::Payload;
 use crate::protocol::ProtocolVersion;
 
@@ -38,7 +38,7 @@ impl HttpSse {
                 .send(Method::GET, target.url.url(), &headers, None)
                 .await?;
             if !response.status().is_success() {
-                return Err(refusal(response, false, &target).await);
+                return Err(refusal(response, Standing::Stranger, &target).await);
             }
             if response.media_type() != "text/event-stream" {
                 return Err(not_mcp(response.status(), &response.media_type()));
@@ -85,7 +85,7 @@ impl HttpSse {
             return Ok(());
         }
         // The endpoint's URI names the session.
-        Err(refusal(response, true, &self.target).await)
+        Err(refusal(response, Standing::InSession, &self.target).await)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::session::switches::Change;
 
 impl Session {
     /// A session that one relay has stays so for life; where the server has begun
-    /// to keep one that several have, the pool gives it to no others.
+    /// to keep one that several have, the pool gives it to no others, and those that
+    /// have it leave it to the first.
     pub(super) fn decide_sharing(&self, upstream: &Upstream) {
         let keeps = match upstream {
             Upstream::StreamableHttp(endpoint) => endpoint.session().is_some(),
@@ -24,7 +25,8 @@ impl Session {
             Reuse::Never => Sharing::Exclusive,
             _ if self.opened_once && self.inbox.sharing() == Sharing::Exclusive => return,
             _ if !keeps => Sharing::NoSession,
-            _ if self.opened_once || self.key.reuse == Reuse::Concurrent => Sharing::Wanted,
+            Reuse::Concurrent => Sharing::Wanted,
+            _ if self.opened_once => Sharing::Outgrown,
             _ => Sharing::Exclusive,
         };
         self.inbox.share(sharing);

@@ -43,7 +43,7 @@ impl Audience {
     /// that would have the stream if it had come by itself.
     fn alone(&self) -> Vec<u64> {
         match (self.sharing, self.members.len()) {
-            (Sharing::NoSession, 1) => self.all(),
+            (Sharing::NoSession | Sharing::Outgrown, 1) => self.all(),
             _ => Vec::new(),
         }
     }

@@ -175,7 +175,11 @@ impl Reader<'_> {
                     }
                 },
                 Ok(None) => return Ok(Some(not_resumed("it offers no stream to read on"))),
-                Err(UpstreamError::SessionGone) => {
+                // Its router may say 404 only because it has no GET.
+                Err(UpstreamError::SessionGone(said)) if said.http_status() == Some(404) => {
+                    return Ok(Some(not_resumed("it does not know it any more")));
+                }
+                Err(UpstreamError::SessionGone(_)) => {
                     return session_lost("it does not know it any more");
                 }
                 Err(error) => {
