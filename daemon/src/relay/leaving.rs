@@ -23,6 +23,7 @@ impl Relay {
         if !clean || !self.changes.is_empty() {
             self.spoil();
         }
+        self.settle_all().await;
         self.forget();
     }
 
@@ -76,9 +77,7 @@ impl Relay {
         if !self.is_wound_up() {
             self.spoil();
         }
-        for minted in self.changes.keys().copied().collect::<Vec<_>>() {
-            self.settle(minted, Outcome::Unknown).await;
-        }
+        self.settle_all().await;
         self.forget();
     }
 
@@ -114,9 +113,7 @@ impl Relay {
 
     /// Undoes what this client alone has switched on.
     async fn undo(&mut self) {
-        for minted in self.changes.keys().copied().collect::<Vec<_>>() {
-            self.settle(minted, Outcome::Unknown).await;
-        }
+        self.settle_all().await;
         let Some(lease) = &mut self.lease else { return };
         if !lease.session().is_usable() {
             // It is not opened again for this.

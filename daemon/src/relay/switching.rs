@@ -90,6 +90,9 @@ impl Relay {
         let cancelled = self.in_flight.cancel(notification);
         self.answer_without(minted).await;
         self.disown(minted);
+        if self.withdraw(minted) {
+            return None;
+        }
         self.settle(minted, Outcome::Unknown).await;
         cancelled
     }
@@ -99,8 +102,26 @@ impl Relay {
     pub(super) async fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
         let sent = self.in_flight.abandon(minted);
         self.disown(minted);
+        if self.withdraw(minted) {
+            return None;
+        }
         self.settle(minted, Outcome::Unknown).await;
         sent
+    }
+
+    /// Takes a change back that waits for its turn: the server has not heard of it.
+    fn withdraw(&mut self, minted: u64) -> bool {
+        let (Some(lease), Some(change)) = (&self.lease, self.changes.get(&minted)) else {
+            return false;
+        };
+        let waited = lease
+            .membership()
+            .switches(|switches, _| switches.withdraw(minted, change));
+        if waited {
+            self.changes.remove(&minted);
+            self.in_flight.over(minted);
+        }
+        waited
     }
 
     /// Gives up what comes for a request.
@@ -131,6 +152,13 @@ impl Relay {
             .membership()
             .switches(|switches, member| switches.settle(member, minted, &change, outcome, &mint));
         self.go_on(courses).await;
+    }
+
+    /// Notes that nobody hears any more how the changes under way end.
+    pub(super) async fn settle_all(&mut self) {
+        while let Some(minted) = self.changes.keys().next().copied() {
+            self.settle(minted, Outcome::Unknown).await;
+        }
     }
 
     /// Does what can be done now, for others too.

@@ -307,8 +307,9 @@ impl<W> Switches<W> {
                 self.uris.get(uri).and_then(|known| known.lane.busy)
             }
         };
-        // It was said here that it is so already.
+        // It was said here that it is so already, or its turn has never come.
         if self.shared && busy != Some(id) {
+            self.withdraw(id, change);
             return Vec::new();
         }
         let waiting = match change {
@@ -325,6 +326,21 @@ impl<W> Switches<W> {
             courses.extend(self.rebalance(mint));
         }
         courses
+    }
+
+    /// Takes a request back that waits for its turn; says whether it did.
+    pub(crate) fn withdraw(&mut self, id: u64, change: &Change) -> bool {
+        let lane = match change {
+            Change::Level(_) => Some(&mut self.level_lane),
+            Change::Subscribe(uri) | Change::Unsubscribe(uri) => {
+                let subscription = self.uris.get_mut(uri);
+                subscription.map(|subscription| &mut subscription.lane)
+            }
+        };
+        let Some(lane) = lane else { return false };
+        let before = lane.waiting.len();
+        lane.waiting.retain(|asking| asking.id != id);
+        lane.waiting.len() < before
     }
 
     fn settle_level(
