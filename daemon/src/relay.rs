@@ -12,8 +12,10 @@ mod leaving;
 mod open_lease;
 mod questions;
 mod repeats;
+mod roots;
 mod shim;
 mod switching;
+mod task_tokens;
 mod timeout;
 
 use std::collections::HashMap;
@@ -30,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
-    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind, names,
 };
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
@@ -39,9 +41,11 @@ pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
-use questions::Questions;
+use questions::{Question, Questions};
+use roots::Roots;
 use shim::Attached;
 use switching::Named;
+use task_tokens::TaskTokens;
 
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
@@ -92,6 +96,8 @@ pub(crate) struct Relay {
     changes: HashMap<u64, Change>,
     /// Requests whose answers name tasks, by their id; only in a shared session.
     named: HashMap<u64, Named>,
+    task_tokens: TaskTokens,
+    roots: Roots,
     batches: Batches,
     /// The batch whose elements are being read.
     reading: Option<BatchId>,
@@ -102,6 +108,8 @@ pub(crate) struct Relay {
     failing: Option<(Instant, UpstreamError)>,
     /// Whether the shim had more to say when the daemon stopped: it comes back.
     comes_back: bool,
+    /// Whether the client says no more: it cannot be asked anything.
+    input_ended: bool,
 }
 
 impl Relay {
@@ -138,12 +146,15 @@ impl Relay {
             said: TaskTracker::new(),
             changes: HashMap::new(),
             named: HashMap::new(),
+            task_tokens: TaskTokens::default(),
+            roots: Roots::default(),
             batches,
             reading: None,
             version: None,
             last_notice: String::new(),
             failing: None,
             comes_back: false,
+            input_ended: false,
         };
         let stop = relay.deps.stop.clone();
         tokio::select! {
@@ -184,7 +195,10 @@ impl Relay {
                 message = downstream.next(), if reading => match message {
                     Some(Ok(message)) => self.on_message(message).await?,
                     Some(Err(ShimGone)) => return Err(Gone),
-                    None => reading = false,
+                    None => {
+                        reading = false;
+                        self.end_input().await;
+                    }
                 },
                 () = out.closed() => return Err(Gone),
                 () = timeout => self.give_up_silent().await?,
@@ -302,19 +316,25 @@ impl Relay {
             self.deps.server.unanswered();
             return self.fault(&id, &error, None).await;
         }
-        let Some(lease) = &self.lease else {
+        let Some(lease) = &mut self.lease else {
             return Ok(());
         };
+        if !lease.is_shared() && names::asks_for_task(&envelope) {
+            // The task outlives the lease, and the next would see it.
+            lease.spoil();
+        }
         let minted = lease.session().next_id();
+        let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
         let mut outbound = Outbound {
             fate,
+            after,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
         if let Some(batch) = self.reading {
             self.batches.expect(batch, minted);
         }
-        if lease.is_shared() {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_shared()) {
             lease.membership().own(minted);
             if self.is_foreign(minted, &envelope) {
                 return self.refuse_foreign(minted).await;
@@ -345,6 +365,7 @@ impl Relay {
                 Some(lease) => lease.session().initialized(notification.clone()).await,
                 None => self.initialized = Some(notification),
             }
+            drop(self.tell_of_roots().await);
             return;
         }
         let (message, after) = match envelope.method() {
@@ -361,7 +382,16 @@ impl Relay {
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
-        if let Some((answer, generation)) = self.questions.answer(&envelope) {
+        if let Some((
+            answer,
+            Question {
+                generation, method, ..
+            },
+        )) = self.questions.answer(&envelope)
+        {
+            if &*method == "roots/list" {
+                self.note_roots(&envelope);
+            }
             self.send(answer, OutboundKind::Response(generation), None)
                 .await;
         }
@@ -424,6 +454,7 @@ impl Relay {
         self.last_notice.clear();
         self.lease = Some(lease);
         self.news = news;
+        self.look_at_roots();
         self.join().await;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))

@@ -2,7 +2,7 @@
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Rpc};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Reply, Rpc};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -130,6 +130,68 @@ fn progress_carries_the_clients_token() {
             }
             assert_eq!(text_of(&shim.message()), "done");
         }
+    }
+}
+
+#[test]
+fn progress_of_a_task_goes_on_until_it_has_ended() {
+    for reuse in ["sequential", "concurrent"] {
+        let upstream = FakeUpstream::scripted(|request| {
+            let rpc = Rpc::parse(&request.body)?;
+            let task = r#"{"task":{"taskId":"t","status":"working"}}"#;
+            (rpc.param("/name") == "slow").then(|| Reply::json(200, rpc.result(task)))
+        });
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url(), "--reuse", reuse]);
+        upstream.wait_for_streams(1);
+        shim.send(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","task":{},"_meta":{"progressToken":"p"}}}"#);
+        assert_eq!(shim.message()["result"]["task"]["taskId"], "t");
+        let call = upstream.wait_for("POST tools/call", 1);
+        let call = Rpc::parse(&call.body).expect("a request");
+        let progress = |token: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1e0}}}}"#
+            )
+        };
+        let status = |status: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{{"taskId":"t","status":"{status}"}}}}"#
+            )
+        };
+        for said in ["working", "completed"] {
+            upstream.push(progress(call.id()));
+            assert_eq!(shim.line(), progress(r#""p""#));
+            upstream.push(status(said));
+            assert_eq!(shim.line(), status(said));
+        }
+        upstream.push(progress(call.id()));
+        upstream.push(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+        assert_eq!(shim.message()["method"], "notifications/tools/list_changed");
+    }
+}
+
+#[test]
+fn what_is_asked_after_the_end_of_the_input_is_refused_at_once() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = capable(&home, &upstream);
+        // One that is open then, and one that comes later.
+        let first = shim.begin_call("ask", r#"{"id":"a","method":"roots/list"}"#);
+        assert_eq!(shim.message()["method"], "roots/list");
+        let held = shim.begin_call("hold", r#"{"gate":"g"}"#);
+        upstream.wait_for_hold("g");
+        shim.close_stdin();
+        let answer = shim.message();
+        assert_eq!(answer["id"], first);
+        assert!(text_of(&answer).contains("-32603"), "{answer}");
+        upstream.push(r#"{"jsonrpc":"2.0","id":"b","method":"sampling/createMessage"}"#);
+        assert!(upstream.wait_for_answer(r#""b""#).contains("-32603"));
+        upstream.push(r#"{"jsonrpc":"2.0","id":"c","method":"ping"}"#);
+        let pong = r#"{"jsonrpc":"2.0","id":"c","result":{}}"#;
+        assert_eq!(upstream.wait_for_answer(r#""c""#), pong);
+        upstream.open_gate("g");
+        assert_eq!(shim.message()["id"], held);
+        assert_eq!(shim.wait(), 0);
     }
 }
 

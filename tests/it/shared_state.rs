@@ -258,4 +258,15 @@ fn tasks_are_whose_they_are() {
     let answer = upstream.wait_for_answer("5");
     assert!(answer.contains(r#"{"mine":true}"#), "{answer}");
     first.echo("no more");
+    // What one has made is nobody's once it has gone.
+    assert_eq!(second.finish(), 0);
+    upstream.push(status("b"));
+    upstream.push(r#"{"jsonrpc":"2.0","id":6,"method":"vendor/ask","params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"b"}}}}"#);
+    let answer = upstream.wait_for_answer("6");
+    assert!(answer.contains(r#""error""#), "{answer}");
+    first.send(r#"{"jsonrpc":"2.0","id":"l","method":"tasks/list"}"#);
+    let listed = first.line();
+    assert!(!listed.contains(r#""b""#), "{listed}");
+    first.send(r#"{"jsonrpc":"2.0","id":"r","method":"tasks/result","params":{"taskId":"b"}}"#);
+    assert_eq!(first.message()["error"]["code"], -32602);
 }

@@ -52,6 +52,8 @@ pub(super) struct Finished {
     pub(super) nature: Nature,
     /// The id upstream.
     pub(super) minted: u64,
+    /// The client's token for its progress.
+    pub(super) progress_token: Option<Box<str>>,
 }
 
 impl InFlight {
@@ -94,6 +96,7 @@ impl InFlight {
             took: entry.life.began.elapsed(),
             nature: entry.nature,
             minted,
+            progress_token: entry.progress_token,
         })
     }
 

@@ -106,6 +106,8 @@ struct Audience {
     names: HashMap<Box<str>, u64>,
     names_in_order: VecDeque<Box<str>>,
     switches: Switches<Outbound>,
+    /// Whether the server has asked a client for its roots.
+    has_roots: bool,
 }
 
 #[derive(Debug)]
@@ -182,6 +184,16 @@ impl Membership {
         owner.is_some_and(|owner| *owner != self.member)
     }
 
+    /// Notes that the server has a client's roots.
+    pub(crate) fn note_roots(&self) {
+        self.inbox.note_roots();
+    }
+
+    /// Says whether it has those of a client, this one or one before.
+    pub(crate) fn has_roots(&self) -> bool {
+        self.inbox.lock().has_roots
+    }
+
     /// Says whether this member wants a log message.
     pub(crate) fn admits(&self, message: &Envelope) -> bool {
         let level = super::switches::Level::of(message);
@@ -240,6 +252,11 @@ impl Inbox {
     /// Says who may have the session.
     pub(super) fn sharing(&self) -> Sharing {
         self.lock().sharing
+    }
+
+    /// Notes that the server has a client's roots, or may.
+    pub(super) fn note_roots(&self) {
+        self.lock().has_roots = true;
     }
 
     /// Looks at what is switched on.

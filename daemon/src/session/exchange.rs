@@ -7,10 +7,11 @@
 
 mod answer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
@@ -70,6 +71,8 @@ pub(crate) struct Fate {
     pub(crate) cancelled: CancellationToken,
     /// Held until the server has taken the message or never will.
     pub(crate) _under_way: Option<TaskTrackerToken>,
+    /// The same, for those that wait for this one.
+    pub(crate) _over: Option<Arc<DropGuard>>,
 }
 
 /// What a message for the server is.
