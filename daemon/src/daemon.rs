@@ -232,14 +232,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let asked = shutdown.stop.is_cancelled();
     shutdown.stop.cancel();
     service_manager::stopping();
-    shutdown.end_sessions.cancel();
-    sessions.close();
-    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some sessions did not end in time");
-    }
+    end_sessions(&shutdown, &sessions).await;
     save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
@@ -248,6 +241,18 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         Ok(()) if asked => Ok(ExitCode::SUCCESS),
         Ok(()) => Err(Failure::new(1, "the server ended unasked")),
         Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
+    }
+}
+
+/// Ends the sessions at their servers.
+async fn end_sessions(shutdown: &Shutdown, sessions: &TaskTracker) {
+    shutdown.end_sessions.cancel();
+    sessions.close();
+    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some sessions did not end in time");
     }
 }
 

@@ -11,6 +11,7 @@ mod inbound;
 mod leaving;
 mod open_lease;
 mod questions;
+mod refusals;
 mod repeats;
 mod roots;
 mod shim;
@@ -24,12 +25,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, Kind, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
     Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind, names,
@@ -244,37 +244,6 @@ impl Relay {
         Ok(())
     }
 
-    async fn refuse(&mut self, unusable: &Unusable) -> Result<(), Gone> {
-        let code = match unusable.error {
-            ParseError::NotJson(_) => -32700,
-            ParseError::Invalid(_) => -32600,
-        };
-        let sentence = format!("mcp-remote: {}", unusable.error);
-        // What is not JSON has no id (JSON-RPC 2.0, section 5).
-        let id = match unusable.error {
-            ParseError::NotJson(_) => None,
-            ParseError::Invalid(_) => unusable.request_id(),
-        };
-        let answer = jsonrpc::error_response(id.as_ref(), code, &sentence, None);
-        self.answer(None, answer).await
-    }
-
-    async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
-        let id = Members::of(message).request_id().and_then(RequestId::found);
-        let sentence = format!(
-            "mcp-remote: the message has {} bytes and the limit is {}",
-            message.len(),
-            self.deps.max_message
-        );
-        self.say(jsonrpc::error_response(
-            id.as_ref(),
-            -32600,
-            &sentence,
-            None,
-        ))
-        .await
-    }
-
     /// Answers from the session's stored result; a session that has to be opened
     /// for it says the same message to the server.
     async fn on_initialize(&mut self, envelope: Envelope) -> Result<(), Gone> {
@@ -468,8 +437,8 @@ impl Relay {
         sent: Option<Sent>,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
-        let notice = fault::sentence(server, error);
         let maybe_executed = sent.is_some_and(|sent| sent.maybe_executed);
+        let notice = fault::said(server, error, maybe_executed);
         let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);

@@ -212,7 +212,7 @@ impl UpstreamError {
             | Self::Busy { status, .. }
             | Self::NotMcp { status, .. }
             | Self::JsonRpc { status, .. } => Some(*status),
-            Self::SessionGone => Some(404),
+            // A session that is gone is told in several ways: 404, or 400.
             _ => None,
         }
     }

@@ -1,8 +1,9 @@
 //! What the server says on its own, progress, and cancellation.
 
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Reply, Rpc};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Reply, Rpc, text_result};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -193,6 +194,52 @@ fn what_is_asked_after_the_end_of_the_input_is_refused_at_once() {
         assert_eq!(shim.message()["id"], held);
         assert_eq!(shim.wait(), 0);
     }
+}
+
+#[test]
+fn a_question_or_an_answer_over_the_limit_is_an_error_for_the_server() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let _daemon = TestDaemon::start(&home, &["--max-message", "65536"]);
+        let mut shim = capable(&home, &upstream);
+        upstream.wait_for_streams(1);
+        let long = "x".repeat(70_000);
+        upstream.push(format!(
+            r#"{{"jsonrpc":"2.0","id":"long","method":"sampling/createMessage","params":"{long}"}}"#
+        ));
+        let answer = upstream.wait_for_answer(r#""long""#);
+        assert!(answer.contains("-32603"), "{answer}");
+        upstream.push(r#"{"jsonrpc":"2.0","id":"short","method":"roots/list"}"#);
+        let question = Rpc::parse(shim.line().as_bytes()).expect("a message");
+        assert_eq!(question.method(), "roots/list");
+        shim.send(&question.result(&format!("\"{long}\"")));
+        let answer = upstream.wait_for_answer(r#""short""#);
+        assert!(
+            answer.contains("-32603") && answer.contains("65536"),
+            "{answer}"
+        );
+        shim.echo("goes on");
+    }
+}
+
+#[test]
+fn a_question_over_the_limit_on_the_stream_of_a_call_is_refused() {
+    let upstream = FakeUpstream::scripted(|request| {
+        let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.param("/name") == "long")?;
+        let question = format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":"{}"}}"#,
+            "x".repeat(70_000)
+        );
+        Some(Reply::events(move |events| {
+            events.message(question)?;
+            events.message(rpc.result(&text_result("asked")))
+        }))
+    });
+    let home = TestHome::new();
+    let _daemon = TestDaemon::start(&home, &["--max-message", "65536"]);
+    let mut shim = capable(&home, &upstream);
+    assert_eq!(text_of(&shim.call("long", "{}")), "asked");
+    assert!(upstream.wait_for_answer("7").contains("-32603"));
 }
 
 #[test]

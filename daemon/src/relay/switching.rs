@@ -34,6 +34,18 @@ impl Relay {
                 })
                 .await;
         };
+        if shared
+            && lease
+                .membership()
+                .switches(|switches, _| switches.is_full(&change))
+        {
+            let refused = "mcp-remote: the clients of this session have too many subscriptions";
+            return self
+                .answer_here(minted, |id| {
+                    jsonrpc::error_response(Some(id), -32603, refused, None)
+                })
+                .await;
+        }
         self.changes.insert(minted, change.clone());
         if !shared {
             return Ok(Some(outbound));

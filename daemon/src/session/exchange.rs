@@ -17,7 +17,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::audience::Replies;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
-use crate::jsonrpc::{Envelope, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
+use crate::upstream::sse::Addressed;
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
 use answer::Unwanted;
 
@@ -300,6 +301,27 @@ pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
         return Vec::new();
     }
     Envelope::parse_all(data).into_iter().map(inbound).collect()
+}
+
+/// Turns a message that is too long into what the relay hears. To a request of the
+/// server the relay has nothing to say: it is refused here.
+pub(super) async fn skipped(
+    message: Addressed,
+    why: UpstreamError,
+    upstream: &Upstream,
+) -> Option<Inbound> {
+    tracing::warn!(error = %why, ?message, "skipped a message of the server");
+    let id = match message {
+        Addressed::Answer(id) => return Some(Inbound::Skipped(Some(id), why)),
+        Addressed::Nobody => return Some(Inbound::Skipped(None, why)),
+        Addressed::Request(id) => id,
+    };
+    let sentence = format!("mcp-remote: the server {why}");
+    let refusal = jsonrpc::error_response(Some(&id), -32603, &sentence, None);
+    if let Err(error) = post_bounded(upstream, refusal.into()).await {
+        tracing::debug!(%error, "a request of the server could not be answered");
+    }
+    None
 }
 
 async fn cancelled_for_long(cancelled: &CancellationToken) {

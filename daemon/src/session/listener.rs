@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::audience::Inbox;
 use super::cursor::Cursor;
-use super::exchange::{Inbound, Upstream, read};
+use super::exchange::{Inbound, Upstream, read, skipped};
 use super::reconnect::{Reconnect, is_final};
 use crate::jsonrpc;
 use crate::upstream::sse::{EventStream, StreamEvent};
@@ -102,9 +102,10 @@ async fn relay_all(
                     relay_one(message, upstream, inbox).await;
                 }
             }
-            StreamEvent::Skipped { answers, why } => {
-                tracing::warn!(error = %why, "skipped an event");
-                relay_one(Inbound::Skipped(answers, why), upstream, inbox).await;
+            StreamEvent::Skipped { message, why } => {
+                if let Some(skipped) = skipped(message, why, upstream).await {
+                    relay_one(skipped, upstream, inbox).await;
+                }
             }
         }
     }

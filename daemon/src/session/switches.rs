@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::jsonrpc::Envelope;
 
 /// Subscriptions that are remembered in one session. Past it they cannot be
-/// undone one by one.
+/// undone one by one; where several share it, there are no more.
 const MAX_URIS: usize = 10_000;
 
 /// A log level, most verbose first (2025-11-25, Logging > Log Levels).
@@ -211,6 +211,14 @@ impl<W> Switches<W> {
         self.members.insert(member, None);
     }
 
+    /// Says whether a shared session has no place for this change.
+    pub(crate) fn is_full(&self, change: &Change) -> bool {
+        match change {
+            Change::Subscribe(uri) => self.uris.len() >= MAX_URIS && !self.uris.contains_key(uri),
+            Change::Unsubscribe(_) | Change::Level(_) => false,
+        }
+    }
+
     /// Asks for a change in a shared session, whose request has this id; `None`: it
     /// waits for its turn.
     pub(crate) fn ask(
@@ -256,6 +264,10 @@ impl<W> Switches<W> {
     }
 
     fn ask_subscription(&mut self, uri: &str, asking: Waiting<W>) -> Option<Course<W>> {
+        if self.uris.len() >= MAX_URIS && !self.uris.contains_key(uri) {
+            // An end to what nobody has: the server says what it thinks of that.
+            return Some(Course::Upstream(asking.request, None));
+        }
         let subscription = self.subscription(uri);
         if subscription.lane.busy.is_some() {
             subscription.lane.waiting.push_back(asking);
