@@ -5,72 +5,19 @@
 //! a member wants; it is subscribed to what at least one member is; of each switch
 //! one change is under way at a time. `W` is a request that waits for its turn.
 
+mod level;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::jsonrpc::Envelope;
+pub(crate) use level::Level;
 
 /// Subscriptions that are remembered in one session. Past it they cannot be
 /// undone one by one; where several share it, there are no more.
 const MAX_URIS: usize = 10_000;
-
-/// A log level, most verbose first (2025-11-25, Logging > Log Levels).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// `debug`.
-    Debug,
-    /// `info`.
-    Info,
-    /// `notice`.
-    Notice,
-    /// `warning`.
-    Warning,
-    /// `error`.
-    Error,
-    /// `critical`.
-    Critical,
-    /// `alert`.
-    Alert,
-    /// `emergency`.
-    Emergency,
-}
-
-impl Level {
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::Debug, "debug"),
-        (Self::Info, "info"),
-        (Self::Notice, "notice"),
-        (Self::Warning, "warning"),
-        (Self::Error, "error"),
-        (Self::Critical, "critical"),
-        (Self::Alert, "alert"),
-        (Self::Emergency, "emergency"),
-    ];
-
-    /// What a member wants that never said, once another has: servers that have
-    /// not been told may choose, and this is what most of them do.
-    const UNSAID: Self = Self::Info;
-
-    fn parse(text: &str) -> Option<Self> {
-        let known = Self::ALL.into_iter().find(|(_, name)| *name == text);
-        known.map(|(level, _)| level)
-    }
-
-    fn as_str(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    /// Reads `params.level` of a request to set it, or of a message.
-    pub(crate) fn of(message: &Envelope) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Params {
-            level: String,
-        }
-        Self::parse(&message.params::<Params>()?.level)
-    }
-}
 
 /// A change of a session's switches.
 #[derive(Debug, Clone, PartialEq, Eq)]
