@@ -17,6 +17,7 @@ use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
+use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
@@ -194,17 +195,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));
-    let deps = PoolDeps {
-        connections: connections.clone(),
-        kept: kept.clone(),
-        handover: shutdown.handover.clone(),
-    };
-    let pool = pool::spawn(
-        config.pool.clone(),
-        deps,
-        &sessions,
-        shutdown.end_sessions.clone(),
-    );
+    let pool = begin_pool(&config, &connections, &kept, &shutdown, &sessions);
 
     let mut listening = listen(&config)?;
     let listener = listening.take_listener().expect("it has just begun");
@@ -232,14 +223,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let asked = shutdown.stop.is_cancelled();
     shutdown.stop.cancel();
     service_manager::stopping();
-    shutdown.end_sessions.cancel();
-    sessions.close();
-    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some sessions did not end in time");
-    }
+    end_sessions(&shutdown, &sessions).await;
     save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
@@ -248,6 +232,35 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         Ok(()) if asked => Ok(ExitCode::SUCCESS),
         Ok(()) => Err(Failure::new(1, "the server ended unasked")),
         Err(error) => Err(Failure::new(1, format!("the server ended: {error}"))),
+    }
+}
+
+/// Begins to hold sessions.
+fn begin_pool(
+    config: &Config,
+    connections: &Arc<Connections>,
+    kept: &Arc<KeptSessions>,
+    shutdown: &Shutdown,
+    sessions: &TaskTracker,
+) -> SessionPoolHandle {
+    let deps = PoolDeps {
+        connections: connections.clone(),
+        kept: kept.clone(),
+        handover: shutdown.handover.clone(),
+    };
+    let end = shutdown.end_sessions.clone();
+    pool::spawn(config.pool.clone(), deps, sessions, end)
+}
+
+/// Ends the sessions at their servers.
+async fn end_sessions(shutdown: &Shutdown, sessions: &TaskTracker) {
+    shutdown.end_sessions.cancel();
+    sessions.close();
+    if tokio::time::timeout(SESSIONS_TIMEOUT, sessions.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some sessions did not end in time");
     }
 }
 

@@ -11,9 +11,12 @@ mod inbound;
 mod leaving;
 mod open_lease;
 mod questions;
+mod refusals;
 mod repeats;
+mod roots;
 mod shim;
 mod switching;
+mod task_tokens;
 mod timeout;
 
 use std::collections::HashMap;
@@ -22,15 +25,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, Kind, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
-    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind, names,
 };
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
@@ -39,9 +41,11 @@ pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
-use questions::Questions;
+use questions::{Question, Questions};
+use roots::Roots;
 use shim::Attached;
 use switching::Named;
+use task_tokens::TaskTokens;
 
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
@@ -94,6 +98,8 @@ pub(crate) struct Relay {
     changes: HashMap<u64, Change>,
     /// Requests whose answers name tasks, by their id; only in a shared session.
     named: HashMap<u64, Named>,
+    task_tokens: TaskTokens,
+    roots: Roots,
     batches: Batches,
     /// The batch whose elements are being read.
     reading: Option<BatchId>,
@@ -104,6 +110,8 @@ pub(crate) struct Relay {
     failing: Option<(Instant, UpstreamError)>,
     /// Whether the shim had more to say when the daemon stopped: it comes back.
     comes_back: bool,
+    /// Whether the client says no more: it cannot be asked anything.
+    input_ended: bool,
 }
 
 impl Relay {
@@ -141,12 +149,15 @@ impl Relay {
             said: TaskTracker::new(),
             changes: HashMap::new(),
             named: HashMap::new(),
+            task_tokens: TaskTokens::default(),
+            roots: Roots::default(),
             batches,
             reading: None,
             version: None,
             last_notice: String::new(),
             failing: None,
             comes_back: false,
+            input_ended: false,
         };
         let stop = relay.deps.stop.clone();
         tokio::select! {
@@ -187,7 +198,10 @@ impl Relay {
                 message = downstream.next(), if reading => match message {
                     Some(Ok(message)) => self.on_message(message).await?,
                     Some(Err(ShimGone)) => return Err(Gone),
-                    None => reading = false,
+                    None => {
+                        reading = false;
+                        self.end_input().await;
+                    }
                 },
                 () = out.closed() => return Err(Gone),
                 () = timeout => self.give_up_silent().await?,
@@ -233,37 +247,6 @@ impl Relay {
         Ok(())
     }
 
-    async fn refuse(&mut self, unusable: &Unusable) -> Result<(), Gone> {
-        let code = match unusable.error {
-            ParseError::NotJson(_) => -32700,
-            ParseError::Invalid(_) => -32600,
-        };
-        let sentence = format!("mcp-remote: {}", unusable.error);
-        // What is not JSON has no id (JSON-RPC 2.0, section 5).
-        let id = match unusable.error {
-            ParseError::NotJson(_) => None,
-            ParseError::Invalid(_) => unusable.request_id(),
-        };
-        let answer = jsonrpc::error_response(id.as_ref(), code, &sentence, None);
-        self.answer(None, answer).await
-    }
-
-    async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
-        let id = Members::of(message).request_id().and_then(RequestId::found);
-        let sentence = format!(
-            "mcp-remote: the message has {} bytes and the limit is {}",
-            message.len(),
-            self.deps.max_message
-        );
-        self.say(jsonrpc::error_response(
-            id.as_ref(),
-            -32600,
-            &sentence,
-            None,
-        ))
-        .await
-    }
-
     /// Answers from the session's stored result; a session that has to be opened
     /// for it says the same message to the server.
     async fn on_initialize(&mut self, envelope: Envelope) -> Result<(), Gone> {
@@ -305,19 +288,25 @@ impl Relay {
             self.deps.server.unanswered();
             return self.fault(&id, &error, None).await;
         }
-        let Some(lease) = &self.lease else {
+        let Some(lease) = &mut self.lease else {
             return Ok(());
         };
+        if !lease.is_shared() && names::asks_for_task(&envelope) {
+            // The task outlives the lease, and the next would see it.
+            lease.spoil();
+        }
         let minted = lease.session().next_id();
+        let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
         let mut outbound = Outbound {
             fate,
+            after,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
         if let Some(batch) = self.reading {
             self.batches.expect(batch, minted);
         }
-        if lease.is_shared() {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_shared()) {
             lease.membership().own(minted);
             if self.is_foreign(minted, &envelope) {
                 return self.refuse_foreign(minted).await;
@@ -348,6 +337,7 @@ impl Relay {
                 Some(lease) => lease.session().initialized(notification.clone()).await,
                 None => self.initialized = Some(notification),
             }
+            drop(self.tell_of_roots().await);
             return;
         }
         let (message, after) = match envelope.method() {
@@ -364,7 +354,16 @@ impl Relay {
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
-        if let Some((answer, generation)) = self.questions.answer(&envelope) {
+        if let Some((
+            answer,
+            Question {
+                generation, method, ..
+            },
+        )) = self.questions.answer(&envelope)
+        {
+            if &*method == "roots/list" {
+                self.note_roots(&envelope);
+            }
             self.send(answer, OutboundKind::Response(generation), None)
                 .await;
         }
@@ -434,6 +433,7 @@ impl Relay {
         self.last_notice.clear();
         self.lease = Some(lease);
         self.news = news;
+        self.look_at_roots();
         self.join().await;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
@@ -447,8 +447,8 @@ impl Relay {
         sent: Option<Sent>,
     ) -> Result<(), Gone> {
         let server = &self.deps.server.shown;
-        let notice = fault::sentence(server, error);
         let maybe_executed = sent.is_some_and(|sent| sent.maybe_executed);
+        let notice = fault::said(server, error, maybe_executed);
         let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);

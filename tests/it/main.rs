@@ -12,6 +12,7 @@ mod daemon_loss;
 mod dependencies;
 mod duplex;
 mod event_streams;
+mod handed_over;
 mod handover;
 mod headers;
 mod hostile;

@@ -69,6 +69,10 @@ pub(crate) fn spawn(
     let lease = claimed.as_ref().map(|claimed| claimed.lease.clone());
     let first_id = claimed.as_ref().map_or(0, Claimed::first_id);
     let (handle, ends) = SessionHandle::new(lease.unwrap_or_else(LeaseToken::new), first_id);
+    if claimed.as_ref().is_some_and(|claimed| claimed.clean) {
+        // What the server has asked its clients was not written down.
+        ends.inbox.note_roots();
+    }
     let session = Session {
         key: key.clone(),
         handshake,

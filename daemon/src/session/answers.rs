@@ -3,6 +3,7 @@
 //!
 //! Invariant: whoever reads a stream never waits for its answers to be taken.
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::exchange::{Upstream, post_bounded};
@@ -18,11 +19,6 @@ pub(super) struct Answers(JoinSet<()>);
 impl Answers {
     /// Answers a request of the server.
     pub(super) fn begin(&mut self, asked: &Envelope, upstream: &Upstream) {
-        while self.0.try_join_next().is_some() {}
-        if self.0.len() >= MAX_ANSWERS {
-            tracing::warn!("left a request of the server unanswered: it does not take answers");
-            return;
-        }
         let id = asked.id();
         let answer = match (asked.method(), &id) {
             (Some("ping"), Some(id)) => {
@@ -35,6 +31,16 @@ impl Answers {
                 None,
             ),
         };
+        self.send(answer, upstream);
+    }
+
+    /// Sends an answer that is made already.
+    pub(super) fn send(&mut self, answer: Bytes, upstream: &Upstream) {
+        while self.0.try_join_next().is_some() {}
+        if self.0.len() >= MAX_ANSWERS {
+            tracing::warn!("left a request of the server unanswered: it does not take answers");
+            return;
+        }
         let upstream = upstream.clone();
         self.0.spawn(async move {
             if let Err(error) = post_bounded(&upstream, answer.into()).await {

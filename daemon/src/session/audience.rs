@@ -27,8 +27,8 @@ const NEWS: usize = 64;
 /// How long a shared session waits for a relay that does not take what it says.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Names that the server gave to something of a member (tasks, elicitations).
-/// Past it the oldest have no owner any more.
+/// Names that the server gave to something of a member (tasks, elicitations), be it
+/// one that has gone. Past it the oldest have no owner any more.
 const MAX_NAMES: usize = 4096;
 
 /// Who has a session.
@@ -105,10 +105,13 @@ struct Audience {
     next_member: u64,
     /// Who made a request, by its id; only where the session is shared.
     owners: HashMap<u64, u64>,
-    /// Whose a task or an elicitation is, and in which order they became known.
+    /// Whose a task or an elicitation is, and in which order they became known. Some
+    /// are of members that have gone: numbers of members do not come again.
     names: HashMap<Box<str>, u64>,
     names_in_order: VecDeque<Box<str>>,
     switches: Switches<Outbound>,
+    /// Whether the server has asked a client for its roots.
+    has_roots: bool,
 }
 
 #[derive(Debug)]
@@ -135,16 +138,7 @@ impl Drop for Membership {
         audience.owners.retain(|_, owner| *owner != self.member);
         // What it alone had switched on was undone before this.
         audience.switches.forget(self.member);
-        let owned = |owner: &u64| *owner == self.member;
-        if audience.names.values().any(owned) {
-            let Audience {
-                names,
-                names_in_order,
-                ..
-            } = &mut *audience;
-            names.retain(|_, owner| *owner != self.member);
-            names_in_order.retain(|name| names.contains_key(name));
-        }
+        // What it was given a name for stays its own: nobody else may have it.
     }
 }
 
@@ -205,6 +199,16 @@ impl Membership {
         let audience = self.inbox.lock();
         let owner = audience.names.get(name);
         owner.is_some_and(|owner| *owner != self.member)
+    }
+
+    /// Notes that the server has a client's roots.
+    pub(crate) fn note_roots(&self) {
+        self.inbox.note_roots();
+    }
+
+    /// Says whether it has those of a client, this one or one before.
+    pub(crate) fn has_roots(&self) -> bool {
+        self.inbox.lock().has_roots
     }
 
     /// Says whether this member wants a log message.
@@ -278,6 +282,11 @@ impl Inbox {
     /// Says who may have the session.
     pub(super) fn sharing(&self) -> Sharing {
         self.lock().sharing
+    }
+
+    /// Notes that the server has a client's roots, or may.
+    pub(super) fn note_roots(&self) {
+        self.lock().has_roots = true;
     }
 
     /// Looks at what is switched on.

@@ -7,16 +7,18 @@
 
 mod answer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
-use crate::jsonrpc::{Envelope, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
+use crate::upstream::sse::Addressed;
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
 use answer::Unwanted;
 
@@ -70,6 +72,8 @@ pub(crate) struct Fate {
     pub(crate) cancelled: CancellationToken,
     /// Held until the server has taken the message or never will.
     pub(crate) _under_way: Option<TaskTrackerToken>,
+    /// The same, for those that wait for this one.
+    pub(crate) _over: Option<Arc<DropGuard>>,
 }
 
 /// What a message for the server is.
@@ -306,6 +310,37 @@ pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
         return Vec::new();
     }
     Envelope::parse_all(data).into_iter().map(inbound).collect()
+}
+
+/// Turns a message that is too long into what the relay hears. To a request of the
+/// server the relay has nothing to say: it is refused here.
+pub(super) async fn skipped(
+    message: Addressed,
+    why: UpstreamError,
+    upstream: &Upstream,
+) -> Option<Inbound> {
+    let refusal = match addressed(message, why) {
+        Ok(skipped) => return Some(skipped),
+        Err(refusal) => refusal,
+    };
+    if let Err(error) = post_bounded(upstream, refusal.into()).await {
+        tracing::debug!(%error, "a request of the server could not be answered");
+    }
+    None
+}
+
+/// Turns a message that is too long into what the relay hears, or, if it asks
+/// something, into what the server hears.
+pub(super) fn addressed(message: Addressed, why: UpstreamError) -> Result<Inbound, Bytes> {
+    tracing::warn!(error = %why, ?message, "skipped a message of the server");
+    match message {
+        Addressed::Answer(id) => Ok(Inbound::Skipped(Some(id), why)),
+        Addressed::Nobody => Ok(Inbound::Skipped(None, why)),
+        Addressed::Request(id) => {
+            let sentence = format!("mcp-remote: the server {why}");
+            Err(jsonrpc::error_response(Some(&id), -32603, &sentence, None))
+        }
+    }
 }
 
 async fn cancelled_for_long(cancelled: &CancellationToken) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::answers::Answers;
 use super::audience::Inbox;
 use super::cursor::Cursor;
-use super::exchange::{Inbound, Upstream, read};
+use super::exchange::{Inbound, Upstream, addressed, read};
 use super::reconnect::{Reconnect, is_final};
 use crate::jsonrpc::Kind;
 use crate::upstream::sse::{EventStream, StreamEvent};
@@ -157,10 +157,13 @@ async fn relay_all(
                 lock(place).note(id, retry);
                 read(&name, data)
             }
-            StreamEvent::Skipped { answers, why } => {
-                tracing::warn!(error = %why, "skipped an event");
-                vec![Inbound::Skipped(answers, why)]
-            }
+            StreamEvent::Skipped { message, why } => match addressed(message, why) {
+                Ok(skipped) => vec![skipped],
+                Err(refusal) => {
+                    answers.send(refusal, upstream);
+                    continue;
+                }
+            },
         };
         for message in messages {
             if let Some(asked) = inbox.deliver(message).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read};
+use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read, skipped};
 use crate::jsonrpc::Kind;
 use crate::session::cursor::Cursor;
 use crate::session::reconnect::{Reconnect, is_final};
@@ -51,6 +51,7 @@ pub(super) async fn relay(
     lost: &CancellationToken,
 ) -> Result<Option<UpstreamError>, Unwanted> {
     let mut reader = Reader {
+        upstream,
         outbound,
         id,
         id_text: id.to_string(),
@@ -71,6 +72,7 @@ pub(super) async fn relay(
 }
 
 struct Reader<'a> {
+    upstream: &'a Upstream,
     outbound: &'a Outbound,
     id: u64,
     id_text: String,
@@ -104,8 +106,9 @@ impl Reader<'_> {
                     self.cursor.note(id, retry);
                     read(&name, data)
                 }
-                Some(Ok(StreamEvent::Skipped { answers, why })) => {
-                    vec![Inbound::Skipped(answers, why)]
+                Some(Ok(StreamEvent::Skipped { message, why })) => {
+                    let skipped = skipped(message, why, self.upstream).await;
+                    skipped.into_iter().collect()
                 }
                 Some(Err(_)) | None if answered => return End::Over(None),
                 Some(Err(error @ UpstreamError::Interrupted(_))) => return End::Early(error),
