@@ -149,7 +149,8 @@ impl Relay {
         tokio::select! {
             // The error says that the shim has gone, which ends the relay too.
             _gone = relay.relay(&mut downstream, &mut inbound) => {}
-            () = drained(&stop) => {}
+            // One that was busy has not heard that the daemon stops.
+            () = drained(&stop) => drop(relay.out.try_send(ToShim::Goodbye)),
         }
         drop(attached);
         relay.leave(inbound).await;
@@ -163,9 +164,14 @@ impl Relay {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
         let (mut reading, mut told) = (true, false);
+        let comes_back = self.handshake.is_some();
         for warning in std::mem::take(&mut self.deps.warnings) {
             self.tell(ToShim::Notice(NoticeLevel::Info, warning))
                 .await?;
+        }
+        if comes_back && let Err(error) = self.leased().await? {
+            // The client has not asked for anything: its next message tries again.
+            tracing::debug!(%error, "the session of a shim that comes back waits");
         }
         loop {
             if self.in_flight.is_empty() && !reading {

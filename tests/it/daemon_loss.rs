@@ -112,7 +112,6 @@ fn a_shim_whose_daemon_is_gone_for_good_says_so_and_tries_again() {
     let home = TestHome::new();
     let daemon = TestDaemon::start(&home, &[]);
     let mut shim = attached(&home, &[&upstream.url()]);
-    daemon.kill();
     // No daemon can be started while the folder is refused.
     let state = home.state();
     let mode = |mode| {
@@ -120,6 +119,7 @@ fn a_shim_whose_daemon_is_gone_for_good_says_so_and_tries_again() {
         std::fs::set_permissions(&state, permissions).expect("set");
     };
     mode(0o755);
+    daemon.kill();
     let error = our_error(&shim.call("echo", "{}"), 1);
     assert!(
         error["message"]

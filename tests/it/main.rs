@@ -34,6 +34,7 @@ mod session_state;
 mod shared_state;
 mod sharing;
 mod silence;
+mod silent_clients;
 mod start;
 mod stopping;
 mod storage;

@@ -133,6 +133,12 @@ impl Ledger {
         })
     }
 
+    /// Says whether the client has a session, which may speak to it unasked.
+    pub(super) fn is_established(&self) -> bool {
+        let initialize = self.initialize.as_ref();
+        initialize.is_some_and(|initialize| initialize.answered)
+    }
+
     /// Notes what stands for the client's session.
     pub(super) fn leased(&mut self, lease: String) {
         self.lease = lease;
