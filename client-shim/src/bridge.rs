@@ -34,6 +34,7 @@ mod ledger;
 pub(crate) mod link;
 mod opening;
 mod refused;
+mod switches;
 
 use client::{Client, End};
 use comeback::Comeback;

@@ -12,6 +12,7 @@ mod leaving;
 mod open_lease;
 mod questions;
 mod repeats;
+mod resuming;
 mod shim;
 mod switching;
 mod timeout;
@@ -29,17 +30,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
-use crate::session::{
-    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
-};
+use crate::session::{Change, Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind};
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
-pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
+pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
 use questions::Questions;
+use resuming::adopt;
 use shim::Attached;
 use switching::Named;
 
@@ -78,8 +78,8 @@ pub(crate) struct Relay {
     handshake: Option<Arc<Handshake>>,
     /// The client's `notifications/initialized`, until a session has it.
     initialized: Option<Bytes>,
-    /// The shim's lease from an earlier daemon, until it has one of ours.
-    earlier: Option<LeaseToken>,
+    /// What the shim had from an earlier daemon, until it has a lease of ours.
+    earlier: Earlier,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
     /// What a shared session says to this relay, besides what its POSTs bring.
@@ -120,9 +120,9 @@ impl Relay {
             Some(Resumed {
                 initialize,
                 initialized,
-                lease,
-            }) => (Some(Arc::new(initialize)), initialized, lease),
-            None => (None, None, None),
+                earlier,
+            }) => (Some(Arc::new(initialize)), initialized, earlier),
+            None => (None, None, Earlier::default()),
         };
         let mut relay = Self {
             deps,
@@ -405,7 +405,7 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake, self.earlier.clone(), self.inbox.clone()) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.earlier.lease.clone(), self.inbox.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
@@ -419,10 +419,10 @@ impl Relay {
                 return Ok(Err(error));
             }
         };
+        let to_say = adopt(&lease, std::mem::take(&mut self.earlier));
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
-        self.earlier = None;
         let result = lease.result().clone();
         self.version = Some(result.version);
         let token = lease.session().lease().clone();
@@ -431,6 +431,7 @@ impl Relay {
         self.lease = Some(lease);
         self.news = news;
         self.join().await;
+        self.say_again(to_say).await?;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
     }

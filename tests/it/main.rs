@@ -18,6 +18,7 @@ mod hostile;
 mod http_errors;
 mod isolation;
 mod kept_sessions;
+mod kept_switches;
 mod leaving;
 mod logs;
 mod management;

@@ -5,6 +5,8 @@
 //! a member wants; it is subscribed to what at least one member is; of each switch
 //! one change is under way at a time. `W` is a request that waits for its turn.
 
+mod adopting;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;

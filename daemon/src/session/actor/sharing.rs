@@ -43,11 +43,9 @@ impl Session {
         });
     }
 
-    /// Returns what an opening has to be told that is not the first.
+    /// Returns what an opening has to be told: what was switched on in the one
+    /// before it, or under an earlier daemon.
     pub(super) fn switched_on(&self) -> Vec<(u64, Change)> {
-        if self.generation == 1 {
-            return Vec::new();
-        }
         let changes = self.inbox.switches(|switches| switches.restore());
         let numbered = changes
             .into_iter()

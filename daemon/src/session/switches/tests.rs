@@ -191,3 +191,34 @@ fn changes_are_read_and_written() {
         None
     );
 }
+
+#[test]
+fn what_is_adopted_leaves_what_is_under_way_alone() {
+    let mut switches = Switches::<u32>::default();
+    switches.share(true);
+    switches.join(1);
+    switches.join(2);
+    let subscribe = Change::Subscribe("a:1".into());
+    let level = |level| Change::Level(level);
+    let mint = || 100;
+    assert_eq!(
+        switches.ask(2, 5, subscribe.clone(), 5),
+        Some(Course::Upstream(5, None))
+    );
+    assert_eq!(
+        switches.ask(2, 6, level(Level::Error), 6),
+        Some(Course::Upstream(6, Some(level(Level::Info))))
+    );
+    switches.adopt(1, &subscribe);
+    switches.adopt(1, &level(Level::Debug));
+    assert!(
+        switches
+            .settle(2, 5, &subscribe, Outcome::Done, &mint)
+            .is_empty()
+    );
+    assert_eq!(switches.subscribers("a:1").len(), 2);
+    assert_eq!(
+        switches.settle(2, 6, &level(Level::Error), Outcome::Done, &mint),
+        [Course::Own(100, level(Level::Debug))]
+    );
+}
