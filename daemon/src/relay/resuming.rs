@@ -9,7 +9,8 @@ use super::{Gone, Relay};
 use crate::session::{Change, Found, Outbound, OutboundKind};
 
 /// Takes over what needs no asking: what is in force in a session that goes on, and
-/// what a new one of its own is told when its client is initialized. Returns the rest.
+/// what a new one is told that nobody else has, as soon as its client is initialized.
+/// Returns the rest.
 pub(super) fn adopt(lease: &OpenLease, earlier: Earlier) -> Vec<Change> {
     let adopted = match lease.found() {
         Found::Used => true,
