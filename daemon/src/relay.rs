@@ -13,6 +13,7 @@ mod open_lease;
 mod questions;
 mod refusals;
 mod repeats;
+mod resuming;
 mod roots;
 mod shim;
 mod switching;
@@ -32,16 +33,17 @@ use tokio_util::task::TaskTracker;
 use crate::jsonrpc::{self, Envelope, Kind, RequestId, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
-    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind, names,
+    Change, Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind, names,
 };
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
-pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
+pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
 use questions::{Question, Questions};
+use resuming::adopt;
 use roots::Roots;
 use shim::Attached;
 use switching::Named;
@@ -82,8 +84,8 @@ pub(crate) struct Relay {
     handshake: Option<Arc<Handshake>>,
     /// The client's `notifications/initialized`, until a session has it.
     initialized: Option<Bytes>,
-    /// The shim's lease from an earlier daemon, until it has one of ours.
-    earlier: Option<LeaseToken>,
+    /// What the shim had from an earlier daemon, until it has a lease of ours.
+    earlier: Earlier,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
     /// What a shared session says to this relay, besides what its POSTs bring.
@@ -130,9 +132,9 @@ impl Relay {
             Some(Resumed {
                 initialize,
                 initialized,
-                lease,
-            }) => (Some(Arc::new(initialize)), initialized, lease),
-            None => (None, None, None),
+                earlier,
+            }) => (Some(Arc::new(initialize)), initialized, earlier),
+            None => (None, None, Earlier::default()),
         };
         let mut relay = Self {
             deps,
@@ -163,7 +165,8 @@ impl Relay {
         tokio::select! {
             // The error says that the shim has gone, which ends the relay too.
             _gone = relay.relay(&mut downstream, &mut inbound) => {}
-            () = drained(&stop) => {}
+            // One that was busy has not heard that the daemon stops.
+            () = drained(&stop) => drop(relay.out.try_send(ToShim::Goodbye)),
         }
         drop(attached);
         relay.leave(inbound).await;
@@ -177,9 +180,14 @@ impl Relay {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
         let (mut reading, mut told) = (true, false);
+        let comes_back = self.handshake.is_some();
         for warning in std::mem::take(&mut self.deps.warnings) {
             self.tell(ToShim::Notice(NoticeLevel::Info, warning))
                 .await?;
+        }
+        if comes_back && let Err(error) = self.leased().await? {
+            // The client has not asked for anything: its next message tries again.
+            tracing::debug!(%error, "the session of a shim that comes back waits");
         }
         loop {
             if self.in_flight.is_empty() && !reading {
@@ -407,7 +415,7 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake, self.earlier.clone(), self.inbox.clone()) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.earlier.lease.clone(), self.inbox.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
@@ -421,11 +429,11 @@ impl Relay {
                 return Ok(Err(error));
             }
         };
+        let to_say = adopt(&lease, std::mem::take(&mut self.earlier));
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
         lease.session().mint_beyond(self.beyond);
-        self.earlier = None;
         let result = lease.result().clone();
         self.version = Some(result.version);
         let token = lease.session().lease().clone();
@@ -435,6 +443,7 @@ impl Relay {
         self.news = news;
         self.look_at_roots();
         self.join().await;
+        self.say_again(to_say).await?;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
     }

@@ -197,8 +197,15 @@ impl Membership {
     /// Says whether something with this name is another member's.
     pub(crate) fn is_anothers(&self, name: &str) -> bool {
         let audience = self.inbox.lock();
-        let owner = audience.names.get(name);
-        owner.is_some_and(|owner| *owner != self.member)
+        let Some(owner) = audience.names.get(name) else {
+            return false;
+        };
+        // What a server without sessions has, it shows to whoever comes later.
+        let counts = match self.sharing {
+            Sharing::NoSession => audience.members.contains_key(owner),
+            Sharing::Exclusive | Sharing::Wanted => true,
+        };
+        counts && *owner != self.member
     }
 
     /// Notes that the server has a client's roots.

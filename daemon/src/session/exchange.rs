@@ -1,9 +1,10 @@
 //! One message to the server and what comes back for it.
 //!
-//! Everything that is read goes to the relay that sent the message; an exchange
-//! of a request always ends with [`Inbound::Ended`], so that no request stays
-//! without an answer. Says again only what the server did not handle because it
-//! had no time; a stream that ends too early is read on by [`answer`].
+//! Everything that is read goes to the relay that sent the message. An exchange of
+//! a request that is still wanted ends with [`Inbound::Ended`], unless the actor
+//! goes on with it or its answer comes on the session's stream. Says again only
+//! what the server did not handle because it had no time; a stream that ends too
+//! early is read on by [`answer`].
 
 mod answer;
 

@@ -172,8 +172,9 @@ impl SessionHandle {
         drop(self.mailbox.send(SessionMessage::Done(outbound)).await);
     }
 
-    /// Sends a message. A request always ends in [`Inbound::Ended`] or
-    /// [`Inbound::Lost`]; the error means that this one never will.
+    /// Sends a message. A request that is still wanted gets its answer,
+    /// [`Inbound::Ended`] or [`Inbound::Lost`]; one that is cancelled may get
+    /// nothing. The error: it was not sent.
     pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
         self.mailbox
             .send(SessionMessage::Send(outbound))

@@ -93,7 +93,7 @@ pub(crate) fn spawn(
 
 /// What a shim gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(crate) enum Found {
     /// A session to be opened.
     New,
     /// One that is open, and clean.
@@ -325,7 +325,7 @@ impl SessionPool {
             Found::Warm => entry.session.is_open(),
             Found::Used => true,
         };
-        let lease = Lease::new(entry.session.clone(), using, warm);
+        let lease = Lease::new(entry.session.clone(), using, found, warm);
         // If the shim has gone meanwhile, dropping the lease returns it.
         drop(wanted.reply.send(Reply::Lease(lease)));
     }

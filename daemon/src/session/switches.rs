@@ -5,6 +5,7 @@
 //! a member wants; it is subscribed to what at least one member is; of each switch
 //! one change is under way at a time. `W` is a request that waits for its turn.
 
+mod adopting;
 mod level;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

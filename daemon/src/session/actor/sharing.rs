@@ -45,9 +45,12 @@ impl Session {
         });
     }
 
-    /// Returns what an opening has to be told that is not the first.
+    /// Returns what an opening has to be told: what was switched on in the one
+    /// before it, or under an earlier daemon.
     pub(super) fn switched_on(&self) -> Vec<(u64, Change)> {
-        if self.generation == 1 {
+        // In an earlier daemon's session it still is, whether or not that daemon
+        // came to note that the session was initialized.
+        if self.generation == 1 && self.epoch > 0 {
             return Vec::new();
         }
         let changes = self.inbox.switches(|switches| switches.restore());

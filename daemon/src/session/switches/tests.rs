@@ -227,3 +227,34 @@ fn the_members_of_a_session_cannot_fill_the_memory() {
     assert_eq!(settle(&mut switches, 2, &unknown, Outcome::Done), []);
     assert_eq!(switches.uris.len(), MAX_URIS);
 }
+
+#[test]
+fn what_is_adopted_leaves_what_is_under_way_alone() {
+    let mut switches = Switches::<u32>::default();
+    switches.share(true);
+    switches.join(1);
+    switches.join(2);
+    let subscribe = Change::Subscribe("a:1".into());
+    let level = |level| Change::Level(level);
+    let mint = || 100;
+    assert_eq!(
+        switches.ask(2, 5, subscribe.clone(), 5),
+        Some(Course::Upstream(5, None))
+    );
+    assert_eq!(
+        switches.ask(2, 6, level(Level::Error), 6),
+        Some(Course::Upstream(6, Some(level(Level::Info))))
+    );
+    switches.adopt(1, &subscribe);
+    switches.adopt(1, &level(Level::Debug));
+    assert!(
+        switches
+            .settle(2, 5, &subscribe, Outcome::Done, &mint)
+            .is_empty()
+    );
+    assert_eq!(switches.subscribers("a:1").len(), 2);
+    assert_eq!(
+        switches.settle(2, 6, &level(Level::Error), Outcome::Done, &mint),
+        [Course::Own(100, level(Level::Debug))]
+    );
+}
