@@ -392,8 +392,9 @@ fn an_answer_that_came_another_way_ends_the_waiting() {
     let cursors = cursors(&upstream);
     let before = cursors.iter().filter(|cursor| cursor.starts_with(&name));
     let most = before.count() + 1;
-    let [once, later] = resumptions_of_first(&upstream, &mut shim);
-    assert!(once <= most && later == once, "the waiting went on");
+    // One that was waited for already may still begin.
+    let [_, later] = resumptions_of_first(&upstream, &mut shim);
+    assert!(later <= most, "the waiting went on");
     // A session in which nothing is left goes to the next shim.
     assert_eq!(shim.finish(), 0);
     attached(&home, &[&upstream.url()]).echo("next");

@@ -203,7 +203,7 @@ impl Membership {
         // What a server without sessions has, it shows to whoever comes later.
         let counts = match self.sharing {
             Sharing::NoSession => audience.members.contains_key(owner),
-            Sharing::Exclusive | Sharing::Wanted => true,
+            Sharing::Exclusive | Sharing::Wanted | Sharing::Outgrown => true,
         };
         counts && *owner != self.member
     }
