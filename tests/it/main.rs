@@ -24,6 +24,7 @@ mod leaving;
 mod logs;
 mod management;
 mod oauth_hostile;
+mod oauth_kill;
 mod oauth_sign_in;
 mod oauth_tokens;
 mod oauth_waiting;

@@ -34,6 +34,8 @@ pub struct Config {
     pub refresh_tokens: bool,
     /// Whether each refresh token works once only.
     pub rotation: bool,
+    /// What becomes of one that comes a second time.
+    pub reuse: Reuse,
     /// `expires_in` of access tokens, as it is written; absent: not said.
     pub expires_in: Option<Value>,
     /// `iss` in redirects, and that it is announced.
@@ -72,6 +74,17 @@ pub enum ResourceMetadata {
     None,
 }
 
+/// What becomes of a refresh token that comes a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// The grant is withdrawn, and the test fails: a client would not do that.
+    Complaint,
+    /// The grant is withdrawn.
+    Withdrawal,
+    /// It works, as within the grace period that some servers give.
+    Grace,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -81,6 +94,7 @@ impl Default for Config {
             registration: true,
             refresh_tokens: true,
             rotation: true,
+            reuse: Reuse::Complaint,
             expires_in: Some(3600.into()),
             iss: true,
             scopes: None,
@@ -132,6 +146,12 @@ struct State {
     /// Scopes that some request needs besides those of its token.
     wanted: BTreeSet<String>,
     complaints: Vec<String>,
+    /// Requests whose answers are not sent.
+    mute: BTreeSet<String>,
+    /// Those of which that was so.
+    muted: Vec<String>,
+    /// Tokens are looked at and nothing comes of it.
+    holds_uses: bool,
 }
 
 type Script = Arc<dyn Fn(&str, &Request) -> Option<Reply> + Send + Sync>;
@@ -226,6 +246,38 @@ impl FakeAuthorizationServer {
         })
     }
 
+    /// Does what requests of this label ask for from now on, and loses the answers.
+    pub fn lose_answers(&self, label: &str) {
+        self.shared.state.update(|state| {
+            state.muted.clear();
+            state.mute.insert(label.to_owned());
+        });
+    }
+
+    /// Waits until an answer to this label has been lost since then.
+    ///
+    /// # Panics
+    /// If none is.
+    pub fn wait_until_lost(&self, label: &str) {
+        let what = format!("a lost answer to {label:?}");
+        self.shared.state.expect(&what, |state| {
+            state.muted.iter().any(|lost| lost == label).then_some(())
+        });
+    }
+
+    /// Loses no more answers, and lets tokens be used.
+    pub fn lose_nothing(&self) {
+        self.shared.state.update(|state| {
+            state.mute.clear();
+            state.holds_uses = false;
+        });
+    }
+
+    /// Lets requests with tokens that are good wait for ever.
+    pub fn hold_uses(&self) {
+        self.shared.state.update(|state| state.holds_uses = true);
+    }
+
     /// Makes every access token so far worthless; refresh tokens still work.
     pub fn expire_access_tokens(&self) {
         self.shared.state.update(|state| state.access.clear());
@@ -307,10 +359,19 @@ impl Shared {
             let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
             script.clone()
         };
-        script
+        let reply = script
             .and_then(|script| script(&label, request))
             .or_else(|| endpoints::reply(self, origin, request))
-            .or_else(|| metadata::reply(self, origin, request))
+            .or_else(|| metadata::reply(self, origin, request));
+        let lost = self.state.update(|state| {
+            let lost = state.mute.contains(&label);
+            state.muted.extend(lost.then_some(label));
+            lost
+        });
+        match lost {
+            true => Some(Reply::Hang),
+            false => reply,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Shared, State};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -195,14 +195,17 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
     }
     let token = form.get("refresh_token").cloned().unwrap_or_default();
     let grant = shared.state.update(|state| {
-        if let Some(grant) = state.used.get(&token).copied() {
+        let reused = state.used.get(&token).copied();
+        let grace = reused.filter(|_| shared.config.reuse == Reuse::Grace);
+        if let (Some(grant), None) = (reused, grace) {
             // Somebody may have stolen it: the whole family is withdrawn.
             state.grants[grant].revoked = true;
-            state
-                .complaints
-                .push("a refresh token came a second time".to_owned());
+            if shared.config.reuse == Reuse::Complaint {
+                let complaint = "a refresh token came a second time";
+                state.complaints.push(complaint.to_owned());
+            }
         }
-        let grant = state.refresh.get(&token).copied()?;
+        let grant = state.refresh.get(&token).copied().or(grace)?;
         let granted = state.grants[grant].clone();
         (!granted.revoked).then_some((grant, granted))
     });

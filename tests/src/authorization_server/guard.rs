@@ -33,6 +33,9 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         let challenge = format!(r#"Bearer error="invalid_token"{challenge}"#);
         return Some(Reply::status(401).with("WWW-Authenticate", &challenge));
     };
+    if shared.state.look(|state| state.holds_uses) {
+        return Some(Reply::Hang);
+    }
     let expected = metadata::resource(origin);
     if grant
         .resource

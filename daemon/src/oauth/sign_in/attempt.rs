@@ -112,9 +112,12 @@ impl Attempt<'_> {
             false => Shown::Opening,
         };
         say(shown);
-        let mut changes = progress.subscribe();
+        let (shows, mut changes) = watch::channel(shown);
         let waiting = answered(&pending, self.identity, &mut answers);
-        let showing = self.tools.browsers.show(self.hash, &url, shown, say);
+        let say_later = |shown| {
+            shows.send_replace(shown);
+        };
+        let showing = self.tools.browsers.show(self.hash, &url, shown, say_later);
         let giving_up = tokio::time::sleep(self.patience());
         tokio::pin!(waiting, showing, giving_up);
         loop {
@@ -122,13 +125,17 @@ impl Attempt<'_> {
                 answered = &mut waiting => return answered,
                 () = &mut showing => return Err(SignInError::GivenUp),
                 () = &mut giving_up => return Err(SignInError::GivenUp),
-                () = opened(&mut changes), if !self.sign_in.shown => {}
+                Ok(()) = changes.changed() => {}
             }
-            // No second tab if the daemon ends now.
-            self.sign_in.shown = true;
-            if let Err(error) = self.keep().await {
-                tracing::warn!(%error, "a sign-in under way could not be kept");
+            let shown = *changes.borrow_and_update();
+            if shown == Shown::Opened && !self.sign_in.shown {
+                // No second tab, even if the daemon ends now.
+                self.sign_in.shown = true;
+                if let Err(error) = self.keep().await {
+                    tracing::warn!(%error, "a sign-in under way could not be kept");
+                }
             }
+            say(shown);
         }
     }
 
@@ -218,14 +225,6 @@ impl Attempt<'_> {
             servers,
             discovered,
         })
-    }
-}
-
-/// Waits until a browser shows the page. Cancel safe.
-async fn opened(changes: &mut watch::Receiver<Progress>) {
-    let is_open = |progress: &Progress| matches!(progress, Progress::Pending(pending) if pending.shown == Shown::Opened);
-    if changes.wait_for(is_open).await.is_err() {
-        std::future::pending().await
     }
 }
 

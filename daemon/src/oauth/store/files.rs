@@ -427,25 +427,50 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_dies_after_any_step_leaves_the_old_or_the_new_content() {
+    fn a_writer_that_is_killed_after_any_step_leaves_the_old_or_the_new_content() {
         let (_base, folder) = folder();
         let file = folder.join("f");
-        for (last, expected) in [
-            (Step::Reserved, "old"),
-            (Step::Written, "old"),
-            (Step::Synced, "old"),
-            (Step::Renamed, "new"),
+        for (killed_after, expected) in [
+            (None, "old"),
+            (Some(Step::Reserved), "old"),
+            (Some(Step::Written), "old"),
+            (Some(Step::Synced), "old"),
+            (Some(Step::Renamed), "new"),
         ] {
             write(&file, b"old");
+            let mut replacement = Replacement::prepare(&file).expect("room");
+            if let Some(last) = killed_after {
+                let died = replacement.replace(b"new", &mut |step| match step == last {
+                    true => Err(io::Error::other("killed")),
+                    false => Ok(()),
+                });
+                assert!(died.is_err());
+            }
+            // Nobody tidies up after a process that was killed.
+            std::mem::forget(replacement);
+            assert_eq!(text(&file).as_deref(), Some(expected), "{killed_after:?}");
+            write(&file, b"next");
+            assert_eq!(text(&file).as_deref(), Some("next"), "{killed_after:?}");
+        }
+        sweep(&folder, &[], std::time::Duration::ZERO);
+        let left = fs::read_dir(&folder).expect("there").count();
+        assert_eq!(left, 1, "what was left behind is swept");
+    }
+
+    #[test]
+    fn a_writer_that_fails_at_any_step_leaves_no_file_behind() {
+        let (_base, folder) = folder();
+        let file = folder.join("f");
+        write(&file, b"old");
+        for last in [Step::Reserved, Step::Written, Step::Synced] {
             let replacement = Replacement::prepare(&file).expect("room");
-            let temporary = replacement.temporary.clone();
-            let died = replacement.commit_stepwise(b"new", &mut |step| match step == last {
-                true => Err(io::Error::other("killed")),
+            let failed = replacement.commit_stepwise(b"new", &mut |step| match step == last {
+                true => Err(io::Error::other("no space left")),
                 false => Ok(()),
             });
-            assert!(died.is_err());
-            assert_eq!(text(&file).as_deref(), Some(expected), "{last:?}");
-            assert!(!temporary.exists());
+            assert!(failed.is_err());
+            assert_eq!(text(&file).as_deref(), Some("old"), "{last:?}");
+            assert_eq!(fs::read_dir(&folder).expect("there").count(), 1);
         }
     }
 

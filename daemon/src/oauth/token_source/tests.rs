@@ -1,3 +1,5 @@
+mod killed;
+mod week;
 mod world;
 
 use std::time::Duration;
@@ -66,31 +68,6 @@ async fn a_revoked_grant_causes_one_sign_in_for_everybody() {
     assert!(setup.world.accepts(Some(&new)));
     let facts = setup.world.facts();
     assert_eq!((facts.exchanges, facts.registrations), (1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_week_passes_without_a_sign_in_whoever_asks_when() {
-    let setup = Setup::new();
-    let daemon = setup.signed_in().await;
-    let mut rejected = 0;
-    for minute in 0..7 * 24 * 60 {
-        // Two nights in a bag.
-        if matches!(minute, 1500 | 6000) {
-            sleep(8 * HOUR);
-        }
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        let token = daemon.source.current().expect("always");
-        if !setup.world.accepts(Some(&token)) {
-            rejected += 1;
-            let token = daemon.renew(Some(&token)).await.expect("without anybody");
-            assert!(setup.world.accepts(Some(&token)));
-        }
-    }
-    let facts = setup.world.facts();
-    assert_eq!((facts.exchanges, facts.registrations), (0, 0));
-    assert!(rejected <= 2, "{rejected} requests were rejected");
-    // About 76 % of an hour each.
-    assert!((205..235).contains(&facts.refreshes), "{}", facts.refreshes);
 }
 
 #[tokio::test(start_paused = true)]

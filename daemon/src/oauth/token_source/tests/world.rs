@@ -30,25 +30,40 @@ use crate::server_url::ServerUrl;
 pub(super) const ISSUER: &str = "https://as.example";
 
 thread_local! {
-    /// Where the paused clock began, and how long the machine has slept since.
-    static CLOCK: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+    /// Where the paused clock began, how long the machine has slept since, and how
+    /// far its clock was set back.
+    static CLOCK: Cell<Option<(Instant, Duration, Duration)>> = const { Cell::new(None) };
 }
 
-/// The wall clock: goes on while the machine sleeps.
-pub(super) fn now() -> SystemTime {
-    let (begun, slept) = CLOCK.get().unwrap_or_else(|| {
-        let begun = (Instant::now(), Duration::ZERO);
+fn clock() -> (Instant, Duration, Duration) {
+    CLOCK.get().unwrap_or_else(|| {
+        let begun = (Instant::now(), Duration::ZERO, Duration::ZERO);
         CLOCK.set(Some(begun));
         begun
-    });
+    })
+}
+
+/// The time: goes on while the machine sleeps.
+fn time() -> SystemTime {
+    let (begun, slept, _) = clock();
     UNIX_EPOCH + Duration::from_secs(1_800_000_000) + begun.elapsed() + slept
+}
+
+/// What the machine's wall clock says.
+pub(super) fn now() -> SystemTime {
+    time() - clock().2
 }
 
 /// Lets the machine sleep: timers stand still, the wall clock does not.
 pub(super) fn sleep(time: Duration) {
-    let _now = now();
-    let (begun, slept) = CLOCK.get().expect("just set");
-    CLOCK.set(Some((begun, slept + time)));
+    let (begun, slept, back) = clock();
+    CLOCK.set(Some((begun, slept + time, back)));
+}
+
+/// Sets the machine's wall clock back. Others know the time.
+pub(super) fn set_clock_back(time: Duration) {
+    let (begun, slept, back) = clock();
+    CLOCK.set(Some((begun, slept, back + time)));
 }
 
 /// How the token endpoint answers refreshes.
@@ -106,7 +121,7 @@ impl World {
             facts.spent.insert(before);
         }
         let life = facts.life.unwrap_or(3600).min(u64::from(u32::MAX));
-        facts.access = Some((access.clone(), now() + Duration::from_secs(life)));
+        facts.access = Some((access.clone(), time() + Duration::from_secs(life)));
         TokenResponse {
             access_token: Secret::new(access),
             refresh_token: Some(Secret::new(refresh)),
@@ -121,7 +136,7 @@ impl World {
         let facts = self.facts();
         let sent = token.and_then(|token| token.header().to_str().ok());
         facts.access.as_ref().is_some_and(|(access, until)| {
-            sent == Some(&format!("Bearer {access}")) && *until > now()
+            sent == Some(&format!("Bearer {access}")) && *until > time()
         })
     }
 
