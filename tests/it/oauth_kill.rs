@@ -200,8 +200,12 @@ fn after_new_tokens_are_kept_and_before_they_are_used() {
     let tokens = scene.home.home().join(".mcp-auth/mcp-remote-d1");
     let find = || {
         let files = std::fs::read_dir(&tokens).expect("there is a folder");
-        let mut names = files.flatten().map(|entry| entry.path());
-        let found = names.find(|path| path.to_string_lossy().ends_with("_tokens.json"));
+        let mut paths = files.flatten().map(|entry| entry.path());
+        // Room for the next ones is another file.
+        let found = paths.find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with("_tokens.json") && !name.starts_with('.')
+        });
         std::fs::read(found.expect("there are tokens")).expect("they can be read")
     };
     let before = find();

@@ -152,6 +152,8 @@ struct State {
     muted: Vec<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
+    /// The request to the guarded server that is the first after the tokens' end.
+    expire_before: Option<(String, usize)>,
 }
 
 type Script = Arc<dyn Fn(&str, &Request) -> Option<Reply> + Send + Sync>;
@@ -196,8 +198,19 @@ impl FakeAuthorizationServer {
 
     /// Puts an MCP server behind this authorization server.
     pub fn protect(&self, upstream: &FakeUpstream) {
+        self.protect_scripted(upstream, |_| None);
+    }
+
+    /// The same where `script` answers what it wants to of what has a token.
+    pub fn protect_scripted(
+        &self,
+        upstream: &FakeUpstream,
+        script: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+    ) {
         let (shared, origin) = (self.shared.clone(), upstream.origin());
-        upstream.script(move |request| guard::reply(&shared, &origin, request));
+        upstream.script(move |request| {
+            guard::reply(&shared, &origin, request).or_else(|| script(request))
+        });
     }
 
     /// Lets `script` answer the requests that it wants to; it gets their labels.
@@ -281,6 +294,14 @@ impl FakeAuthorizationServer {
     /// Makes every access token so far worthless; refresh tokens still work.
     pub fn expire_access_tokens(&self) {
         self.shared.state.update(|state| state.access.clear());
+    }
+
+    /// The same just before the `nth` request (from 1) to the guarded server with this
+    /// label, from now on.
+    pub fn expire_before(&self, label: &str, nth: usize) {
+        self.shared
+            .state
+            .update(|state| state.expire_before = Some((label.to_owned(), nth)));
     }
 
     /// Withdraws everything that was granted.

@@ -19,19 +19,19 @@ pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
 
 /// Says the same of a request that may have been executed.
 pub(super) fn said(server: &str, error: &UpstreamError, maybe_executed: bool) -> String {
-    let advice = match error {
-        UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
-        UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
-        UpstreamError::NotSignedIn { .. } => {
-            return format!("{server} {error}; run: mcp-remote login {server}");
-        }
-        _ => "",
-    };
     let caution = match maybe_executed {
         true => {
             "; the request may have been executed: check whether it was done before repeating it"
         }
         false => "",
+    };
+    let advice = match error {
+        UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
+        UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
+        UpstreamError::NotSignedIn { .. } => {
+            return format!("{server} {error}; run: mcp-remote login {server}{caution}");
+        }
+        _ => "",
     };
     format!("{server} {error}{advice}{caution}")
 }

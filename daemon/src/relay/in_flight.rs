@@ -27,6 +27,9 @@ pub(crate) struct InFlight {
     abandoned: HashSet<u64>,
     /// Whether a request that was answered with an error may still be.
     left_behind: bool,
+    /// Requests that were withdrawn and may have been executed before, by the
+    /// client's id.
+    repeated: HashSet<Box<str>>,
 }
 
 /// A request that has no answer yet.
@@ -66,11 +69,13 @@ impl InFlight {
         let token = request.request_progress_token();
         let message = renamed(request, token.clone(), minted);
         let fate = Fate::default();
+        let id = request.id().expect("a request has an id");
+        let repeats = usize::from(self.was_repeated(&id));
         let entry = Entry {
-            id: request.id().expect("a request has an id"),
+            id,
             nature: Nature::of(request),
             message: message.clone(),
-            repeats: 0,
+            repeats,
             progress_token: token.map(|place| request.text(place).into()),
             life: Life::new(),
             fate: fate.clone(),
@@ -108,6 +113,9 @@ impl InFlight {
     /// said it.
     pub(super) fn withdraw(&mut self, minted: u64) -> Option<Envelope> {
         let entry = self.entries.remove(&minted)?;
+        if entry.repeats > 0 {
+            self.repeated.insert(entry.id.as_json().into());
+        }
         let request = Envelope::parse(entry.message).expect("it was read before");
         let token = request.request_progress_token();
         let mut replacements = vec![(
@@ -118,6 +126,12 @@ impl InFlight {
         replacements.sort_by_key(|(place, _)| place.start);
         let request = Envelope::parse(request.spliced(&replacements));
         Some(request.expect("it was read before"))
+    }
+
+    /// Says whether a request that was withdrawn may have been executed before it
+    /// was refused, and forgets it.
+    pub(super) fn was_repeated(&mut self, id: &RequestId) -> bool {
+        !self.repeated.is_empty() && self.repeated.remove(id.as_json())
     }
 
     /// Ends a request without an answer.
@@ -338,6 +352,20 @@ mod tests {
         let request = in_flight.withdraw(7).expect("in flight");
         assert_eq!(request.bytes(), text);
         assert!(in_flight.is_clean() && in_flight.withdraw(7).is_none());
+        assert!(!in_flight.was_repeated(&request.id().expect("it has one")));
+    }
+
+    #[test]
+    fn what_may_have_been_executed_once_still_may_after_a_refusal() {
+        let mut in_flight = InFlight::default();
+        let request = envelope(r#"{"id":"a","method":"tools/list"}"#);
+        in_flight.begin(1, &request);
+        in_flight.repeat(1, 2).expect("in flight");
+        let request = in_flight.withdraw(2).expect("in flight");
+        in_flight.begin(3, &request);
+        assert!(in_flight.fail(3).expect("in flight").repeats > 0);
+        in_flight.begin(4, &request);
+        assert_eq!(in_flight.fail(4).expect("in flight").repeats, 0);
     }
 
     #[test]

@@ -54,8 +54,20 @@ impl Relay {
         error: &UpstreamError,
         sent: Option<Sent>,
     ) -> Result<(), Gone> {
-        let server = &self.deps.server.shown;
         let maybe_executed = sent.is_some_and(|sent| sent.maybe_executed);
+        let minted = sent.map(|sent| sent.minted);
+        self.fault_of(id, error, minted, maybe_executed).await
+    }
+
+    /// The same for a request with this id upstream, if it has one.
+    pub(super) async fn fault_of(
+        &mut self,
+        id: &RequestId,
+        error: &UpstreamError,
+        minted: Option<u64>,
+        maybe_executed: bool,
+    ) -> Result<(), Gone> {
+        let server = &self.deps.server.shown;
         let notice = fault::said(server, error, maybe_executed);
         let answer = fault::response(id, server, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
@@ -66,6 +78,6 @@ impl Relay {
                 .await
                 .map_err(|_| Gone)?;
         }
-        self.answer(sent.map(|sent| sent.minted), answer).await
+        self.answer(minted, answer).await
     }
 }

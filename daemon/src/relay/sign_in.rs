@@ -145,7 +145,8 @@ impl Relay {
                 && request.method() != Some("initialize")
         };
         let dropped: Vec<Held> = self.sign_in.held.extract_if(.., is_it).collect();
-        for Held(_, batch) in &dropped {
+        for Held(request, batch) in &dropped {
+            let _executed = request.id().map(|id| self.in_flight.was_repeated(&id));
             self.reading = *batch;
             // A shim that has gone is seen elsewhere.
             drop(self.has_read().await);
@@ -200,7 +201,8 @@ impl Relay {
                     self.reading = batch;
                     self.deps.server.unanswered();
                     self.deps.server.failed(&error);
-                    self.fault(&id, &error, None).await?;
+                    let maybe_executed = self.in_flight.was_repeated(&id);
+                    self.fault_of(&id, &error, None, maybe_executed).await?;
                     self.has_read().await?;
                 }
                 Ok(())

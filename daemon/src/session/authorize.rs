@@ -1,9 +1,12 @@
 //! What a session does when the server refuses the token: another one, and the same
 //! once more. Asks nobody to sign in, which is up to whoever waits for the answer.
 
+use bytes::Bytes;
+
+use super::exchange::Upstream;
 use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
 use crate::upstream::sse::EventStream;
-use crate::upstream::{StreamableHttp, UpstreamError};
+use crate::upstream::{PostReply, StreamableHttp, UpstreamError};
 
 /// Waits for a token other than the refused one, if there can be one without anybody
 /// doing something; then the server is asked again.
@@ -38,6 +41,29 @@ pub(super) async fn renew(
             })
         }
         Err(TokenError::LoginRequired { .. } | TokenError::NotOffered) => Err(error),
+    }
+}
+
+/// Posts a message that nobody else says again, with another token if the first is
+/// refused.
+pub(super) async fn post(upstream: &Upstream, message: Bytes) -> Result<PostReply, UpstreamError> {
+    match upstream.post(message.clone()).await {
+        Err(error) => {
+            renew(upstream.tokens(), error).await?;
+            upstream.post(message).await
+        }
+        posted => posted,
+    }
+}
+
+/// Ends the session at the server, likewise.
+pub(super) async fn delete(endpoint: &StreamableHttp) -> Result<(), UpstreamError> {
+    match endpoint.delete().await {
+        Err(error) => {
+            renew(endpoint.tokens(), error).await?;
+            endpoint.delete().await
+        }
+        deleted => deleted,
     }
 }
 

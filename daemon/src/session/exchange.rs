@@ -138,7 +138,7 @@ pub(crate) enum Upstream {
 
 impl Upstream {
     /// Returns the tokens that it sends.
-    fn tokens(&self) -> Option<&TokenSource> {
+    pub(super) fn tokens(&self) -> Option<&TokenSource> {
         match self {
             Self::StreamableHttp(endpoint) => endpoint.tokens(),
             Self::HttpSse(endpoint) => endpoint.tokens(),

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::stream::{self, StreamExt as _};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::{InitializeResult, ServerSpec, SessionKey};
+use super::{InitializeResult, ServerSpec, SessionKey, authorize};
 use crate::http::{HttpClients, NetworkOptions};
 use crate::jsonrpc::Envelope;
 use crate::server_url::ServerUrl;
@@ -306,5 +306,5 @@ async fn end(note: Note, spec: Option<Arc<ServerSpec>>, clients: &HttpClients) -
         },
     };
     let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
-    endpoint.delete().await.ok()
+    authorize::delete(&endpoint).await.ok()
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::audience::Inbox;
+use super::authorize;
 use super::exchange::{Inbound, Upstream, inbound, read};
 use super::switches::Change;
 use crate::jsonrpc::{Envelope, Kind};
@@ -37,7 +38,7 @@ async fn ask(
     id: u64,
     inbox: &Inbox,
 ) -> Result<(), UpstreamError> {
-    let mut events = match upstream.post(message).await? {
+    let mut events = match authorize::post(upstream, message).await? {
         // On HTTP+SSE the answer comes on the session's stream, for nobody.
         PostReply::Accepted => return Ok(()),
         PostReply::Json(body) => {

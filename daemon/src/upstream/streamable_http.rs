@@ -148,7 +148,8 @@ impl StreamableHttp {
         }
     }
 
-    /// Ends the session at the server, if there is one. 405 is a fine answer.
+    /// Ends the session at the server, if there is one. 405 is a fine answer, and
+    /// whatever else is not about the token.
     pub(crate) async fn delete(&self) -> Result<(), UpstreamError> {
         if self.session.is_none() {
             return Ok(());
@@ -158,8 +159,14 @@ impl StreamableHttp {
             .headers
             .with_session(self.session.as_ref(), self.version);
         let url = self.target.url.url();
-        drop(self.target.send(Method::DELETE, url, headers, None).await?);
-        Ok(())
+        let deleting = self.target.send(Method::DELETE, url, headers, None);
+        let (response, token) = deleting.await?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => {
+                Err(refusal(response, token, self.standing(), &self.target).await)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,11 +9,22 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         return Some(reply);
     }
     let path = request.target.split('?').next().unwrap_or_default();
-    if path != "/mcp" {
+    if path != "/mcp" && path != "/messages" {
         let here = shared.config.resource_metadata == ResourceMetadata::None;
         let answer = here.then(|| shared.answer(origin, request)).flatten();
         return Some(answer.unwrap_or_else(|| Reply::status(404)));
     }
+    let label = crate::upstream::label(request);
+    shared.state.update(|state| {
+        let Some((of, left)) = &mut state.expire_before else {
+            return;
+        };
+        *left -= usize::from(*of == label);
+        if *left == 0 {
+            state.expire_before = None;
+            state.access.clear();
+        }
+    });
     let challenge = match shared.config.resource_metadata {
         ResourceMetadata::Hint => {
             format!(r#", resource_metadata="{origin}/metadata-of-this-server""#)

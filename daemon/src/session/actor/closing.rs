@@ -2,6 +2,7 @@
 //! is left behind for the next daemon.
 
 use super::Session;
+use crate::session::authorize;
 use crate::session::exchange::{OutboundKind, Upstream};
 use crate::session::handle::Keep;
 use crate::session::phase::{Phase, TaskEnd};
@@ -42,7 +43,7 @@ impl Session {
             }
         }
         for next in std::mem::take(&mut self.notifications) {
-            drop(open.upstream.post(next.message).await);
+            drop(authorize::post(&open.upstream, next.message).await);
         }
         self.tasks.shutdown().await;
         if let Some((keep, note)) = left_behind {
@@ -53,7 +54,7 @@ impl Session {
         }
         if let Upstream::StreamableHttp(endpoint) = &open.upstream
             && endpoint.session().is_some()
-            && let Err(error) = endpoint.delete().await
+            && let Err(error) = authorize::delete(endpoint).await
         {
             tracing::debug!(%error, "the session could not be ended at the server");
         }
