@@ -63,7 +63,9 @@ fn a_server_in_trouble_costs_no_refresh_token() {
     for status in [500, 502, 503, 429] {
         server.expire_access_tokens();
         server.script(move |label, _| {
-            (label == "token refresh").then(|| Reply::body(status, "text/html", "<html>trouble"))
+            (label == "token refresh").then(|| {
+                Reply::body(status, "text/html", "<html>trouble").with("Retry-After", "1000000000")
+            })
         });
         let mut shim = attached(&home, &[&upstream.url()]);
         let answer = shim.call("echo", r#"{"message":"x"}"#);

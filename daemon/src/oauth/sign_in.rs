@@ -245,7 +245,7 @@ async fn attempt(
         identity,
         hash: &hash,
         sign_in,
-        counterpart: Counterpart::Known(party),
+        counterpart: Counterpart::Known(Box::new(party)),
     };
     attempt.finish(Some(answers), progress).await
 }

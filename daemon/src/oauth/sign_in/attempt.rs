@@ -31,7 +31,7 @@ pub(super) struct Party {
 /// Who that is.
 pub(super) enum Counterpart {
     /// It has just been asked.
-    Known(Party),
+    Known(Box<Party>),
     /// It was asked by the last daemon, as this client if we registered it.
     ToBeFound(Option<Client>),
 }
@@ -164,7 +164,7 @@ impl Attempt<'_> {
         };
         let found;
         let party = match &self.counterpart {
-            Counterpart::Known(party) => party,
+            Counterpart::Known(party) => &**party,
             Counterpart::ToBeFound(client) => {
                 found = self.find(client.clone()).await?;
                 &found

@@ -66,7 +66,7 @@ struct SigningIn {
 /// What a task of the actor ended with.
 #[derive(Debug)]
 enum Done {
-    Loaded(Result<Stored, StoreError>),
+    Loaded(Box<Result<Stored, StoreError>>),
     /// The tokens of this generation were renewed, or not.
     Refreshed(u64, Refreshed),
     SignedIn(Ended),

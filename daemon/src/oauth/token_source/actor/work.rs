@@ -18,7 +18,7 @@ impl Actor {
         self.work = Work::Loading;
         let (store, identity) = (self.tools.store.clone(), self.identity.clone());
         self.tasks
-            .spawn(async move { Done::Loaded(store.load(&identity).await) });
+            .spawn(async move { Done::Loaded(Box::new(store.load(&identity).await)) });
     }
 
     /// Renews the tokens; `rejected`: because the server wants no more of them.
@@ -122,7 +122,7 @@ impl Actor {
 
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
         match done {
-            Ok(Done::Loaded(loaded)) => self.loaded(loaded),
+            Ok(Done::Loaded(loaded)) => self.loaded(*loaded),
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
