@@ -47,6 +47,8 @@ function lives(pid) {
 export class Home {
   #clients = [];
   folder = mkdtempSync(path.join(tmpdir(), "mcp-remote-peers-"));
+  /** What this user's environment has besides, such as BROWSER. */
+  variables = {};
 
   constructor() {
     mkdirSync(path.join(this.folder, "run"), { mode: 0o700 });
@@ -59,14 +61,15 @@ export class Home {
       PATH: process.env.PATH,
       USER: "tester",
       XDG_RUNTIME_DIR: path.join(this.folder, "run"),
+      ...this.variables,
     };
   }
 
   /** Connects the official client through a new shim; `configure` may add handlers first. */
-  async connect(url, { capabilities = {}, name = "peers", configure = () => {} } = {}) {
+  async connect(url, { flags = [], capabilities = {}, name = "peers", configure = () => {} } = {}) {
     const transport = new StdioClientTransport({
       command: SHIM,
-      args: [url],
+      args: [url, ...flags],
       env: this.environment,
       cwd: this.folder,
       stderr: "pipe",
