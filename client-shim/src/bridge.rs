@@ -3,7 +3,8 @@
 //!
 //! Every request gets one answer: the server's, or an error of ours if the
 //! daemon was lost. A request is never sent twice, `initialize` excepted.
-//! A lost daemon is replaced when the client speaks again, not before.
+//! A daemon that crashed or made place is replaced at once, since the client may
+//! wait for what its server says; one that was stopped when the client speaks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use mcp_remote_proto::MAX_MESSAGE_LEN;
 use mcp_remote_proto::v1::relay_response::Frame as Received;
-use mcp_remote_proto::v1::{Goodbye, Open, Purpose, RelayRequest, relay_request};
+use mcp_remote_proto::v1::{Goodbye, GoodbyeReason, Open, Purpose, RelayRequest, relay_request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::daemon::Daemon;
@@ -28,12 +30,15 @@ use crate::stdio::Line;
 
 mod batch;
 mod client;
+mod comeback;
 mod ledger;
 pub(crate) mod link;
 mod opening;
 mod refused;
+mod switches;
 
 use client::{Client, End};
+use comeback::Comeback;
 use ledger::Ledger;
 use link::{Event, Link, Requests};
 pub(crate) use opening::{Opening, opening, refusal};
@@ -128,6 +133,7 @@ async fn converse(bridge: &mut Bridge, client: &mut Client) -> Result<End, ShimE
             Step::RequestsClosed => bridge.requests = None,
             Step::End(end) => return Ok(end),
             Step::Link(event) => bridge.on(event)?,
+            Step::ComeBack => bridge.connect(),
         }
     }
 }
@@ -139,6 +145,7 @@ enum Step {
     RequestsClosed,
     End(End),
     Link(Event),
+    ComeBack,
 }
 
 /// Waits for the one thing that can go on, in the order of urgency. What goes
@@ -158,8 +165,10 @@ async fn next(bridge: &mut Bridge, client: &mut Client) -> Step {
         to_print,
         ledger,
         spoken_to,
+        comeback,
         ..
     } = bridge;
+    let may_come_back = link.is_down() && !input.has_ended();
     let may_read = !input.has_ended();
     let may_receive = to_print.is_empty();
     // A daemon that died before the client spoke must be seen dead before anything
@@ -198,6 +207,7 @@ async fn next(bridge: &mut Bridge, client: &mut Client) -> Step {
             }
             Step::Done
         }
+        () = comeback.due(), if may_come_back => Step::ComeBack,
     }
 }
 
@@ -229,6 +239,8 @@ struct Bridge {
     in_vain: u32,
     /// Browsers being opened.
     browsers: Browsers,
+    /// When a lost daemon is replaced for a client that is silent.
+    comeback: Comeback,
 }
 
 impl Bridge {
@@ -249,7 +261,13 @@ impl Bridge {
             relayed: false,
             in_vain: 0,
             browsers: Browsers::default(),
+            comeback: Comeback::default(),
         }
+    }
+
+    fn connect(&mut self) {
+        self.comeback.settle();
+        self.link = Link::connect(&self.launcher);
     }
 
     /// Connects if there is something to say, half-closes if there is no more.
@@ -259,7 +277,7 @@ impl Bridge {
                 self.half_closed |= self.requests.take().is_some();
             }
         } else if self.link.is_down() {
-            self.link = Link::connect(&self.launcher);
+            self.connect();
         }
     }
 
@@ -273,6 +291,12 @@ impl Bridge {
             Event::Opened(requests) => {
                 self.requests = Some(requests);
                 self.relayed = true;
+                self.comeback.opened(Instant::now());
+            }
+            // Nobody has asked for anything.
+            Event::Failed(error) if self.relayed && self.to_send.is_empty() => {
+                self.notices.debug(&error.sentence);
+                self.comeback.plan(Instant::now());
             }
             Event::Failed(error) if self.relayed => self.fail_waiting(&error),
             Event::Failed(error) => return Err(error),
@@ -297,6 +321,7 @@ impl Bridge {
         match frame {
             Received::Message(message) => {
                 self.in_vain = 0;
+                self.comeback.works();
                 self.ledger.received(&message);
                 self.to_print.push_back(message);
             }
@@ -335,6 +360,10 @@ impl Bridge {
             (_, Err(status)) => describe(status),
             _ => "mcp-remoted ended the relay".to_owned(),
         };
+        let stopped = |goodbye: &Goodbye| goodbye.reason() != GoodbyeReason::Handover;
+        if self.ledger.is_established() && !self.goodbye.as_ref().is_some_and(stopped) {
+            self.comeback.plan(Instant::now());
+        }
         let lost = self.ledger.lost();
         if !lost.failed.is_empty() || !lost.again.is_empty() {
             self.notices

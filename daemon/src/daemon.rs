@@ -18,6 +18,7 @@ use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
+use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
@@ -200,13 +201,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));
-    let deps = PoolDeps {
-        connections: connections.clone(),
-        kept: kept.clone(),
-        handover: shutdown.handover.clone(),
-    };
-    let end_sessions = shutdown.end_sessions.clone();
-    let pool = pool::spawn(config.pool.clone(), deps, &sessions, end_sessions);
+    let pool = begin_pool(&config, &connections, &kept, &shutdown, &sessions);
 
     let mut listening = listen(&config)?;
     let listener = listening.take_listener().expect("it has just begun");
@@ -258,6 +253,23 @@ fn outcome(
         (Ok(()), None) => Err(Failure::new(1, "the server ended unasked")),
         (Err(error), _) => Err(Failure::new(1, format!("the server ended: {error}"))),
     }
+}
+
+/// Begins to hold sessions.
+fn begin_pool(
+    config: &Config,
+    connections: &Arc<Connections>,
+    kept: &Arc<KeptSessions>,
+    shutdown: &Shutdown,
+    sessions: &TaskTracker,
+) -> SessionPoolHandle {
+    let deps = PoolDeps {
+        connections: connections.clone(),
+        kept: kept.clone(),
+        handover: shutdown.handover.clone(),
+    };
+    let end = shutdown.end_sessions.clone();
+    pool::spawn(config.pool.clone(), deps, sessions, end)
 }
 
 /// Begins to listen and names the endpoint for the shims.

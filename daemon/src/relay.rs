@@ -11,10 +11,14 @@ mod inbound;
 mod leaving;
 mod open_lease;
 mod questions;
+mod refusals;
 mod repeats;
+mod resuming;
+mod roots;
 mod shim;
 mod sign_in;
 mod switching;
+mod task_tokens;
 mod timeout;
 
 use std::collections::HashMap;
@@ -23,28 +27,30 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt as _};
-use mcp_remote_proto::members::Members;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::jsonrpc::{self, Envelope, Kind, ParseError, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, Kind, Unusable};
 use crate::protocol::ProtocolVersion;
 use crate::session::{
-    Change, Fate, Handshake, Inbound, InitializeResult, LeaseToken, Outbound, OutboundKind,
+    Change, Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind, names,
 };
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::check;
-pub(crate) use shim::{NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
+pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 pub(crate) use sign_in::AUTH_TIMEOUT;
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
 use open_lease::{News, OpenLease, acquire};
-use questions::Questions;
+use questions::{Question, Questions};
+use resuming::adopt;
+use roots::Roots;
 use shim::Attached;
 use sign_in::SignIn;
 use switching::Named;
+use task_tokens::TaskTokens;
 
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
@@ -81,12 +87,14 @@ pub(crate) struct Relay {
     handshake: Option<Arc<Handshake>>,
     /// The client's `notifications/initialized`, until a session has it.
     initialized: Option<Bytes>,
-    /// The shim's lease from an earlier daemon, until it has one of ours.
-    earlier: Option<LeaseToken>,
+    /// What the shim had from an earlier daemon, until it has a lease of ours.
+    earlier: Earlier,
     lease: Option<OpenLease>,
     inbox: mpsc::Sender<Inbound>,
     /// What a shared session says to this relay, besides what its POSTs bring.
     news: News,
+    /// An id that no request of the session before has reached.
+    beyond: u64,
     in_flight: InFlight,
     questions: Questions,
     /// Notifications and responses that the server may not have taken yet.
@@ -95,6 +103,8 @@ pub(crate) struct Relay {
     changes: HashMap<u64, Change>,
     /// Requests whose answers name tasks, by their id; only in a shared session.
     named: HashMap<u64, Named>,
+    task_tokens: TaskTokens,
+    roots: Roots,
     batches: Batches,
     /// The batch whose elements are being read.
     reading: Option<BatchId>,
@@ -106,6 +116,8 @@ pub(crate) struct Relay {
     sign_in: SignIn,
     /// Whether the shim had more to say when the daemon stopped: it comes back.
     comes_back: bool,
+    /// Whether the client says no more: it cannot be asked anything.
+    input_ended: bool,
 }
 
 impl Relay {
@@ -124,9 +136,9 @@ impl Relay {
             Some(Resumed {
                 initialize,
                 initialized,
-                lease,
-            }) => (Some(Arc::new(initialize)), initialized, lease),
-            None => (None, None, None),
+                earlier,
+            }) => (Some(Arc::new(initialize)), initialized, earlier),
+            None => (None, None, Earlier::default()),
         };
         let mut relay = Self {
             deps,
@@ -137,11 +149,14 @@ impl Relay {
             lease: None,
             inbox,
             news: None,
+            beyond: 0,
             in_flight: InFlight::default(),
             questions,
             said: TaskTracker::new(),
             changes: HashMap::new(),
             named: HashMap::new(),
+            task_tokens: TaskTokens::default(),
+            roots: Roots::default(),
             batches,
             reading: None,
             version: None,
@@ -149,12 +164,14 @@ impl Relay {
             failing: None,
             sign_in: SignIn::default(),
             comes_back: false,
+            input_ended: false,
         };
         let stop = relay.deps.stop.clone();
         tokio::select! {
             // The error says that the shim has gone, which ends the relay too.
             _gone = relay.relay(&mut downstream, &mut inbound) => {}
-            () = drained(&stop) => {}
+            // One that was busy has not heard that the daemon stops.
+            () = drained(&stop) => drop(relay.out.try_send(ToShim::Goodbye)),
         }
         drop(attached);
         relay.leave(inbound).await;
@@ -168,9 +185,14 @@ impl Relay {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
         let (mut reading, mut told) = (true, false);
+        let comes_back = self.handshake.is_some();
         for warning in std::mem::take(&mut self.deps.warnings) {
             self.tell(ToShim::Notice(NoticeLevel::Info, warning))
                 .await?;
+        }
+        if comes_back && let Err(error) = self.leased().await? {
+            // The client has not asked for anything: its next message tries again.
+            tracing::debug!(%error, "the session of a shim that comes back waits");
         }
         loop {
             if self.in_flight.is_empty() && self.sign_in.is_empty() && !reading {
@@ -192,6 +214,7 @@ impl Relay {
                     None => {
                         reading = false;
                         self.sign_in.wait_no_more();
+                        self.end_input().await;
                     }
                 },
                 step = self.sign_in.next() => self.on_sign_in(step).await?,
@@ -240,37 +263,6 @@ impl Relay {
         Ok(())
     }
 
-    async fn refuse(&mut self, unusable: &Unusable) -> Result<(), Gone> {
-        let code = match unusable.error {
-            ParseError::NotJson(_) => -32700,
-            ParseError::Invalid(_) => -32600,
-        };
-        let sentence = format!("mcp-remote: {}", unusable.error);
-        // What is not JSON has no id (JSON-RPC 2.0, section 5).
-        let id = match unusable.error {
-            ParseError::NotJson(_) => None,
-            ParseError::Invalid(_) => unusable.request_id(),
-        };
-        let answer = jsonrpc::error_response(id.as_ref(), code, &sentence, None);
-        self.answer(None, answer).await
-    }
-
-    async fn refuse_oversized(&mut self, message: &[u8]) -> Result<(), Gone> {
-        let id = Members::of(message).request_id().and_then(RequestId::found);
-        let sentence = format!(
-            "mcp-remote: the message has {} bytes and the limit is {}",
-            message.len(),
-            self.deps.max_message
-        );
-        self.say(jsonrpc::error_response(
-            id.as_ref(),
-            -32600,
-            &sentence,
-            None,
-        ))
-        .await
-    }
-
     /// Answers from the session's stored result; a session that has to be opened
     /// for it says the same message to the server.
     async fn on_initialize(&mut self, envelope: Envelope) -> Result<(), Gone> {
@@ -315,19 +307,25 @@ impl Relay {
         if let Err(error) = self.leased().await? {
             return self.not_leased(envelope, &id, error).await;
         }
-        let Some(lease) = &self.lease else {
+        let Some(lease) = &mut self.lease else {
             return Ok(());
         };
+        if !lease.is_shared() && names::asks_for_task(&envelope) {
+            // The task outlives the lease, and the next would see it.
+            lease.spoil();
+        }
         let minted = lease.session().next_id();
+        let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
         let mut outbound = Outbound {
             fate,
+            after,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
         if let Some(batch) = self.reading {
             self.batches.expect(batch, minted);
         }
-        if lease.is_shared() {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_shared()) {
             lease.membership().own(minted);
             if self.is_foreign(minted, &envelope) {
                 return self.refuse_foreign(minted).await;
@@ -358,6 +356,7 @@ impl Relay {
                 Some(lease) => lease.session().initialized(notification.clone()).await,
                 None => self.initialized = Some(notification),
             }
+            drop(self.tell_of_roots().await);
             return;
         }
         let (message, after) = match envelope.method() {
@@ -375,7 +374,16 @@ impl Relay {
     }
 
     async fn on_response(&mut self, envelope: Envelope) {
-        if let Some((answer, generation)) = self.questions.answer(&envelope) {
+        if let Some((
+            answer,
+            Question {
+                generation, method, ..
+            },
+        )) = self.questions.answer(&envelope)
+        {
+            if &*method == "roots/list" {
+                self.note_roots(&envelope);
+            }
             self.send(answer, OutboundKind::Response(generation), None)
                 .await;
         }
@@ -399,8 +407,14 @@ impl Relay {
     /// Makes sure of an open session. The outer error: the shim has gone.
     async fn leased(&mut self) -> Result<Result<Arc<InitializeResult>, UpstreamError>, Gone> {
         if let Some(lease) = &self.lease {
-            // A lost session is opened again by the next message, in its actor.
-            return Ok(Ok(lease.result().clone()));
+            let is_idle = self.in_flight.is_empty() && self.questions.is_empty();
+            if !(is_idle && lease.membership().is_to_leave()) {
+                // A lost session is opened again by the next message, in its actor.
+                return Ok(Ok(lease.result().clone()));
+            }
+            // What still comes from there must not be taken for what comes from here.
+            self.beyond = lease.session().next_id();
+            (self.lease, self.news) = (None, None);
         }
         let handshake = self
             .handshake
@@ -413,7 +427,7 @@ impl Relay {
         }
         let began = Instant::now();
         let acquired = tokio::select! {
-            acquired = acquire(&self.deps, &handshake, self.earlier.clone(), self.inbox.clone()) => acquired,
+            acquired = acquire(&self.deps, &handshake, self.earlier.lease.clone(), self.inbox.clone()) => acquired,
             () = self.out.closed() => return Err(Gone),
             () = drained(&self.deps.stop) => Err(UpstreamError::Here("the daemon is stopping".into())),
         };
@@ -427,10 +441,11 @@ impl Relay {
                 return Ok(Err(error));
             }
         };
+        let to_say = adopt(&lease, std::mem::take(&mut self.earlier));
         if let Some(notification) = self.initialized.take() {
             lease.session().initialized(notification).await;
         }
-        self.earlier = None;
+        lease.session().mint_beyond(self.beyond);
         let result = lease.result().clone();
         self.version = Some(result.version);
         let token = lease.session().lease().clone();
@@ -438,31 +453,11 @@ impl Relay {
         self.last_notice.clear();
         self.lease = Some(lease);
         self.news = news;
+        self.look_at_roots();
         self.join().await;
+        self.say_again(to_say).await?;
         self.out.send(server).await.map_err(|_| Gone)?;
         Ok(Ok(result))
-    }
-
-    /// Answers with an error; `sent`: the request had gone out.
-    async fn fault(
-        &mut self,
-        id: &RequestId,
-        error: &UpstreamError,
-        sent: Option<Sent>,
-    ) -> Result<(), Gone> {
-        let server = &self.deps.server.shown;
-        let notice = fault::sentence(server, error);
-        let maybe_executed = sent.is_some_and(|sent| sent.maybe_executed);
-        let answer = fault::response(id, server, error, maybe_executed);
-        if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
-            self.last_notice.clone_from(&notice);
-            tracing::warn!("{notice}");
-            self.out
-                .send(ToShim::Notice(NoticeLevel::Error, notice))
-                .await
-                .map_err(|_| Gone)?;
-        }
-        self.answer(sent.map(|sent| sent.minted), answer).await
     }
 
     async fn tell(&self, what: ToShim) -> Result<(), Gone> {

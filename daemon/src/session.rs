@@ -4,6 +4,7 @@
 //! [`SessionKey`] is the only answer to the question who may have it next.
 
 pub(crate) mod actor;
+mod answers;
 mod audience;
 mod authorize;
 mod connect;
@@ -38,7 +39,7 @@ pub(crate) use handle::SessionHandle;
 pub(crate) use handshake::{Handshake, InitializeResult};
 pub(crate) use kept::{KeptSessions, LeaseToken};
 pub(crate) use listed_tools::ListedTools;
-pub(crate) use pool::{AcquireError, Lease, SessionPoolHandle};
+pub(crate) use pool::{AcquireError, Found, Lease, SessionPoolHandle};
 pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
 pub(crate) use switches::{Change, Course, Outcome};

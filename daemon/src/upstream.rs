@@ -135,9 +135,10 @@ pub(crate) enum UpstreamError {
         /// Where to sign in.
         url: Option<SignInUrl>,
     },
-    /// It does not know our session: the message was not handled.
+    /// It does not know our session: the message was not handled. Inside is what
+    /// it said, for the case that this is not about the session after all.
     #[error("has ended the session")]
-    SessionGone,
+    SessionGone(Box<UpstreamError>),
     /// It lost the session while it worked on the message.
     #[error("lost the session before it answered: {0}")]
     SessionLost(String),
@@ -276,7 +277,7 @@ impl UpstreamError {
             | Self::Busy { status, .. }
             | Self::NotMcp { status, .. }
             | Self::JsonRpc { status, .. } => Some(*status),
-            Self::SessionGone => Some(404),
+            Self::SessionGone(refusal) => refusal.http_status(),
             _ => None,
         }
     }
@@ -303,18 +304,25 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an error body that are read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// Turns an unsuccessful response into an error. `with_session`: the request
-/// carried a session id; `token`: it carried this one.
+/// As what a request was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Before the handshake.
+    Stranger,
+    /// After a handshake that gave no session id.
+    Sessionless,
+    /// With the session's id.
+    InSession,
+}
+
+/// Turns an unsuccessful response into an error. `token`: the request carried this one.
 async fn refusal(
     response: Response,
     token: Option<AccessToken>,
-    with_session: bool,
+    standing: Standing,
     target: &Target,
 ) -> UpstreamError {
     let status = response.status().as_u16();
-    if status == 404 && with_session {
-        return UpstreamError::SessionGone;
-    }
     if status == 401 || status == 403 {
         return UpstreamError::Unauthorized(Box::new(Refusal {
             status,
@@ -328,12 +336,9 @@ async fn refusal(
         .and_then(|value| retry_after::read(value, SystemTime::now()));
     let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, response.body(MAX_ERROR_BODY)).await;
     let body = body.ok().and_then(Result::ok).unwrap_or_default();
-    // The reference server answers 400 to a session id from before its restart.
-    if status == 400 && with_session && says_no_session(&body) {
-        return UpstreamError::SessionGone;
-    }
-    let is_error =
-        crate::jsonrpc::Envelope::parse(body.clone()).is_ok_and(|envelope| envelope.is_error());
+    let envelope = crate::jsonrpc::Envelope::parse(body.clone());
+    let error = envelope.ok().filter(|envelope| envelope.is_error());
+    let is_error = error.is_some();
     // Only then is it sure that the message was not handled.
     if status == 429 || (status == 503 && retry_after.is_some()) {
         return UpstreamError::Busy {
@@ -343,7 +348,8 @@ async fn refusal(
             body: is_error.then_some(body),
         };
     }
-    match media_type.as_str() {
+    let is_gone = is_session_gone(status, standing, &body, error.as_ref());
+    let refusal = match media_type.as_str() {
         _ if is_error => UpstreamError::JsonRpc { status, body },
         "text/html" | "application/xhtml+xml" if status < 500 => UpstreamError::Status {
             status,
@@ -357,6 +363,31 @@ async fn refusal(
             status,
             said: String::new(),
         },
+    };
+    match is_gone {
+        true => UpstreamError::SessionGone(Box::new(refusal)),
+        false => refusal,
+    }
+}
+
+/// Says whether a refusal means that the server does not know our session, or, if
+/// it kept none when we shook hands, that it does so now.
+fn is_session_gone(
+    status: u16,
+    standing: Standing,
+    body: &[u8],
+    error: Option<&crate::jsonrpc::Envelope>,
+) -> bool {
+    // Our ids are numbers; an error with one is the answer, whatever its words.
+    let id = error.and_then(crate::jsonrpc::Envelope::id);
+    let is_answer = id.is_some_and(|id| id.as_json().parse::<u64>().is_ok());
+    match (status, standing) {
+        (_, Standing::Stranger) => false,
+        (404, Standing::InSession) => true,
+        (404, Standing::Sessionless) => error.is_some() && !is_answer,
+        // The reference server says so to a session id from before its restart.
+        (400, _) => !is_answer && says_no_session(body),
+        _ => false,
     }
 }
 
@@ -402,5 +433,41 @@ mod tests {
             br#"{"error":{"message":"Bad Request: No valid session ID provided"}}"#
         ));
         assert!(!says_no_session(b"Bad Request: missing field"));
+    }
+
+    #[test]
+    fn an_error_with_our_id_is_an_answer_and_not_the_end_of_the_session() {
+        use Standing::{InSession, Sessionless, Stranger};
+        let no_session = "No valid session ID provided";
+        for (status, standing, id, said, gone) in [
+            (400, InSession, "null", no_session, true),
+            (400, InSession, "\"server-error\"", no_session, true),
+            (400, InSession, "7", "invalid session cookie", false),
+            (400, Sessionless, "null", no_session, true),
+            (400, Sessionless, "7", no_session, false),
+            (400, Sessionless, "null", "missing field", false),
+            (404, InSession, "7", "x", true),
+            (404, Sessionless, "null", "x", true),
+            (404, Sessionless, "7", "x", false),
+            (404, Stranger, "null", "x", false),
+            (400, Stranger, "null", no_session, false),
+        ] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"{said}"}}}}"#
+            );
+            let error = crate::jsonrpc::Envelope::parse(body.clone().into()).expect("valid");
+            assert_eq!(
+                is_session_gone(status, standing, body.as_bytes(), Some(&error)),
+                gone,
+                "{status} {standing:?} {body}"
+            );
+        }
+        assert!(is_session_gone(404, InSession, b"Cannot POST /mcp", None));
+        assert!(!is_session_gone(
+            404,
+            Sessionless,
+            b"Cannot POST /mcp",
+            None
+        ));
     }
 }

@@ -20,6 +20,8 @@ pub struct Members {
     pub method: Option<Vec<u8>>,
     /// Whether `result` or `error` is present.
     pub answers: bool,
+    /// Whether `error` is present.
+    pub fails: bool,
 }
 
 impl Members {
@@ -196,8 +198,9 @@ impl Scanner {
                 self.member = match self.text.as_slice() {
                     b"id" => Member::Id,
                     b"method" => Member::Method,
-                    b"result" | b"error" => {
+                    name @ (b"result" | b"error") => {
                         self.members.answers = true;
+                        self.members.fails |= name == b"error";
                         Member::Other
                     }
                     _ => Member::Other,
@@ -242,6 +245,7 @@ mod tests {
             id: id.map(|id| id.as_bytes().to_vec()),
             method: method.map(|method| method.as_bytes().to_vec()),
             answers,
+            fails: message.starts_with(r#"{"error""#),
         };
         assert_eq!(Members::of(message.as_bytes()), expected, "{message}");
         let mut scanner = Scanner::default();

@@ -1,8 +1,9 @@
 //! A batch is answered element by element: a bad one costs itself only.
 
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{INITIALIZE, TestShim, call_line, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Replies, Reply, Rpc};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Replies, Reply, Rpc, text_result};
 use serde_json::Value;
 
 use crate::support::{attached, messages, our_error};
@@ -114,6 +115,26 @@ fn a_batch_to_a_server_that_went_away_is_answered_in_one_array() {
     let answers = array(&shim);
     for id in [1, 2] {
         our_error(of(&answers, &id.into()), id);
+    }
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn answers_that_are_too_long_together_all_come() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let _daemon = TestDaemon::start(&home, &["--max-message", "65536"]);
+    let mut shim = of_that_revision(&home, &upstream);
+    let long = "x".repeat(40_000);
+    upstream.answer("long", &text_result(&long));
+    let calls = [1, 2, 3].map(|id| call_line(id, "long", "{}"));
+    shim.send(&format!("[{}]", calls.join(",")));
+    let mut answers = Vec::new();
+    while answers.len() < 3 {
+        answers.extend(array(&shim));
+    }
+    for id in [1, 2, 3] {
+        assert_eq!(text_of(of(&answers, &id.into())), long);
     }
     assert_eq!(shim.finish(), 0);
 }

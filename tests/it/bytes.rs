@@ -3,7 +3,9 @@
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::TestShim;
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Replies, Reply, Rpc};
+use mcp_remote_tests::upstream::{FakeUpstream, Replies, Reply, Rpc};
+
+use crate::sharing::stateful;
 
 /// Values that many programs do not give back as they were.
 const ODD: &[&str] = &[
@@ -30,22 +32,6 @@ const ODD: &[&str] = &[
     "[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]",
 ];
 
-fn upstreams() -> [FakeUpstream; 3] {
-    let events = Config {
-        replies: Replies::Events,
-        ..Config::default()
-    };
-    let http_sse = Config {
-        kind: Kind::HttpSse(405),
-        ..Config::default()
-    };
-    [
-        FakeUpstream::start(),
-        FakeUpstream::with(events),
-        FakeUpstream::with(http_sse),
-    ]
-}
-
 /// A client that can be asked things and says so in its own way.
 fn capable(home: &TestHome, upstream: &FakeUpstream) -> TestShim {
     let mut shim = home.shim(&[&upstream.url()]);
@@ -62,7 +48,7 @@ fn initialize(client: &str, capabilities: &str) -> String {
 
 #[test]
 fn requests_and_results() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         for (nth, odd) in ODD.iter().enumerate() {
@@ -133,7 +119,7 @@ fn errors() {
 
 #[test]
 fn notifications_both_ways() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         upstream.wait_for_streams(1);
@@ -152,7 +138,7 @@ fn notifications_both_ways() {
 
 #[test]
 fn questions_and_their_answers() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         upstream.wait_for_streams(1);

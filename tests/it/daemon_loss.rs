@@ -92,6 +92,26 @@ fn the_handshake_that_is_made_again_is_the_clients_own() {
 }
 
 #[test]
+fn a_handshake_that_was_refused_is_not_made_again() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = home.shim(&[&upstream.url()]);
+    let bad = r#"{"jsonrpc":"2.0","id":"bad","method":"initialize","params":{}}"#;
+    for good_before in [false, true] {
+        if good_before {
+            shim.handshake();
+        }
+        shim.send(bad);
+        assert_eq!(shim.message()["error"]["code"], -32602);
+        shim.echo("before");
+        home.kill_daemon();
+        shim.echo("after");
+    }
+    assert_eq!(shim.stderr(), "");
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
 fn stop_really_stops_and_the_next_call_starts_anew() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();
@@ -112,7 +132,6 @@ fn a_shim_whose_daemon_is_gone_for_good_says_so_and_tries_again() {
     let home = TestHome::new();
     let daemon = TestDaemon::start(&home, &[]);
     let mut shim = attached(&home, &[&upstream.url()]);
-    daemon.kill();
     // No daemon can be started while the folder is refused.
     let state = home.state();
     let mode = |mode| {
@@ -120,6 +139,7 @@ fn a_shim_whose_daemon_is_gone_for_good_says_so_and_tries_again() {
         std::fs::set_permissions(&state, permissions).expect("set");
     };
     mode(0o755);
+    daemon.kill();
     let error = our_error(&shim.call("echo", "{}"), 1);
     assert!(
         error["message"]

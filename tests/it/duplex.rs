@@ -3,7 +3,9 @@
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Replies, Rpc};
+use mcp_remote_tests::upstream::{FakeUpstream, Rpc};
+
+use crate::sharing::stateful;
 
 const CAPABLE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{},"sampling":{},"elicitation":{"form":{},"url":{}}},"clientInfo":{"name":"tests","version":"1"}}}"#;
 
@@ -30,22 +32,6 @@ const QUESTIONS: [(&str, &str, &str); 5] = [
     ("roots/list", "{}", r#"{"roots":[]}"#),
     ("ping", "{}", "{}"),
 ];
-
-fn upstreams() -> [FakeUpstream; 3] {
-    let events = Config {
-        replies: Replies::Events,
-        ..Config::default()
-    };
-    let http_sse = Config {
-        kind: Kind::HttpSse(405),
-        ..Config::default()
-    };
-    [
-        FakeUpstream::start(),
-        FakeUpstream::with(events),
-        FakeUpstream::with(http_sse),
-    ]
-}
 
 fn capable(home: &TestHome, upstream: &FakeUpstream) -> TestShim {
     let mut shim = home.shim(&[&upstream.url()]);
@@ -74,7 +60,7 @@ fn release_many(shim: &TestShim, upstream: &FakeUpstream) {
 
 #[test]
 fn questions_on_the_stream_of_a_call_among_many() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         hold_many(&mut shim, &upstream);
@@ -96,7 +82,7 @@ fn questions_on_the_stream_of_a_call_among_many() {
 
 #[test]
 fn questions_on_the_servers_own_stream_while_calls_are_open() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         hold_many(&mut shim, &upstream);
@@ -120,7 +106,7 @@ fn questions_on_the_servers_own_stream_while_calls_are_open() {
 
 #[test]
 fn questions_may_be_answered_in_another_order() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         upstream.wait_for_streams(1);
@@ -158,7 +144,7 @@ fn an_unasked_answer_stays_here() {
 
 #[test]
 fn notifications_of_one_stream_keep_their_order() {
-    for upstream in upstreams() {
+    for upstream in stateful() {
         let home = TestHome::new();
         let mut shim = capable(&home, &upstream);
         let line = |number: usize| {

@@ -100,6 +100,26 @@ fn three_refusals_are_an_error_that_says_when_to_come_back() {
 }
 
 #[test]
+fn a_server_that_wants_a_long_pause_is_not_asked_again_before() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    for (nth, status, value, advice) in [
+        (1, 429, "31", "requests; try again in 31 s"),
+        (2, 503, "99999999999999999999", "try again later"),
+    ] {
+        upstream.forget_requests();
+        busy(&upstream, "POST tools/call", 9, move || {
+            after(status, value)
+        });
+        let error = our_error(&shim.call("echo", "{}"), nth);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains(advice), "{message}");
+        assert_eq!(upstream.count("POST tools/call"), 1);
+    }
+}
+
+#[test]
 fn the_servers_own_words_about_its_load_are_passed_on() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();
@@ -120,7 +140,7 @@ fn a_call_that_waits_delays_nobody_and_ends_when_cancelled() {
     let mut shim = attached(&home, &[&upstream.url()]);
     upstream.script(|request| {
         let waits = request.text().contains("waits");
-        (waits && label(request) == "POST tools/call").then(|| after(429, "99999999999999999999"))
+        (waits && label(request) == "POST tools/call").then(|| after(429, "30"))
     });
     let id = shim.begin_call("echo", r#"{"message":"waits"}"#);
     upstream.wait_for("POST tools/call", 1);

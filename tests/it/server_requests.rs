@@ -1,8 +1,9 @@
 //! What the server says on its own, progress, and cancellation.
 
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Rpc};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Reply, Rpc, text_result};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -131,6 +132,114 @@ fn progress_carries_the_clients_token() {
             assert_eq!(text_of(&shim.message()), "done");
         }
     }
+}
+
+#[test]
+fn progress_of_a_task_goes_on_until_it_has_ended() {
+    for reuse in ["sequential", "concurrent"] {
+        let upstream = FakeUpstream::scripted(|request| {
+            let rpc = Rpc::parse(&request.body)?;
+            let task = r#"{"task":{"taskId":"t","status":"working"}}"#;
+            (rpc.param("/name") == "slow").then(|| Reply::json(200, rpc.result(task)))
+        });
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url(), "--reuse", reuse]);
+        upstream.wait_for_streams(1);
+        shim.send(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow","task":{},"_meta":{"progressToken":"p"}}}"#);
+        assert_eq!(shim.message()["result"]["task"]["taskId"], "t");
+        let call = upstream.wait_for("POST tools/call", 1);
+        let call = Rpc::parse(&call.body).expect("a request");
+        let progress = |token: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1e0}}}}"#
+            )
+        };
+        let status = |status: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{{"taskId":"t","status":"{status}"}}}}"#
+            )
+        };
+        for said in ["working", "completed"] {
+            upstream.push(progress(call.id()));
+            assert_eq!(shim.line(), progress(r#""p""#));
+            upstream.push(status(said));
+            assert_eq!(shim.line(), status(said));
+        }
+        upstream.push(progress(call.id()));
+        upstream.push(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+        assert_eq!(shim.message()["method"], "notifications/tools/list_changed");
+    }
+}
+
+#[test]
+fn what_is_asked_after_the_end_of_the_input_is_refused_at_once() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let mut shim = capable(&home, &upstream);
+        // One that is open then, and one that comes later.
+        let first = shim.begin_call("ask", r#"{"id":"a","method":"roots/list"}"#);
+        assert_eq!(shim.message()["method"], "roots/list");
+        let held = shim.begin_call("hold", r#"{"gate":"g"}"#);
+        upstream.wait_for_hold("g");
+        shim.close_stdin();
+        let answer = shim.message();
+        assert_eq!(answer["id"], first);
+        assert!(text_of(&answer).contains("-32603"), "{answer}");
+        upstream.push(r#"{"jsonrpc":"2.0","id":"b","method":"sampling/createMessage"}"#);
+        assert!(upstream.wait_for_answer(r#""b""#).contains("-32603"));
+        upstream.push(r#"{"jsonrpc":"2.0","id":"c","method":"ping"}"#);
+        let pong = r#"{"jsonrpc":"2.0","id":"c","result":{}}"#;
+        assert_eq!(upstream.wait_for_answer(r#""c""#), pong);
+        upstream.open_gate("g");
+        assert_eq!(shim.message()["id"], held);
+        assert_eq!(shim.wait(), 0);
+    }
+}
+
+#[test]
+fn a_question_or_an_answer_over_the_limit_is_an_error_for_the_server() {
+    for upstream in upstreams() {
+        let home = TestHome::new();
+        let _daemon = TestDaemon::start(&home, &["--max-message", "65536"]);
+        let mut shim = capable(&home, &upstream);
+        upstream.wait_for_streams(1);
+        let long = "x".repeat(70_000);
+        upstream.push(format!(
+            r#"{{"jsonrpc":"2.0","id":"long","method":"sampling/createMessage","params":"{long}"}}"#
+        ));
+        let answer = upstream.wait_for_answer(r#""long""#);
+        assert!(answer.contains("-32603"), "{answer}");
+        upstream.push(r#"{"jsonrpc":"2.0","id":"short","method":"roots/list"}"#);
+        let question = Rpc::parse(shim.line().as_bytes()).expect("a message");
+        assert_eq!(question.method(), "roots/list");
+        shim.send(&question.result(&format!("\"{long}\"")));
+        let answer = upstream.wait_for_answer(r#""short""#);
+        assert!(
+            answer.contains("-32603") && answer.contains("65536"),
+            "{answer}"
+        );
+        shim.echo("goes on");
+    }
+}
+
+#[test]
+fn a_question_over_the_limit_on_the_stream_of_a_call_is_refused() {
+    let upstream = FakeUpstream::scripted(|request| {
+        let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.param("/name") == "long")?;
+        let question = format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"sampling/createMessage","params":"{}"}}"#,
+            "x".repeat(70_000)
+        );
+        Some(Reply::events(move |events| {
+            events.message(question)?;
+            events.message(rpc.result(&text_result("asked")))
+        }))
+    });
+    let home = TestHome::new();
+    let _daemon = TestDaemon::start(&home, &["--max-message", "65536"]);
+    let mut shim = capable(&home, &upstream);
+    assert_eq!(text_of(&shim.call("long", "{}")), "asked");
+    assert!(upstream.wait_for_answer("7").contains("-32603"));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What the members of one session switch on and own: subscriptions, log levels,
 //! tasks.
 
+use std::sync::{Arc, Mutex, mpsc};
+
 use mcp_remote_tests::home::TestHome;
-use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{FakeUpstream, Reply, Rpc};
+use mcp_remote_tests::shim::{INITIALIZE, TestShim, text_of};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Reply, Rpc};
 
 use crate::sharing::{settle, stateful, two};
 use crate::support::{attached, one_shot};
@@ -77,6 +79,85 @@ fn a_subscription_that_was_refused_is_tried_again() {
         assert!(shim.message()["result"].is_object());
     }
     assert_eq!(upstream.count("POST resources/subscribe"), 3);
+}
+
+/// Lets each request of this method wait for a word; the first is answered with an
+/// error.
+fn one_by_one(upstream: &FakeUpstream, method: &'static str) -> mpsc::Sender<()> {
+    let (word, words) = mpsc::channel();
+    let words = Arc::new(Mutex::new((0, words)));
+    upstream.script(move |request| {
+        let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.method() == method)?;
+        let words = words.clone();
+        Some(Reply::events(move |events| {
+            let mut words = words.lock().expect("nobody panics");
+            let _said = words.1.recv();
+            words.0 += 1;
+            events.message(match words.0 {
+                1 => rpc.error(-32002, "Not yet"),
+                _ => rpc.result("{}"),
+            })
+        }))
+    });
+    word
+}
+
+#[test]
+fn a_change_that_is_cancelled_while_it_waits_blocks_nobody() {
+    for (method, params) in [
+        ("resources/subscribe", r#"{"uri":"a:1"}"#),
+        ("logging/setLevel", r#"{"level":"debug"}"#),
+    ] {
+        let upstream = FakeUpstream::start();
+        let word = one_by_one(&upstream, method);
+        let home = TestHome::new();
+        let [mut first, mut second] = two(&home, &upstream);
+        let url = upstream.url();
+        let timeout = ["--reuse", "concurrent", "--request-timeout", "0.5"];
+        let mut third = attached(&home, &[&[url.as_str()], &timeout[..]].concat());
+        let line = |id: u64| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+        };
+        first.send(&line(1));
+        upstream.wait_for(&format!("POST {method}"), 1);
+        second.send(&line(1));
+        second.send(
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+        );
+        second.echo("cancelled");
+        third.send(&line(1));
+        assert!(third.message()["error"].is_object(), "in time");
+        word.send(()).expect("the server waits");
+        assert_eq!(first.message()["error"]["code"], -32002);
+        for shim in [&mut second, &mut third] {
+            shim.send(&line(2));
+            // Only the first of them goes upstream.
+            word.send(()).expect("the server waits");
+            let answer = shim.message();
+            assert!(answer["result"].is_object(), "{method}: {answer}");
+        }
+        assert_eq!(upstream.count(&format!("POST {method}")), 2);
+        assert_eq!(upstream.count("POST notifications/cancelled"), 0);
+    }
+}
+
+#[test]
+fn who_says_that_it_is_another_client_blocks_nobody() {
+    let upstream = FakeUpstream::with(Config {
+        sessions: false,
+        ..Config::default()
+    });
+    let home = TestHome::new();
+    let [mut first, mut second] = two(&home, &upstream);
+    let subscribe =
+        r#"{"jsonrpc":"2.0","id":"s","method":"resources/subscribe","params":{"uri":"a:1"}}"#;
+    first.send(subscribe);
+    assert!(first.message()["result"].is_object());
+    first.send(&INITIALIZE.replace(r#""name":"tests""#, r#""name":"another""#));
+    assert!(first.message()["result"].is_object());
+    upstream.wait_for("POST resources/unsubscribe", 1);
+    second.send(subscribe);
+    assert!(second.message()["result"].is_object());
 }
 
 #[test]
@@ -177,4 +258,15 @@ fn tasks_are_whose_they_are() {
     let answer = upstream.wait_for_answer("5");
     assert!(answer.contains(r#"{"mine":true}"#), "{answer}");
     first.echo("no more");
+    // What one has made is nobody's once it has gone.
+    assert_eq!(second.finish(), 0);
+    upstream.push(status("b"));
+    upstream.push(r#"{"jsonrpc":"2.0","id":6,"method":"vendor/ask","params":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"b"}}}}"#);
+    let answer = upstream.wait_for_answer("6");
+    assert!(answer.contains(r#""error""#), "{answer}");
+    first.send(r#"{"jsonrpc":"2.0","id":"l","method":"tasks/list"}"#);
+    let listed = first.line();
+    assert!(!listed.contains(r#""b""#), "{listed}");
+    first.send(r#"{"jsonrpc":"2.0","id":"r","method":"tasks/result","params":{"taskId":"b"}}"#);
+    assert_eq!(first.message()["error"]["code"], -32602);
 }

@@ -1,7 +1,10 @@
-//! The messages of one line: one, or in revision 2025-03-26 an array of them.
+//! The messages of one line: one, or in revision 2025-03-26 an array of them; and
+//! single values in one.
 //!
 //! Pure. Only cuts at top-level commas; what is not JSON gives arbitrary, but
 //! harmless, pieces.
+
+use mcp_remote_proto::members::Members;
 
 /// Returns the messages of a line.
 pub(super) fn messages(line: &[u8]) -> Vec<&[u8]> {
@@ -35,6 +38,21 @@ fn elements(array: &[u8]) -> Vec<&[u8]> {
         }
     }
     elements
+}
+
+/// Returns the value of the first key with this name, quotes included, if it is a
+/// string or a number that can be an id. Within a string of the message the quotes
+/// of the key would be escaped.
+pub(super) fn value_of(key: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    let mut starts = message
+        .windows(key.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == key)
+        .map(|(at, _)| &message[at + key.len()..]);
+    // What no colon follows is a value.
+    let value = starts.find(|rest| rest.trim_ascii_start().starts_with(b":"))?;
+    // The same rules as for any other id.
+    Members::of(&[b"{\"id\"", value].concat()).id
 }
 
 #[cfg(test)]

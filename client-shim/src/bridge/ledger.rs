@@ -6,10 +6,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use mcp_remote_proto::MAX_MESSAGE_LEN;
 use mcp_remote_proto::members::Members;
 use mcp_remote_proto::v1::ResumedHandshake;
 
 use super::batch;
+use super::switches::Switches;
 
 const INITIALIZED: &[u8] = b"notifications/initialized";
 const CANCELLED: &[u8] = b"notifications/cancelled";
@@ -19,17 +21,23 @@ const CANCELLED: &[u8] = b"notifications/cancelled";
 pub(super) struct Ledger {
     /// Ids as JSON text, sent to the daemon and not answered.
     unanswered: BTreeSet<Vec<u8>>,
-    initialize: Option<Initialize>,
-    initialized: Bytes,
+    /// The newest `initialize` that was not refused.
+    handshake: Option<Handshake>,
+    /// What the client has switched on in its session.
+    switches: Switches,
     /// What stands for the session, for the daemon after this one. A secret.
     lease: String,
 }
 
 #[derive(Debug)]
-struct Initialize {
-    line: Bytes,
+struct Handshake {
+    initialize: Bytes,
     id: Vec<u8>,
     answered: bool,
+    /// Empty: not sent yet.
+    initialized: Bytes,
+    /// The one before, which stands if the server refuses this.
+    before: Option<Box<Self>>,
 }
 
 /// What a lost daemon leaves behind.
@@ -50,11 +58,17 @@ impl Ledger {
                 Some(id) => {
                     self.unanswered.insert(id.to_vec());
                     if is_initialize(&members) {
-                        self.begin(line.clone(), id.to_vec());
+                        self.begin(alone(message, line), id);
+                    } else if Switches::are_meant(&members) {
+                        self.switches.asked(id, &members, message);
                     }
                 }
                 None => match members.method.as_deref() {
-                    Some(INITIALIZED) => self.initialized = line.clone(),
+                    Some(INITIALIZED) => {
+                        if let Some(handshake) = &mut self.handshake {
+                            handshake.initialized = alone(message, line);
+                        }
+                    }
                     Some(CANCELLED) => self.cancelled(message),
                     _ => {}
                 },
@@ -64,18 +78,21 @@ impl Ledger {
 
     /// A cancelled request is owed nothing: its sender ignores an answer.
     fn cancelled(&mut self, message: &[u8]) {
-        let initialize = self.initialize.as_ref().map(|initialize| &initialize.id);
+        let initialize = self.handshake.as_ref().map(|handshake| &handshake.id);
         if let Some(id) = cancelled_id(message).filter(|id| Some(id) != initialize) {
             self.unanswered.remove(&id);
+            self.switches.answered(&id, false);
         }
     }
 
-    fn begin(&mut self, line: Bytes, id: Vec<u8>) {
-        self.initialized = Bytes::new();
-        self.initialize = Some(Initialize {
-            line,
-            id,
+    fn begin(&mut self, initialize: Bytes, id: &[u8]) {
+        let before = self.handshake.take();
+        self.handshake = Some(Handshake {
+            initialize,
+            id: id.to_vec(),
             answered: false,
+            initialized: Bytes::new(),
+            before: before.filter(|before| before.answered).map(Box::new),
         });
     }
 
@@ -89,10 +106,22 @@ impl Ledger {
             let Some(id) = members.response_id() else {
                 continue;
             };
-            if self.unanswered.remove(id)
-                && let Some(initialize) = &mut self.initialize
-            {
-                initialize.answered |= initialize.id == id;
+            if !self.unanswered.remove(id) {
+                continue;
+            }
+            self.switches.answered(id, !members.fails);
+            let awaited = |handshake: &mut Handshake| !handshake.answered && handshake.id == id;
+            if let Some(mut handshake) = self.handshake.take_if(awaited) {
+                self.handshake = match members.fails {
+                    true => handshake.before.map(|before| *before),
+                    false => {
+                        handshake.answered = true;
+                        if handshake.before.take().is_some() {
+                            self.switches.clear();
+                        }
+                        Some(handshake)
+                    }
+                };
             }
         }
     }
@@ -100,13 +129,13 @@ impl Ledger {
     /// Closes the account with a daemon that is gone.
     pub(super) fn lost(&mut self) -> Lost {
         let mut again = Vec::new();
-        if let Some(initialize) = &self.initialize
-            && !initialize.answered
-            && self.unanswered.remove(&initialize.id)
+        if let Some(handshake) = &self.handshake
+            && !handshake.answered
+            && self.unanswered.remove(&handshake.id)
         {
-            again.push(initialize.line.clone());
-            if !self.initialized.is_empty() {
-                again.push(self.initialized.clone());
+            again.push(handshake.initialize.clone());
+            if !handshake.initialized.is_empty() {
+                again.push(handshake.initialized.clone());
             }
         }
         let failed = self.close();
@@ -115,6 +144,7 @@ impl Ledger {
 
     /// Closes the account for good; returns the requests without an answer.
     pub(super) fn close(&mut self) -> Vec<Vec<u8>> {
+        self.switches.unanswered();
         std::mem::take(&mut self.unanswered).into_iter().collect()
     }
 
@@ -125,12 +155,20 @@ impl Ledger {
         if next.is_some_and(|message| is_initialize(&Members::of(message))) {
             return None;
         }
-        let initialize = self.initialize.as_ref()?;
-        initialize.answered.then(|| ResumedHandshake {
-            initialize: initialize.line.clone(),
-            initialized: self.initialized.clone(),
+        let handshake = self.handshake.as_ref().filter(|made| made.answered)?;
+        let room = MAX_MESSAGE_LEN.saturating_sub(handshake.initialize.len());
+        Some(ResumedHandshake {
+            initialize: handshake.initialize.clone(),
+            initialized: handshake.initialized.clone(),
             lease: self.lease.clone(),
+            switched_on: self.switches.requests(room),
         })
+    }
+
+    /// Says whether the client has a session, which may speak to it unasked.
+    pub(super) fn is_established(&self) -> bool {
+        let handshake = self.handshake.as_ref();
+        handshake.is_some_and(|handshake| handshake.answered)
     }
 
     /// Notes what stands for the client's session.
@@ -152,14 +190,17 @@ pub(super) fn request_ids(line: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Returns `params.requestId`. Within a string of the message the quotes of this
-/// key would be escaped, so the first match is a key.
+/// Returns `params.requestId`.
 fn cancelled_id(message: &[u8]) -> Option<Vec<u8>> {
-    const KEY: &[u8] = b"\"requestId\"";
-    let at = message.windows(KEY.len()).position(|bytes| bytes == KEY)?;
-    // The same rules as for any other id.
-    let value = &message[at + KEY.len()..];
-    Members::of(&[b"{\"id\"", value].concat()).id
+    batch::value_of(b"\"requestId\"", message)
+}
+
+/// Returns a message that stands alone or in a batch.
+fn alone(message: &[u8], line: &Bytes) -> Bytes {
+    match message.len() == line.len() {
+        true => line.clone(),
+        false => Bytes::copy_from_slice(message),
+    }
 }
 
 fn is_initialize(members: &Members) -> bool {
@@ -216,12 +257,39 @@ mod tests {
 
     #[test]
     fn a_client_that_begins_anew_is_not_resumed() {
-        let ledger = ledger(
-            &[INITIALIZE],
-            &[r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32001}}"#],
-        );
+        let ledger = ledger(&[INITIALIZE], &[r#"{"jsonrpc":"2.0","id":0,"result":{}}"#]);
         assert_eq!(ledger.resume(Some(&bytes(INITIALIZE))), None);
         assert!(ledger.resume(Some(&bytes(INITIALIZED))).is_some());
+    }
+
+    #[test]
+    fn a_handshake_that_was_refused_is_not_resumed() {
+        let bad = r#"{"id":1,"method":"initialize"}"#;
+        let refusal = r#"{"id":1,"error":{"code":-32602}}"#;
+        assert_eq!(ledger(&[bad], &[refusal]).resume(None), None);
+        let mut ledger = ledger(
+            &[INITIALIZE, INITIALIZED],
+            &[r#"{"id":0,"result":{"error":1}}"#],
+        );
+        ledger.sent(&bytes(bad));
+        assert_eq!(ledger.resume(None), None);
+        ledger.received(refusal.as_bytes());
+        let resumed = ledger.resume(None).expect("the one before stands");
+        assert_eq!(resumed.initialize, INITIALIZE);
+        assert_eq!(resumed.initialized, INITIALIZED);
+    }
+
+    #[test]
+    fn what_is_switched_on_is_said_to_the_next_daemon() {
+        let subscribe = r#"{"id":2,"method":"resources/subscribe","params":{"uri":"a"}}"#;
+        let mut ledger = ledger(&[INITIALIZE, subscribe], &[r#"{"id":0,"result":{}}"#]);
+        let switched_on = |ledger: &Ledger| {
+            let resumed = ledger.resume(None);
+            resumed.expect("it is established").switched_on
+        };
+        assert!(switched_on(&ledger).is_empty());
+        ledger.received(br#"{"id":2,"result":{}}"#);
+        assert_eq!(switched_on(&ledger), [subscribe]);
     }
 
     #[test]
@@ -259,6 +327,8 @@ mod tests {
         let batch = format!("[{CALL},{INITIALIZED},{INITIALIZE}]");
         let mut ledger = ledger(&[&batch], &[r#"[{"id":0,"result":{}}]"#]);
         assert_eq!(request_ids(batch.as_bytes()), [&b"\"a\""[..], b"0"]);
+        let resumed = ledger.resume(None).expect("resumed");
+        assert_eq!(resumed.initialize, INITIALIZE, "not the whole array");
         assert_eq!(ledger.lost().failed, [b"\"a\""]);
     }
 

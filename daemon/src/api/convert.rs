@@ -9,9 +9,11 @@ use crate::config::Config;
 use crate::http::{NetworkOptions, ProxySettings};
 use crate::jsonrpc::Envelope;
 use crate::oauth::identity::Identity;
-use crate::relay::{NoticeLevel, Resumed, ToShim};
+use crate::relay::{Earlier, NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
-use crate::session::{Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, TransportChoice};
+use crate::session::{
+    Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, TransportChoice,
+};
 use crate::upstream::UserHeaders;
 
 /// A checked opening frame.
@@ -133,10 +135,17 @@ fn resumed(resumed: v1::ResumedHandshake) -> Result<Resumed, String> {
         .and_then(Handshake::of_client);
     let initialize = initialize.ok_or("the handshake to resume is no initialize request")?;
     let initialized = Some(resumed.initialized).filter(|message| !message.is_empty());
+    let switched_on = resumed.switched_on.into_iter().filter_map(|request| {
+        // One of a later release is not known here.
+        Change::of(&Envelope::parse(request).ok()?).flatten()
+    });
     Ok(Resumed {
         initialize,
         initialized,
-        lease: LeaseToken::shown(&resumed.lease),
+        earlier: Earlier {
+            lease: LeaseToken::shown(&resumed.lease),
+            switched_on: switched_on.collect(),
+        },
     })
 }
 

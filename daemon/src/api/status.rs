@@ -125,7 +125,7 @@ fn state(server: &Server, facts: &Facts) -> ServerState {
         Some(UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. }) => {
             ServerState::NeedsLogin
         }
-        Some(UpstreamError::SessionGone | UpstreamError::SessionLost(_)) => {
+        Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => {
             ServerState::SessionLost
         }
         Some(

@@ -92,13 +92,14 @@ impl Batches {
     }
 
     /// Takes the answer to a request in, if it is part of a batch: `Err` gives it
-    /// back, `Ok` may hold an array to be said.
-    pub(super) fn answer(&mut self, minted: u64, answer: Bytes) -> Result<Option<Bytes>, Bytes> {
+    /// back, `Ok` holds the arrays to be said: none, one that is full, one that is
+    /// complete, or both.
+    pub(super) fn answer(&mut self, minted: u64, answer: Bytes) -> Result<Vec<Bytes>, Bytes> {
         let Some(id) = self.requests.remove(&minted) else {
             return Err(answer);
         };
         let full = self.add(id, answer);
-        Ok(full.or_else(|| self.settle(id)))
+        Ok(full.into_iter().chain(self.settle(id)).collect())
     }
 
     /// Adds an answer that is there while the array is still being read.
@@ -191,14 +192,19 @@ impl Relay {
     /// Says an answer, or keeps it for its array. `minted` is the request's id
     /// upstream, if it went there.
     pub(super) async fn answer(&mut self, minted: Option<u64>, answer: Bytes) -> Result<(), Gone> {
-        let single_or_array = match (minted, self.reading) {
+        let single_or_arrays = match (minted, self.reading) {
             (Some(minted), _) => self.batches.answer(minted, answer),
-            (None, Some(batch)) => Ok(self.batches.add(batch, answer)),
+            (None, Some(batch)) => Ok(self.batches.add(batch, answer).into_iter().collect()),
             (None, None) => Err(answer),
         };
-        match single_or_array {
-            Err(message) | Ok(Some(message)) => self.say(message).await,
-            Ok(None) => Ok(()),
+        match single_or_arrays {
+            Err(message) => self.say(message).await,
+            Ok(arrays) => {
+                for array in arrays {
+                    self.say(array).await?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -215,10 +221,12 @@ impl Relay {
 mod tests {
     use super::*;
 
-    fn answer(batches: &mut Batches, minted: u64, text: &'static str) -> Option<Bytes> {
+    fn answer(batches: &mut Batches, minted: u64, text: &'static str) -> Vec<Bytes> {
         let answered = batches.answer(minted, Bytes::from_static(text.as_bytes()));
         answered.expect("it is part of a batch")
     }
+
+    const NOTHING: [&str; 0] = [];
 
     #[test]
     fn the_answers_go_out_together_once_all_are_there() {
@@ -228,13 +236,10 @@ mod tests {
         batches.add(id, Bytes::from_static(b"bad"));
         batches.expect(id, 2);
         batches.expect(id, 3);
-        assert_eq!(answer(&mut batches, 2, "2"), None);
+        assert_eq!(answer(&mut batches, 2, "2"), NOTHING);
         assert_eq!(batches.expect_no_more(id), None);
         assert_eq!(batches.give_up(3), None);
-        assert_eq!(
-            answer(&mut batches, 1, "1").as_deref(),
-            Some(&b"[bad,2,1]"[..])
-        );
+        assert_eq!(answer(&mut batches, 1, "1"), ["[bad,2,1]"]);
         assert!(batches.open.is_empty() && batches.requests.is_empty());
     }
 
@@ -258,15 +263,11 @@ mod tests {
             batches.expect(id, minted);
         }
         assert_eq!(batches.expect_no_more(id), None);
-        assert_eq!(answer(&mut batches, 1, "111"), None);
-        assert_eq!(
-            answer(&mut batches, 2, "222").as_deref(),
-            Some(&b"[111]"[..])
-        );
-        assert_eq!(
-            answer(&mut batches, 3, "333").as_deref(),
-            Some(&b"[222]"[..])
-        );
+        assert_eq!(answer(&mut batches, 1, "111"), NOTHING);
+        assert_eq!(answer(&mut batches, 2, "222"), ["[111]"]);
+        // The last one does not fit either: both parts are said.
+        assert_eq!(answer(&mut batches, 3, "333"), ["[222]", "[333]"]);
+        assert!(batches.open.is_empty() && batches.requests.is_empty());
     }
 
     #[test]

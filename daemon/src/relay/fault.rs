@@ -14,15 +14,26 @@ pub(crate) const BRIDGE_ERROR: i64 = -32001;
 
 /// Says in one sentence what happened, to which server, and what to do.
 pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
+    said(server, error, false)
+}
+
+/// Says the same of a request that may have been executed.
+pub(super) fn said(server: &str, error: &UpstreamError, maybe_executed: bool) -> String {
     let advice = match error {
         UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
-        UpstreamError::TimedOut(_) => "; try again, or ask whoever runs it",
+        UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
         UpstreamError::NotSignedIn { .. } => {
             return format!("{server} {error}; run: mcp-remote login {server}");
         }
         _ => "",
     };
-    format!("{server} {error}{advice}")
+    let caution = match maybe_executed {
+        true => {
+            "; the request may have been executed: check whether it was done before repeating it"
+        }
+        false => "",
+    };
+    format!("{server} {error}{advice}{caution}")
 }
 
 /// Builds the answer to a request that the server did not answer.
@@ -44,10 +55,9 @@ pub(crate) fn response(
     if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
         data["authorizationUrl"] = url.as_str().into();
     }
-    let mut message = format!("mcp-remote: {}", sentence(server, error));
+    let message = format!("mcp-remote: {}", said(server, error, maybe_executed));
     if maybe_executed {
         data["maybeExecuted"] = true.into();
-        message.push_str("; the request may have been executed");
     }
     jsonrpc::error_response(Some(id), BRIDGE_ERROR, &message, Some(&data.to_string()))
 }
@@ -111,6 +121,24 @@ mod tests {
             false,
         );
         assert!(unsent["error"]["data"].get("maybeExecuted").is_none());
+    }
+
+    #[test]
+    fn nobody_is_told_to_repeat_what_may_have_been_done() {
+        let late = UpstreamError::TimedOut(std::time::Duration::from_secs(2));
+        let message = answer(&late, true)["error"]["message"].to_string();
+        assert!(!message.contains("try again"), "{message}");
+        assert!(message.contains("before repeating it"), "{message}");
+        let message = answer(&late, false)["error"]["message"].to_string();
+        assert!(message.contains("try again") && !message.contains("executed"));
+    }
+
+    #[test]
+    fn a_session_that_is_gone_has_the_status_that_said_so() {
+        let said = "no valid session".to_owned();
+        let refusal = UpstreamError::Status { status: 400, said };
+        let gone = answer(&UpstreamError::SessionGone(Box::new(refusal)), true);
+        assert_eq!(gone["error"]["data"]["httpStatus"], 400, "{gone}");
     }
 
     #[test]

@@ -15,6 +15,10 @@ use super::timeout::Life;
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::session::Fate;
 
+/// Cancelled requests whose end is waited for. Of some nothing more is heard: past
+/// this the session is not for another client.
+const MAX_ABANDONED: usize = 1024;
+
 /// Requests in flight, by the id that they have upstream.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
@@ -52,6 +56,8 @@ pub(super) struct Finished {
     pub(super) nature: Nature,
     /// The id upstream.
     pub(super) minted: u64,
+    /// The client's token for its progress.
+    pub(super) progress_token: Option<Box<str>>,
 }
 
 impl InFlight {
@@ -94,6 +100,7 @@ impl InFlight {
             took: entry.life.began.elapsed(),
             nature: entry.nature,
             minted,
+            progress_token: entry.progress_token,
         })
     }
 
@@ -144,6 +151,10 @@ impl InFlight {
         let entry = self.entries.remove(&minted)?;
         entry.fate.cancelled.cancel();
         self.abandoned.insert(minted);
+        if self.abandoned.len() > MAX_ABANDONED {
+            self.abandoned.clear();
+            self.left_behind = true;
+        }
         // What still waits to be said again will not be, under this id.
         let is_unknown = entry.repeats > 0 && !entry.fate.sent.is_cancelled();
         (!is_unknown).then_some(entry.fate.sent)
@@ -287,6 +298,18 @@ mod tests {
         assert!(in_flight.cancel(&cancel).is_none());
         in_flight.over(3);
         assert!(in_flight.is_clean());
+    }
+
+    #[test]
+    fn cancelled_requests_that_never_end_are_not_counted_for_ever() {
+        let mut in_flight = InFlight::default();
+        for minted in 0..10 * MAX_ABANDONED as u64 {
+            in_flight.begin(minted, &envelope(r#"{"id":1,"method":"x"}"#));
+            in_flight.abandon(minted);
+            assert!(in_flight.abandoned.len() <= MAX_ABANDONED);
+        }
+        in_flight.all_over();
+        assert!(in_flight.is_whole() && !in_flight.is_clean());
     }
 
     #[test]

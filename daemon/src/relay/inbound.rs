@@ -67,14 +67,21 @@ impl Relay {
             // What asks has said from where.
             Kind::Request => Ok(()),
             Kind::Notification => match envelope.method() {
-                Some("notifications/progress") => match self.in_flight.progress(&envelope) {
-                    Some(message) => self.say(message).await,
-                    None => Ok(()),
-                },
+                Some("notifications/progress") => {
+                    let progress = self.in_flight.progress(&envelope);
+                    match progress.or_else(|| self.task_tokens.progress(&envelope)) {
+                        Some(message) => self.say(message).await,
+                        None => Ok(()),
+                    }
+                }
                 Some("notifications/cancelled") => match self.questions.cancel(&envelope) {
                     Some(message) => self.say(message).await,
                     None => Ok(()),
                 },
+                Some("notifications/tasks/status") => {
+                    self.note_task_status(&envelope);
+                    self.say(envelope.bytes().clone()).await
+                }
                 Some("notifications/message") if !self.admits(&envelope) => Ok(()),
                 _ => self.say(envelope.bytes().clone()).await,
             },
@@ -88,10 +95,17 @@ impl Relay {
     }
 
     async fn on_question(&mut self, request: &Envelope, generation: u64) -> Result<(), Gone> {
-        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.is_shared())
+        if let Some(lease) = &mut self.lease
             && let Some(id) = names::text(request, "elicitationId")
         {
-            lease.membership().own_name(&names::elicitation(id));
+            match lease.is_shared() {
+                true => lease.membership().own_name(&names::elicitation(id)),
+                // The server says when it is over, to whoever has the session then.
+                false => lease.spoil(),
+            }
+        }
+        if self.input_ended {
+            return self.answer_without_client(request, generation).await;
         }
         match (self.questions.ask(request, generation), request.id()) {
             (Some(message), _) => self.say(message).await,
@@ -101,6 +115,23 @@ impl Relay {
             }
             (None, None) => Ok(()),
         }
+    }
+
+    /// Answers a question once the client says no more; we are still there.
+    async fn answer_without_client(
+        &mut self,
+        request: &Envelope,
+        generation: u64,
+    ) -> Result<(), Gone> {
+        match (request.id(), request.method()) {
+            (Some(id), Some("ping")) => {
+                let pong = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
+                self.answer_question(pong.into(), generation).await;
+            }
+            (Some(id), _) => self.refuse_question(&id, generation).await,
+            (None, _) => {}
+        }
+        Ok(())
     }
 
     async fn on_answer(&mut self, mut envelope: Envelope) -> Result<(), Gone> {
@@ -114,14 +145,19 @@ impl Relay {
                 envelope = self.claim(minted, envelope);
             }
         }
-        let Some(finished) = self.in_flight.finish(&envelope) else {
+        if !shared && envelope.is_error() && !names::elicitations(&envelope).is_empty() {
+            self.spoil();
+        }
+        let Some(mut finished) = self.in_flight.finish(&envelope) else {
             return Ok(());
         };
+        self.keep_task_token(&envelope, &mut finished);
         let Finished {
             answer,
             took,
             nature,
             minted,
+            ..
         } = finished;
         if let (Nature::ToolsList { first }, Some(lease)) = (nature, &self.lease) {
             lease.session().tools().note(envelope.bytes(), first);

@@ -23,6 +23,7 @@ impl Relay {
         if !clean || !self.changes.is_empty() {
             self.spoil();
         }
+        self.settle_all().await;
         self.forget();
     }
 
@@ -30,6 +31,7 @@ impl Relay {
     pub(super) fn forget(&mut self) {
         self.changes.clear();
         self.named.clear();
+        self.task_tokens.clear();
         self.lease = None;
         self.news = None;
     }
@@ -41,10 +43,7 @@ impl Relay {
         for minted in self.in_flight.all() {
             self.cancel_upstream(minted, "the client has gone").await;
         }
-        for question in self.questions.take() {
-            self.refuse_question(&question.id, question.generation)
-                .await;
-        }
+        self.refuse_questions().await;
         if self.keep() {
             return self.forget();
         }
@@ -76,10 +75,22 @@ impl Relay {
         if !self.is_wound_up() {
             self.spoil();
         }
-        for minted in self.changes.keys().copied().collect::<Vec<_>>() {
-            self.settle(minted, Outcome::Unknown).await;
-        }
+        self.settle_all().await;
         self.forget();
+    }
+
+    /// Notes that the client says no more. What the server has asked gets no answer of
+    /// the client's, and what waits for one would not end.
+    pub(super) async fn end_input(&mut self) {
+        self.input_ended = true;
+        self.refuse_questions().await;
+    }
+
+    async fn refuse_questions(&mut self) {
+        for question in self.questions.take() {
+            self.refuse_question(&question.id, question.generation)
+                .await;
+        }
     }
 
     /// Leaves the session as it is to a shim that stays while the daemon goes; false
@@ -114,9 +125,7 @@ impl Relay {
 
     /// Undoes what this client alone has switched on.
     async fn undo(&mut self) {
-        for minted in self.changes.keys().copied().collect::<Vec<_>>() {
-            self.settle(minted, Outcome::Unknown).await;
-        }
+        self.settle_all().await;
         let Some(lease) = &mut self.lease else { return };
         if !lease.session().is_usable() {
             // It is not opened again for this.
@@ -172,7 +181,12 @@ impl Relay {
     /// Answers a question that the client will not.
     pub(super) async fn refuse_question(&self, id: &RequestId, generation: u64) {
         let refusal = "mcp-remote: the client does not answer any more";
-        let answer: Bytes = jsonrpc::error_response(Some(id), -32603, refusal, None);
+        let answer = jsonrpc::error_response(Some(id), -32603, refusal, None);
+        self.answer_question(answer, generation).await;
+    }
+
+    /// Answers a question in the client's place.
+    pub(super) async fn answer_question(&self, answer: Bytes, generation: u64) {
         let kind = OutboundKind::Response(generation);
         if let Some(lease) = &self.lease {
             let outbound = Outbound::new(answer, kind, self.replies());

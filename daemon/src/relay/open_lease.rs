@@ -10,8 +10,8 @@ use super::RelayDeps;
 use crate::jsonrpc::Kind;
 use crate::session::actor::INITIALIZED;
 use crate::session::{
-    AcquireError, Handshake, Inbound, InitializeResult, Lease, LeaseToken, Membership, Outbound,
-    OutboundKind, Replies, SessionHandle,
+    AcquireError, Found, Handshake, Inbound, InitializeResult, Lease, LeaseToken, Membership,
+    Outbound, OutboundKind, Replies, SessionHandle,
 };
 use crate::upstream::UpstreamError;
 
@@ -135,6 +135,11 @@ impl OpenLease {
     /// Says whether others may have the session too.
     pub(super) fn is_shared(&self) -> bool {
         self.membership.is_shared()
+    }
+
+    /// Says where the session came from.
+    pub(super) fn found(&self) -> Found {
+        self.lease.found()
     }
 
     /// Says whether the session was there already.

@@ -27,6 +27,8 @@ pub(crate) struct Question {
     pub(crate) id: RequestId,
     /// The opening of the session that it came from.
     pub(crate) generation: u64,
+    /// What it asks for.
+    pub(crate) method: Box<str>,
 }
 
 impl Questions {
@@ -53,16 +55,22 @@ impl Questions {
         }
         let ours = self.next;
         self.next += 1;
-        self.open.insert(ours, Question { id, generation });
+        let method = request.method().unwrap_or_default().into();
+        let question = Question {
+            id,
+            generation,
+            method,
+        };
+        self.open.insert(ours, question);
         Some(request.with_id(&ours.to_string()))
     }
 
-    /// Takes the client's answer. Returns it with the server's id, and the opening
-    /// that it goes to.
-    pub(crate) fn answer(&mut self, response: &Envelope) -> Option<(Bytes, u64)> {
+    /// Takes the client's answer. Returns it with the server's id, and what it
+    /// answers.
+    pub(crate) fn answer(&mut self, response: &Envelope) -> Option<(Bytes, Question)> {
         let ours = response.id()?.as_json().parse().ok()?;
         let question = self.open.remove(&ours)?;
-        Some((response.with_id(question.id.as_json()), question.generation))
+        Some((response.with_id(question.id.as_json()), question))
     }
 
     /// Ends a question that the server takes back. Returns the notification with
@@ -111,10 +119,12 @@ mod tests {
             assert_eq!(asked, format!(r#"{{"id":{ours},"method":"ping"}}"#));
             let answer = envelope(&format!(r#"{{"result":{{}},"id":{ours}}}"#));
             let expected = format!(r#"{{"result":{{}},"id":{id}}}"#);
+            let (answered, question) = questions.answer(&answer).expect("asked");
             assert_eq!(
-                questions.answer(&answer),
-                Some((expected.into(), generation))
+                (answered, question.generation),
+                (expected.into(), generation)
             );
+            assert_eq!(&*question.method, "ping");
             assert_eq!(questions.answer(&answer), None, "answered once");
         }
         assert!(questions.is_empty());
@@ -126,10 +136,10 @@ mod tests {
         let asked = envelope(r#"{"id":0,"method":"roots/list"}"#);
         questions.ask(&asked, 1);
         questions.ask(&asked, 2);
-        let (_, generation) = questions
+        let (_, question) = questions
             .answer(&envelope(r#"{"id":1,"result":{}}"#))
             .expect("asked");
-        assert_eq!(generation, 1);
+        assert_eq!(question.generation, 1);
         let cancel = envelope(
             r#"{"method":"notifications/cancelled","params":{"requestId":0,"reason":""}}"#,
         );

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
+    Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
 };
 
 /// What goes to the shim.
@@ -71,8 +71,17 @@ pub(crate) struct Resumed {
     pub(crate) initialize: Handshake,
     /// Its `notifications/initialized`, if sent.
     pub(crate) initialized: Option<Bytes>,
-    /// The lease that the shim had from the daemon before.
+    /// What it had from the daemon before.
+    pub(crate) earlier: Earlier,
+}
+
+/// What a shim had from an earlier daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    /// Its lease.
     pub(crate) lease: Option<LeaseToken>,
+    /// What its client has switched on.
+    pub(crate) switched_on: Vec<Change>,
 }
 
 /// Counts a shim while it is attached.

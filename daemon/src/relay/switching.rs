@@ -34,6 +34,18 @@ impl Relay {
                 })
                 .await;
         };
+        if shared
+            && lease
+                .membership()
+                .switches(|switches, _| switches.is_full(&change))
+        {
+            let refused = "mcp-remote: the clients of this session have too many subscriptions";
+            return self
+                .answer_here(minted, |id| {
+                    jsonrpc::error_response(Some(id), -32603, refused, None)
+                })
+                .await;
+        }
         self.changes.insert(minted, change.clone());
         if !shared {
             return Ok(Some(outbound));
@@ -90,6 +102,9 @@ impl Relay {
         let cancelled = self.in_flight.cancel(notification);
         self.answer_without(minted).await;
         self.disown(minted);
+        if self.withdraw(minted) {
+            return None;
+        }
         self.settle(minted, Outcome::Unknown).await;
         cancelled
     }
@@ -99,8 +114,26 @@ impl Relay {
     pub(super) async fn abandon(&mut self, minted: u64) -> Option<CancellationToken> {
         let sent = self.in_flight.abandon(minted);
         self.disown(minted);
+        if self.withdraw(minted) {
+            return None;
+        }
         self.settle(minted, Outcome::Unknown).await;
         sent
+    }
+
+    /// Takes a change back that waits for its turn: the server has not heard of it.
+    fn withdraw(&mut self, minted: u64) -> bool {
+        let (Some(lease), Some(change)) = (&self.lease, self.changes.get(&minted)) else {
+            return false;
+        };
+        let waited = lease
+            .membership()
+            .switches(|switches, _| switches.withdraw(minted, change));
+        if waited {
+            self.changes.remove(&minted);
+            self.in_flight.over(minted);
+        }
+        waited
     }
 
     /// Gives up what comes for a request.
@@ -131,6 +164,13 @@ impl Relay {
             .membership()
             .switches(|switches, member| switches.settle(member, minted, &change, outcome, &mint));
         self.go_on(courses).await;
+    }
+
+    /// Notes that nobody hears any more how the changes under way end.
+    pub(super) async fn settle_all(&mut self) {
+        while let Some(minted) = self.changes.keys().next().copied() {
+            self.settle(minted, Outcome::Unknown).await;
+        }
     }
 
     /// Does what can be done now, for others too.

@@ -9,6 +9,7 @@ mod closing;
 mod losing;
 mod opening;
 mod renewing;
+mod sent;
 mod sharing;
 
 use std::collections::{HashMap, VecDeque};
@@ -41,9 +42,6 @@ const MAX_PARKED: usize = 256;
 /// How long DELETE and what precedes it may take at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the rest of the response to `initialize` is waited for.
-const REST_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// What a client says once it has the answer to `initialize`.
 pub(crate) const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
@@ -71,6 +69,10 @@ pub(crate) fn spawn(
     let lease = claimed.as_ref().map(|claimed| claimed.lease.clone());
     let first_id = claimed.as_ref().map_or(0, Claimed::first_id);
     let (handle, ends) = SessionHandle::new(lease.unwrap_or_else(LeaseToken::new), first_id);
+    if claimed.as_ref().is_some_and(|claimed| claimed.clean) {
+        // What the server has asked its clients was not written down.
+        ends.inbox.note_roots();
+    }
     let session = Session {
         key: key.clone(),
         handshake,
@@ -85,7 +87,7 @@ pub(crate) fn spawn(
         notifying: false,
         saying: 0,
         tasks: JoinSet::new(),
-        highest_id: 0,
+        sent: sent::Sent::default(),
         lost_generation: 0,
         exchanges: HashMap::new(),
         freshness: Freshness::default(),
@@ -121,8 +123,8 @@ struct Session {
     /// Notifications on their way, cancellations too: said before the session ends.
     saying: usize,
     tasks: JoinSet<TaskEnd>,
-    /// The highest id that went out.
-    highest_id: u64,
+    /// Which requests went out, where their answers come on the session's stream.
+    sent: sent::Sent,
     /// The opening up to which requests were reported lost: they are not sent
     /// again, whatever else becomes of them.
     lost_generation: u64,
@@ -264,7 +266,9 @@ impl Session {
         });
         match kind {
             OutboundKind::Request(id) => {
-                self.highest_id = self.highest_id.max(id);
+                if self.answers_come_on_stream() {
+                    self.sent.note(id);
+                }
                 self.exchanges.insert(task.id(), (id, replies));
             }
             OutboundKind::Notification => {
@@ -332,18 +336,12 @@ impl Session {
         self.note = opened.note;
         let result = Arc::new(opened.result);
         tracing::info!(name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
-        if let Some(mut rest) = opened.rest {
-            self.tasks.spawn(async move {
-                let end = async { while let Some(Ok(_)) = rest.next().await {} };
-                drop(tokio::time::timeout(REST_TIMEOUT, end).await);
-                TaskEnd::Aside
-            });
-        }
         self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();
         if let Some(stream) = opened.stream {
             let inbox = self.inbox.of_opening(self.generation);
-            let relaying = listener::listen_http_sse(stream, opened.upstream.clone(), inbox);
+            let upstream = opened.upstream.clone();
+            let relaying = listener::listen_on(stream, opened.early, upstream, inbox);
             self.listen(listening.clone(), relaying);
         }
         let lost = CancellationToken::new();
@@ -423,43 +421,25 @@ impl Session {
         }
         if in_order && generation == self.generation {
             self.notifying = false;
-            if matches!(self.phase, Phase::Ready(_))
-                && let Some(next) = self.notifications.pop_front()
-            {
-                self.dispatch(next);
-            }
         }
-        let outbound = match end {
-            ExchangeEnd::Done => return,
+        match end {
+            ExchangeEnd::Done => {}
             ExchangeEnd::SessionLost(outbound, error) => {
-                if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
+                if generation == self.generation && self.is_in_use() {
                     self.listening_ended(ListenEnd::SessionLost(error.clone()));
                 }
-                return self.refuse(outbound, error);
+                self.refuse(outbound, error);
             }
-            ExchangeEnd::SessionGone(outbound) => outbound,
-        };
-        let OutboundKind::Request(id) = outbound.kind else {
-            return;
-        };
-        // A session that is refused right after it was opened will not get better,
-        // and what was reported lost must not be executed after all.
-        if outbound.resent || generation <= self.lost_generation {
-            return self.refuse(outbound, UpstreamError::SessionGone);
-        }
-        if generation == self.generation && matches!(self.phase, Phase::Ready(_)) {
-            tracing::info!("the server has ended the session, opening it again");
-            if self.answers_come_on_stream() {
-                let ended = UpstreamError::SessionLost("it has ended it".into());
-                self.report_lost(ended, Some(id));
+            ExchangeEnd::SessionGone(outbound, said) => {
+                self.session_gone(generation, outbound, said);
             }
-            self.open();
         }
-        self.send(Outbound {
-            resent: true,
-            delay: Duration::ZERO,
-            ..outbound
-        });
+        if !self.notifying
+            && matches!(self.phase, Phase::Ready(_))
+            && let Some(next) = self.notifications.pop_front()
+        {
+            self.dispatch(next);
+        }
     }
 }
 

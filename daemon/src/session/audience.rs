@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 use super::exchange::{Inbound, Outbound};
 use super::switches::Switches;
@@ -27,8 +27,8 @@ const NEWS: usize = 64;
 /// How long a shared session waits for a relay that does not take what it says.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Names that the server gave to something of a member (tasks, elicitations).
-/// Past it the oldest have no owner any more.
+/// Names that the server gave to something of a member (tasks, elicitations), be it
+/// one that has gone. Past it the oldest have no owner any more.
 const MAX_NAMES: usize = 4096;
 
 /// Who has a session.
@@ -41,6 +41,8 @@ pub(crate) enum Sharing {
     Wanted,
     /// Several, since the server keeps no session.
     NoSession,
+    /// Several, since the server kept none; it does now, and the first stays.
+    Outgrown,
 }
 
 /// Says something to a relay, from one opening of its session.
@@ -91,6 +93,8 @@ fn asked(inbound: Inbound, generation: u64) -> Inbound {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inbox {
     audience: Arc<Mutex<Audience>>,
+    /// Says that a member has come.
+    arrived: Arc<Notify>,
     generation: u64,
 }
 
@@ -101,10 +105,13 @@ struct Audience {
     next_member: u64,
     /// Who made a request, by its id; only where the session is shared.
     owners: HashMap<u64, u64>,
-    /// Whose a task or an elicitation is, and in which order they became known.
+    /// Whose a task or an elicitation is, and in which order they became known. Some
+    /// are of members that have gone: numbers of members do not come again.
     names: HashMap<Box<str>, u64>,
     names_in_order: VecDeque<Box<str>>,
     switches: Switches<Outbound>,
+    /// Whether the server has asked a client for its roots.
+    has_roots: bool,
 }
 
 #[derive(Debug)]
@@ -131,16 +138,7 @@ impl Drop for Membership {
         audience.owners.retain(|_, owner| *owner != self.member);
         // What it alone had switched on was undone before this.
         audience.switches.forget(self.member);
-        let owned = |owner: &u64| *owner == self.member;
-        if audience.names.values().any(owned) {
-            let Audience {
-                names,
-                names_in_order,
-                ..
-            } = &mut *audience;
-            names.retain(|_, owner| *owner != self.member);
-            names_in_order.retain(|name| names.contains_key(name));
-        }
+        // What it was given a name for stays its own: nobody else may have it.
     }
 }
 
@@ -153,6 +151,19 @@ impl Membership {
     /// Says whether other members are part of the same session at the server.
     pub(crate) fn is_one_of_several(&self) -> bool {
         self.sharing == Sharing::Wanted
+    }
+
+    /// Says whether the session has become another member's alone, and leaving it
+    /// loses nothing.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        if self.sharing != Sharing::NoSession {
+            return false;
+        }
+        let audience = self.inbox.lock();
+        let first = audience.members.first_key_value();
+        audience.sharing == Sharing::Outgrown
+            && first.is_some_and(|(first, _)| *first != self.member)
+            && !audience.switches.has_any(self.member)
     }
 
     /// Claims the answer and the progress of a request.
@@ -186,8 +197,25 @@ impl Membership {
     /// Says whether something with this name is another member's.
     pub(crate) fn is_anothers(&self, name: &str) -> bool {
         let audience = self.inbox.lock();
-        let owner = audience.names.get(name);
-        owner.is_some_and(|owner| *owner != self.member)
+        let Some(owner) = audience.names.get(name) else {
+            return false;
+        };
+        // What a server without sessions has, it shows to whoever comes later.
+        let counts = match self.sharing {
+            Sharing::NoSession => audience.members.contains_key(owner),
+            Sharing::Exclusive | Sharing::Wanted | Sharing::Outgrown => true,
+        };
+        counts && *owner != self.member
+    }
+
+    /// Notes that the server has a client's roots.
+    pub(crate) fn note_roots(&self) {
+        self.inbox.note_roots();
+    }
+
+    /// Says whether it has those of a client, this one or one before.
+    pub(crate) fn has_roots(&self) -> bool {
+        self.inbox.lock().has_roots
     }
 
     /// Says whether this member wants a log message.
@@ -222,6 +250,7 @@ impl Inbox {
             .insert(member, Member { relay, news, slow });
         audience.switches.join(member);
         drop(audience);
+        self.arrived.notify_waiters();
         let membership = Membership {
             inbox: self.clone(),
             member,
@@ -233,8 +262,20 @@ impl Inbox {
     /// Returns the same for another opening of the session.
     pub(super) fn of_opening(&self, generation: u64) -> Self {
         Self {
-            audience: self.audience.clone(),
             generation,
+            ..self.clone()
+        }
+    }
+
+    /// Waits until somebody listens.
+    pub(super) async fn attended(&self) {
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable();
+            if !self.lock().members.is_empty() {
+                return;
+            }
+            arrived.await;
         }
     }
 
@@ -248,6 +289,11 @@ impl Inbox {
     /// Says who may have the session.
     pub(super) fn sharing(&self) -> Sharing {
         self.lock().sharing
+    }
+
+    /// Notes that the server has a client's roots, or may.
+    pub(super) fn note_roots(&self) {
+        self.lock().has_roots = true;
     }
 
     /// Looks at what is switched on.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::authorize;
 use super::exchange::{Inbound, Upstream, read};
 use super::kept::Note;
+use super::listener::Early;
 use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
@@ -32,11 +33,11 @@ pub(crate) struct Opened {
     pub(crate) upstream: Upstream,
     /// What the server said.
     pub(crate) result: InitializeResult,
-    /// The stream of HTTP+SSE, which is the session.
+    /// The stream that brought the answer, to be read on; that of HTTP+SSE is the
+    /// session.
     pub(crate) stream: Option<EventStream>,
-    /// What remains of the response to `initialize`: to be read to its end, so
-    /// that the connection can be used again.
-    pub(crate) rest: Option<EventStream>,
+    /// What it brought before the answer.
+    pub(crate) early: Early,
     /// Whether the server has heard `notifications/initialized`, from an earlier
     /// daemon.
     pub(crate) initialized: bool,
@@ -60,7 +61,7 @@ pub(crate) async fn resume(
         upstream: Upstream::StreamableHttp(endpoint),
         result,
         stream: None,
-        rest: None,
+        early: Early::default(),
         initialized: note.is_initialized(),
         note: Some(note),
     })
@@ -106,9 +107,9 @@ fn says_other_transport(error: &UpstreamError) -> bool {
         UpstreamError::Status { status, .. } | UpstreamError::JsonRpc { status, .. } => {
             (400..500).contains(status) && !matches!(status, 408 | 429)
         }
-        UpstreamError::NotMcp { .. } | UpstreamError::Protocol(_) | UpstreamError::SessionGone => {
-            true
-        }
+        UpstreamError::NotMcp { .. }
+        | UpstreamError::Protocol(_)
+        | UpstreamError::SessionGone(_) => true,
         _ => false,
     }
 }
@@ -173,7 +174,8 @@ async fn open_streamable_http(
 ) -> Result<Opened, UpstreamError> {
     let endpoint = StreamableHttp::new(target);
     let (reply, session) = endpoint.post(initialize).await?;
-    let (reply, rest) = match reply {
+    let mut early = Early::default();
+    let (reply, stream) = match reply {
         PostReply::Json(body) => {
             let invalid = |unusable: Unusable| {
                 UpstreamError::Protocol(format!("its answer is {}", unusable.error))
@@ -182,7 +184,11 @@ async fn open_streamable_http(
             let mut envelopes = envelopes.map_err(invalid)?.into_iter();
             (envelopes.find(|envelope| answers(envelope, id)), None)
         }
-        PostReply::Events(mut events) => (Some(answer_on(&mut events, id).await?), Some(events)),
+        PostReply::Events(mut events) => {
+            let upstream = Upstream::StreamableHttp(endpoint.opening(session.clone()));
+            let reply = answer_on(&mut events, id, &mut early, &upstream).await?;
+            (Some(reply), Some(events))
+        }
         PostReply::Accepted => (None, None),
     };
     let reply =
@@ -192,8 +198,8 @@ async fn open_streamable_http(
     Ok(Opened {
         upstream,
         result,
-        stream: None,
-        rest,
+        stream,
+        early,
         initialized: false,
         note: None,
     })
@@ -205,33 +211,45 @@ async fn open_http_sse(
     id: u64,
 ) -> Result<Opened, UpstreamError> {
     let (endpoint, mut events) = HttpSse::connect(target).await?;
-    let ((), reply) = tokio::try_join!(endpoint.post(initialize), answer_on(&mut events, id))?;
+    let mut early = Early::default();
+    let upstream = Upstream::HttpSse(endpoint.clone());
+    let answer = answer_on(&mut events, id, &mut early, &upstream);
+    let ((), reply) = tokio::try_join!(endpoint.post(initialize), answer)?;
     let result = InitializeResult::read(reply, TransportKind::HttpSse)?;
     let upstream = Upstream::HttpSse(endpoint.within(result.version));
     Ok(Opened {
         upstream,
         result,
         stream: Some(events),
-        rest: None,
+        early,
         initialized: false,
         note: None,
     })
 }
 
 /// Waits for the answer to `initialize`. Before it, a server may only log and
-/// ping (Lifecycle > Initialization): that is skipped.
-async fn answer_on(events: &mut EventStream, id: u64) -> Result<Envelope, UpstreamError> {
+/// ping (Lifecycle > Initialization).
+async fn answer_on(
+    events: &mut EventStream,
+    id: u64,
+    early: &mut Early,
+    upstream: &Upstream,
+) -> Result<Envelope, UpstreamError> {
     while let Some(event) = events.next().await {
         let messages = match event? {
             StreamEvent::Event { name, data, .. } => read(&name, data),
             StreamEvent::Skipped { why, .. } => return Err(why),
         };
+        let mut answer = None;
         for message in messages {
             match message {
-                Inbound::Message(envelope) if answers(&envelope, id) => return Ok(envelope),
+                Inbound::Message(envelope) if answers(&envelope, id) => answer = Some(envelope),
                 Inbound::Skipped(Some(_), why) => return Err(why),
-                _ => {}
+                message => early.take(message, upstream),
             }
+        }
+        if let Some(answer) = answer {
+            return Ok(answer);
         }
     }
     Err(UpstreamError::Interrupted("its stream ended".into()))

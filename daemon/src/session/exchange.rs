@@ -1,24 +1,27 @@
 //! One message to the server and what comes back for it.
 //!
-//! Everything that is read goes to the relay that sent the message; an exchange
-//! of a request always ends with [`Inbound::Ended`], so that no request stays
-//! without an answer. Says again only what the server did not handle because it
-//! had no time; a stream that ends too early is read on by [`answer`].
+//! Everything that is read goes to the relay that sent the message. An exchange of
+//! a request that is still wanted ends with [`Inbound::Ended`], unless the actor
+//! goes on with it or its answer comes on the session's stream. Says again only
+//! what the server did not handle because it had no time; a stream that ends too
+//! early is read on by [`answer`].
 
 mod answer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
 use super::authorize;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
-use crate::jsonrpc::{Envelope, RequestId, Unusable};
+use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
 use crate::oauth::token_source::TokenSource;
+use crate::upstream::sse::Addressed;
 use crate::upstream::{HttpSse, PostReply, StreamableHttp, UpstreamError};
 use answer::Unwanted;
 
@@ -72,6 +75,8 @@ pub(crate) struct Fate {
     pub(crate) cancelled: CancellationToken,
     /// Held until the server has taken the message or never will.
     pub(crate) _under_way: Option<TaskTrackerToken>,
+    /// The same, for those that wait for this one.
+    pub(crate) _over: Option<Arc<DropGuard>>,
 }
 
 /// What a message for the server is.
@@ -114,8 +119,9 @@ pub(crate) enum Inbound {
 pub(crate) enum ExchangeEnd {
     /// Everything has been said to the relay.
     Done,
-    /// The server does not know the session; it did not handle the message.
-    SessionGone(Outbound),
+    /// The server does not know the session; it did not handle the message, and
+    /// said this.
+    SessionGone(Outbound, UpstreamError),
     /// The server has lost the session and this request, which it may have
     /// handled; the relay has still to hear why.
     SessionLost(Outbound, UpstreamError),
@@ -174,7 +180,9 @@ pub(crate) async fn run(
     };
     let OutboundKind::Request(id) = outbound.kind else {
         match posted {
-            Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+            Err(UpstreamError::SessionGone(said)) => {
+                return ExchangeEnd::SessionGone(outbound, *said);
+            }
             Err(error) => {
                 tracing::debug!(%error, "the server refused a message that has no answer")
             }
@@ -183,7 +191,9 @@ pub(crate) async fn run(
         return ExchangeEnd::Done;
     };
     let error = match posted {
-        Err(UpstreamError::SessionGone) => return ExchangeEnd::SessionGone(outbound),
+        Err(UpstreamError::SessionGone(said)) => {
+            return ExchangeEnd::SessionGone(outbound, *said);
+        }
         Err(error) => Some(error),
         Ok(PostReply::Accepted) if matches!(upstream, Upstream::HttpSse(_)) => {
             return ExchangeEnd::Done;
@@ -244,7 +254,11 @@ async fn post(
     }
 }
 
-async fn post_bounded(upstream: &Upstream, payload: Payload) -> Result<PostReply, UpstreamError> {
+/// Posts a message for whose reply nobody waits for long.
+pub(super) async fn post_bounded(
+    upstream: &Upstream,
+    payload: Payload,
+) -> Result<PostReply, UpstreamError> {
     tokio::time::timeout(UNANSWERED_TIMEOUT, upstream.post(payload))
         .await
         .unwrap_or(Err(UpstreamError::TimedOut(UNANSWERED_TIMEOUT)))
@@ -323,6 +337,37 @@ pub(crate) fn read(name: &str, data: Bytes) -> Vec<Inbound> {
         return Vec::new();
     }
     Envelope::parse_all(data).into_iter().map(inbound).collect()
+}
+
+/// Turns a message that is too long into what the relay hears. To a request of the
+/// server the relay has nothing to say: it is refused here.
+pub(super) async fn skipped(
+    message: Addressed,
+    why: UpstreamError,
+    upstream: &Upstream,
+) -> Option<Inbound> {
+    let refusal = match addressed(message, why) {
+        Ok(skipped) => return Some(skipped),
+        Err(refusal) => refusal,
+    };
+    if let Err(error) = post_bounded(upstream, refusal.into()).await {
+        tracing::debug!(%error, "a request of the server could not be answered");
+    }
+    None
+}
+
+/// Turns a message that is too long into what the relay hears, or, if it asks
+/// something, into what the server hears.
+pub(super) fn addressed(message: Addressed, why: UpstreamError) -> Result<Inbound, Bytes> {
+    tracing::warn!(error = %why, ?message, "skipped a message of the server");
+    match message {
+        Addressed::Answer(id) => Ok(Inbound::Skipped(Some(id), why)),
+        Addressed::Nobody => Ok(Inbound::Skipped(None, why)),
+        Addressed::Request(id) => {
+            let sentence = format!("mcp-remote: the server {why}");
+            Err(jsonrpc::error_response(Some(&id), -32603, &sentence, None))
+        }
+    }
 }
 
 async fn cancelled_for_long(cancelled: &CancellationToken) {

@@ -128,6 +128,11 @@ impl SessionHandle {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Mints only ids of at least this from now on.
+    pub(crate) fn mint_beyond(&self, id: u64) {
+        self.next_id.fetch_max(id, Ordering::Relaxed);
+    }
+
     /// Returns the tools that may be called twice.
     pub(crate) fn tools(&self) -> &ListedTools {
         &self.tools
@@ -167,8 +172,9 @@ impl SessionHandle {
         drop(self.mailbox.send(SessionMessage::Done(outbound)).await);
     }
 
-    /// Sends a message. A request always ends in [`Inbound::Ended`] or
-    /// [`Inbound::Lost`]; the error means that this one never will.
+    /// Sends a message. A request that is still wanted gets its answer,
+    /// [`Inbound::Ended`] or [`Inbound::Lost`]; one that is cancelled may get
+    /// nothing. The error: it was not sent.
     pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
         self.mailbox
             .send(SessionMessage::Send(outbound))

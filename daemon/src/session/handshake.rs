@@ -124,6 +124,13 @@ impl Handshake {
         self.version
     }
 
+    /// Says whether the client declares that it says when its roots change.
+    pub(crate) fn tells_of_roots(&self) -> bool {
+        let capabilities: Option<serde_json::Value> = serde_json::from_str(&self.capabilities).ok();
+        let declared = capabilities.and_then(|all| all.pointer("/roots/listChanged")?.as_bool());
+        declared == Some(true)
+    }
+
     /// Returns the request as the client sent it, with our id.
     pub(crate) fn message(&self, id: u64) -> Bytes {
         let id = id.to_string();

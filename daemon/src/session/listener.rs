@@ -1,21 +1,29 @@
 //! What the server says unasked: the GET stream of Streamable HTTP, or the one
 //! stream of HTTP+SSE.
 //!
-//! It goes to the relays that have the session, through the [`Inbox`]. What nobody
-//! can be asked is answered here: pings with a result, other requests with an error.
+//! It goes to the relays that have the session, through the [`Inbox`]. What came
+//! before the session was open waits for the first of them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::audience::Inbox;
 use super::authorize;
 use super::cursor::Cursor;
-use super::exchange::{Inbound, Upstream, read};
+use super::exchange::{Inbound, Upstream, addressed, read};
 use super::reconnect::{Reconnect, is_final};
-use crate::jsonrpc;
+use crate::jsonrpc::Kind;
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{StreamableHttp, UpstreamError};
+
+/// Messages kept from before the answer to `initialize`.
+const MAX_EARLY: usize = 64;
+
+/// How long they wait for somebody to hear them.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why listening ended.
 #[derive(Debug)]
@@ -36,12 +44,17 @@ pub(super) async fn keep_listening(
     place: Place,
 ) -> ListenEnd {
     let mut reconnect = Reconnect::default();
+    let mut had_stream = false;
     loop {
         let last_event = lock(&place).last_event().map(str::to_owned);
         let delay = match authorize::listen(&endpoint, last_event.as_deref()).await {
             Ok(None) => return ListenEnd::Unsupported,
-            Err(UpstreamError::SessionGone) => {
-                return ListenEnd::SessionLost(UpstreamError::SessionGone);
+            // A router that has no GET says 404 too; the next POST finds a real loss.
+            Err(error @ UpstreamError::SessionGone(_)) => {
+                return match had_stream {
+                    true => ListenEnd::SessionLost(error),
+                    false => ListenEnd::Unsupported,
+                };
             }
             Err(error) if authorize::replaced(endpoint.tokens(), &error).await => continue,
             // A server may not have noticed yet that the last stream is gone.
@@ -54,9 +67,11 @@ pub(super) async fn keep_listening(
                 reconnect.delay_after(&error)
             }
             Ok(Some(mut events)) => {
+                had_stream = true;
                 let began = Instant::now();
                 let upstream = Upstream::StreamableHttp(endpoint.clone());
-                let error = relay_all(&mut events, &upstream, &inbox, &place).await;
+                let error =
+                    relay_all(&mut events, &upstream, &inbox, &place, Answers::default()).await;
                 tracing::debug!(%error, "the listening stream ended");
                 lock(&place).tell(&mut reconnect, began.elapsed());
                 reconnect.delay()
@@ -66,17 +81,58 @@ pub(super) async fn keep_listening(
     }
 }
 
-/// Reads the stream of an HTTP+SSE session until it ends, and the session with it.
-pub(crate) async fn listen_http_sse(
+/// What a server said before it answered `initialize`, and our answers.
+#[derive(Debug, Default)]
+pub(crate) struct Early {
+    /// For who will have the session.
+    said: Vec<Inbound>,
+    answers: Answers,
+}
+
+impl Early {
+    /// Takes in what came: answers a request, keeps what else there is room for.
+    pub(super) fn take(&mut self, message: Inbound, upstream: &Upstream) {
+        match message {
+            Inbound::Message(envelope) if envelope.kind() == Kind::Request => {
+                self.answers.begin(&envelope, upstream);
+            }
+            Inbound::Message(envelope) if self.said.len() < MAX_EARLY => {
+                self.said.push(Inbound::Message(envelope));
+            }
+            _ => tracing::warn!("dropped what the server said before it answered initialize"),
+        }
+    }
+
+    /// Passes it on; returns the answers that are still on their way.
+    async fn tell(self, inbox: &Inbox) -> Answers {
+        if !self.said.is_empty() {
+            // Who opened the session has it in a moment, or has gone.
+            drop(tokio::time::timeout(ARRIVAL_TIMEOUT, inbox.attended()).await);
+        }
+        for message in self.said {
+            inbox.deliver(message).await;
+        }
+        self.answers
+    }
+}
+
+/// Reads on the stream that brought the answer to `initialize`; that of an HTTP+SSE
+/// session is the session.
+pub(crate) async fn listen_on(
     mut events: EventStream,
+    early: Early,
     upstream: Upstream,
     inbox: Inbox,
 ) -> ListenEnd {
-    let error = relay_all(&mut events, &upstream, &inbox, &Place::default()).await;
-    ListenEnd::SessionLost(match error {
-        UpstreamError::Interrupted(cause) => UpstreamError::SessionLost(cause),
-        error => error,
-    })
+    let answers = early.tell(&inbox).await;
+    let error = relay_all(&mut events, &upstream, &inbox, &Place::default(), answers).await;
+    match (&upstream, error) {
+        (Upstream::StreamableHttp(_), _) => ListenEnd::Unsupported,
+        (Upstream::HttpSse(_), UpstreamError::Interrupted(cause)) => {
+            ListenEnd::SessionLost(UpstreamError::SessionLost(cause))
+        }
+        (Upstream::HttpSse(_), error) => ListenEnd::SessionLost(error),
+    }
 }
 
 /// Relays events to the end of a stream. Returns why it ended.
@@ -85,14 +141,15 @@ async fn relay_all(
     upstream: &Upstream,
     inbox: &Inbox,
     place: &Mutex<Cursor>,
+    mut answers: Answers,
 ) -> UpstreamError {
-    loop {
+    let error = loop {
         let event = match events.next().await {
             Some(Ok(event)) => event,
-            Some(Err(error)) => return error,
-            None => return UpstreamError::Interrupted("its stream ended".into()),
+            Some(Err(error)) => break error,
+            None => break UpstreamError::Interrupted("its stream ended".into()),
         };
-        match event {
+        let messages = match event {
             StreamEvent::Event {
                 name,
                 data,
@@ -100,41 +157,31 @@ async fn relay_all(
                 retry,
             } => {
                 lock(place).note(id, retry);
-                for message in read(&name, data) {
-                    relay_one(message, upstream, inbox).await;
-                }
+                read(&name, data)
             }
-            StreamEvent::Skipped { answers, why } => {
-                tracing::warn!(error = %why, "skipped an event");
-                relay_one(Inbound::Skipped(answers, why), upstream, inbox).await;
+            StreamEvent::Skipped { message, why } => match addressed(message, why) {
+                Ok(skipped) => vec![skipped],
+                Err(refusal) => {
+                    answers.send(refusal, upstream);
+                    continue;
+                }
+            },
+        };
+        for message in messages {
+            if let Some(asked) = inbox.deliver(message).await {
+                answers.begin(&asked, upstream);
             }
         }
+    };
+    // With the stream of HTTP+SSE the session has ended.
+    if matches!(upstream, Upstream::StreamableHttp(_)) {
+        answers.finish().await;
     }
+    error
 }
 
 fn lock(place: &Mutex<Cursor>) -> std::sync::MutexGuard<'_, Cursor> {
     place
         .lock()
         .expect("nothing panics while it holds the lock")
-}
-
-async fn relay_one(message: Inbound, upstream: &Upstream, inbox: &Inbox) {
-    let Some(envelope) = inbox.deliver(message).await else {
-        return;
-    };
-    let id = envelope.id();
-    let answer = match (envelope.method(), &id) {
-        (Some("ping"), Some(id)) => {
-            format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into()
-        }
-        _ => jsonrpc::error_response(
-            id.as_ref(),
-            -32601,
-            "mcp-remote: there is no client, or no telling which, to answer this",
-            None,
-        ),
-    };
-    if let Err(error) = upstream.post(answer).await {
-        tracing::debug!(%error, "a request of the server could not be answered");
-    }
 }

@@ -93,7 +93,7 @@ pub(crate) fn spawn(
 
 /// What a shim gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(crate) enum Found {
     /// A session to be opened.
     New,
     /// One that is open, and clean.
@@ -133,7 +133,7 @@ impl Entry {
     /// Says whether several may have it, of what is known.
     fn is_for_several(&self) -> bool {
         match self.session.sharing() {
-            Sharing::Exclusive => false,
+            Sharing::Exclusive | Sharing::Outgrown => false,
             Sharing::Wanted => self.key.reuse == Reuse::Concurrent,
             Sharing::NoSession => true,
         }
@@ -325,7 +325,7 @@ impl SessionPool {
             Found::Warm => entry.session.is_open(),
             Found::Used => true,
         };
-        let lease = Lease::new(entry.session.clone(), using, warm);
+        let lease = Lease::new(entry.session.clone(), using, found, warm);
         // If the shim has gone meanwhile, dropping the lease returns it.
         drop(wanted.reply.send(Reply::Lease(lease)));
     }

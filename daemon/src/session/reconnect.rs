@@ -95,7 +95,7 @@ impl Reconnect {
             UpstreamError::Busy {
                 retry_after: Some(asked),
                 ..
-            } => delay.max(jittered((*asked).min(LONGEST_DELAY))),
+            } => delay.max(jittered((*asked).min(LONGEST_ASKED))),
             _ => delay,
         }
     }
@@ -135,10 +135,12 @@ impl BusyTimes {
             return Err(error);
         };
         self.0 += 1;
-        if self.0 < MAX_TIMES {
+        let asked = retry_after.unwrap_or_default();
+        // Nobody is kept waiting for longer, nor is the server asked earlier than
+        // it said: whoever wants the answer hears when to come back.
+        if self.0 < MAX_TIMES && asked <= LONGEST_DELAY {
             let own = FIRST_BUSY_DELAY * 2_u32.pow(self.0 - 1);
-            let wait = jittered(own).max(retry_after.unwrap_or_default());
-            return Ok(wait.min(LONGEST_DELAY));
+            return Ok(jittered(own).max(asked));
         }
         Err(match body {
             Some(body) => UpstreamError::JsonRpc { status, body },
@@ -210,13 +212,18 @@ mod tests {
             times: 1,
             body: None,
         };
-        for (seconds, least, most) in [(0, 500, 600), (7, 7000, 7000), (u64::MAX, 30_000, 30_000)] {
+        for (seconds, least, most) in [(0, 500, 600), (7, 7000, 7000), (30, 30_000, 30_000)] {
             let mut times = BusyTimes::default();
             let delay = ms(times.next(busy(seconds)).expect("once more"));
             assert!((least..=most).contains(&delay), "{seconds}: {delay}");
             assert!(times.next(busy(seconds)).is_ok());
             let error = times.next(busy(seconds)).expect_err("enough").to_string();
             assert!(error.contains("429 3 times in a row"), "{error}");
+        }
+        for seconds in [31, u64::MAX] {
+            let error = BusyTimes::default().next(busy(seconds));
+            let error = error.expect_err("too long to wait").to_string();
+            assert!(error.starts_with("answered 429: too many"), "{error}");
         }
         let other = UpstreamError::Interrupted("x".into());
         assert!(BusyTimes::default().next(other).is_err());

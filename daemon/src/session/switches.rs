@@ -5,72 +5,20 @@
 //! a member wants; it is subscribed to what at least one member is; of each switch
 //! one change is under way at a time. `W` is a request that waits for its turn.
 
+mod adopting;
+mod level;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::jsonrpc::Envelope;
+pub(crate) use level::Level;
 
 /// Subscriptions that are remembered in one session. Past it they cannot be
-/// undone one by one.
+/// undone one by one; where several share it, there are no more.
 const MAX_URIS: usize = 10_000;
-
-/// A log level, most verbose first (2025-11-25, Logging > Log Levels).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// `debug`.
-    Debug,
-    /// `info`.
-    Info,
-    /// `notice`.
-    Notice,
-    /// `warning`.
-    Warning,
-    /// `error`.
-    Error,
-    /// `critical`.
-    Critical,
-    /// `alert`.
-    Alert,
-    /// `emergency`.
-    Emergency,
-}
-
-impl Level {
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::Debug, "debug"),
-        (Self::Info, "info"),
-        (Self::Notice, "notice"),
-        (Self::Warning, "warning"),
-        (Self::Error, "error"),
-        (Self::Critical, "critical"),
-        (Self::Alert, "alert"),
-        (Self::Emergency, "emergency"),
-    ];
-
-    /// What a member wants that never said, once another has: servers that have
-    /// not been told may choose, and this is what most of them do.
-    const UNSAID: Self = Self::Info;
-
-    fn parse(text: &str) -> Option<Self> {
-        let known = Self::ALL.into_iter().find(|(_, name)| *name == text);
-        known.map(|(level, _)| level)
-    }
-
-    fn as_str(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    /// Reads `params.level` of a request to set it, or of a message.
-    pub(crate) fn of(message: &Envelope) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Params {
-            level: String,
-        }
-        Self::parse(&message.params::<Params>()?.level)
-    }
-}
 
 /// A change of a session's switches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +159,14 @@ impl<W> Switches<W> {
         self.members.insert(member, None);
     }
 
+    /// Says whether a shared session has no place for this change.
+    pub(crate) fn is_full(&self, change: &Change) -> bool {
+        match change {
+            Change::Subscribe(uri) => self.uris.len() >= MAX_URIS && !self.uris.contains_key(uri),
+            Change::Unsubscribe(_) | Change::Level(_) => false,
+        }
+    }
+
     /// Asks for a change in a shared session, whose request has this id; `None`: it
     /// waits for its turn.
     pub(crate) fn ask(
@@ -256,6 +212,10 @@ impl<W> Switches<W> {
     }
 
     fn ask_subscription(&mut self, uri: &str, asking: Waiting<W>) -> Option<Course<W>> {
+        if self.uris.len() >= MAX_URIS && !self.uris.contains_key(uri) {
+            // An end to what nobody has: the server says what it thinks of that.
+            return Some(Course::Upstream(asking.request, None));
+        }
         let subscription = self.subscription(uri);
         if subscription.lane.busy.is_some() {
             subscription.lane.waiting.push_back(asking);
@@ -307,8 +267,9 @@ impl<W> Switches<W> {
                 self.uris.get(uri).and_then(|known| known.lane.busy)
             }
         };
-        // It was said here that it is so already.
+        // It was said here that it is so already, or its turn has never come.
         if self.shared && busy != Some(id) {
+            self.withdraw(id, change);
             return Vec::new();
         }
         let waiting = match change {
@@ -325,6 +286,21 @@ impl<W> Switches<W> {
             courses.extend(self.rebalance(mint));
         }
         courses
+    }
+
+    /// Takes a request back that waits for its turn; says whether it did.
+    pub(crate) fn withdraw(&mut self, id: u64, change: &Change) -> bool {
+        let lane = match change {
+            Change::Level(_) => Some(&mut self.level_lane),
+            Change::Subscribe(uri) | Change::Unsubscribe(uri) => {
+                let subscription = self.uris.get_mut(uri);
+                subscription.map(|subscription| &mut subscription.lane)
+            }
+        };
+        let Some(lane) = lane else { return false };
+        let before = lane.waiting.len();
+        lane.waiting.retain(|asking| asking.id != id);
+        lane.waiting.len() < before
     }
 
     fn settle_level(
@@ -452,6 +428,13 @@ impl<W> Switches<W> {
     /// what the level was before cannot be read.
     pub(crate) fn is_marked(&self) -> bool {
         self.level.is_some() || self.overflowed
+    }
+
+    /// Says whether a member has switched anything on.
+    pub(crate) fn has_any(&self, member: u64) -> bool {
+        let mut subscriptions = self.uris.values();
+        self.members.get(&member).is_some_and(Option::is_some)
+            || subscriptions.any(|subscription| subscription.holders.contains(&member))
     }
 
     /// Says whether a member wants a message of this level.

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::sse::{EventStream, StreamEvent};
 use super::streamable_http::not_mcp;
-use super::{Target, UpstreamError, refusal};
+use super::{Standing, Target, UpstreamError, refusal};
 use crate::http::Payload;
 use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
@@ -37,7 +37,7 @@ impl HttpSse {
             let getting = target.send(Method::GET, target.url.url(), headers, None);
             let (response, token) = getting.await?;
             if !response.status().is_success() {
-                return Err(refusal(response, token, false, &target).await);
+                return Err(refusal(response, token, Standing::Stranger, &target).await);
             }
             if response.media_type() != "text/event-stream" {
                 return Err(not_mcp(response.status(), &response.media_type()));
@@ -89,7 +89,7 @@ impl HttpSse {
             return Ok(());
         }
         // The endpoint's URI names the session.
-        Err(refusal(response, token, true, &self.target).await)
+        Err(refusal(response, token, Standing::InSession, &self.target).await)
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(crate) use self::decoder::Addressed;
 use self::decoder::{Decoder, Found};
 use super::UpstreamError;
 use crate::http::Response;
-use crate::jsonrpc::RequestId;
 
 /// One event of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +25,9 @@ pub(crate) enum StreamEvent {
         id: Option<String>,
         retry: Option<Duration>,
     },
-    /// An event that cannot be passed on was skipped; the message in it answered
-    /// this id.
+    /// An event that cannot be passed on was skipped.
     Skipped {
-        answers: Option<RequestId>,
+        message: Addressed,
         why: UpstreamError,
     },
 }
@@ -73,9 +72,9 @@ impl EventStream {
                         retry: event.retry,
                     }));
                 }
-                Some(Found::Oversized(answers)) => {
+                Some(Found::Oversized(message)) => {
                     let why = UpstreamError::TooLarge(reading.limit);
-                    return Some(Ok(StreamEvent::Skipped { answers, why }));
+                    return Some(Ok(StreamEvent::Skipped { message, why }));
                 }
                 Some(Found::Endless) => {
                     reading.ended = true;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::sse::EventStream;
-use super::{SessionId, Target, UpstreamError, refusal};
+use super::{SessionId, Standing, Target, UpstreamError, refusal};
 use crate::http::{HttpClient, Payload};
 use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
@@ -49,6 +49,14 @@ impl StreamableHttp {
         }
     }
 
+    /// Returns the same endpoint for what is said before the handshake ends.
+    pub(crate) fn opening(&self, session: Option<SessionId>) -> Self {
+        Self {
+            session,
+            ..self.clone()
+        }
+    }
+
     /// Uses another client, and so none of the connections made so far.
     pub(crate) fn use_client(&mut self, client: HttpClient) {
         self.target.client = client;
@@ -62,6 +70,14 @@ impl StreamableHttp {
     /// Returns the session id if the server gave one.
     pub(crate) fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()
+    }
+
+    fn standing(&self) -> Standing {
+        match (&self.session, self.version) {
+            (Some(_), _) => Standing::InSession,
+            (None, Some(_)) => Standing::Sessionless,
+            (None, None) => Standing::Stranger,
+        }
     }
 
     /// Posts one message. Returns the session id of the response too, which only
@@ -81,7 +97,7 @@ impl StreamableHttp {
         let (response, token) = posting.await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refusal(response, token, self.session.is_some(), &self.target).await);
+            return Err(refusal(response, token, self.standing(), &self.target).await);
         }
         refuse_compressed(&response)?;
         let session = response.header("mcp-session-id").and_then(SessionId::parse);
@@ -123,7 +139,7 @@ impl StreamableHttp {
             return Ok(None);
         }
         if !response.status().is_success() {
-            return Err(refusal(response, token, self.session.is_some(), &self.target).await);
+            return Err(refusal(response, token, self.standing(), &self.target).await);
         }
         refuse_compressed(&response)?;
         match response.media_type().as_str() {

@@ -177,6 +177,9 @@ async def poll(ctx, arguments):
         file.write(f"call {arguments['key']}\n")
     await ctx.session.report_progress(1, 3, "before")
     if ctx.close_sse_stream is not None:
+        # The SDK writes the first event of a stream, with the id to come back with,
+        # beside this: a stream that is closed before it is empty, and lost.
+        await asyncio.sleep(0.1)
         await ctx.close_sse_stream()
     await ctx.session.report_progress(2, 3, "meanwhile")
     await asyncio.sleep(arguments.get("ms", 300) / 1000)

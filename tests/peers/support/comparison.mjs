@@ -48,8 +48,7 @@ async function record(side, step, variant) {
   // Who hears of a cancelled request is up to everybody on the way.
   const counts = (text) => !side.cancelled.has(requestOf(text)) && (step.counts?.(text) ?? true);
   const clean = step.clean ?? ((text) => text);
-  const fromTheServer = variant.warm ? withoutServerIds : (text) => text;
-  const toClient = side.toClient.slice(fromClient).filter(counts).map(fromTheServer).map(clean);
+  const toClient = side.toClient.slice(fromClient).filter(counts).map(withoutServerIds).map(clean);
   let toServer = side.recorder.toServer.slice(fromServer).map(withoutIds).map(clean);
   // How often a client asks how a task is depends on the clock.
   if (step.polls) toServer = [...new Set(toServer)];

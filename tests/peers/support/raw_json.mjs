@@ -83,7 +83,10 @@ export function withoutIds(text) {
   return paths.reduce((text, path) => put(text, path, '"#"'), text);
 }
 
-/** Hides the id of a request of the server, which depends on what its session has seen before. */
+/** Hides the ids of what the server asks: towards a client they are ours. */
 export function withoutServerIds(text) {
-  return textAt(text, "method") === undefined ? text : put(text, ["id"], '"#"');
+  const method = textAt(text, "method");
+  if (method === undefined) return text;
+  const cancelled = method === '"notifications/cancelled"';
+  return put(text, cancelled ? ["params", "requestId"] : ["id"], '"#"');
 }

@@ -119,8 +119,9 @@ export class Side {
   }
 
   #connect() {
-    const taskStore = new InMemoryTaskStore();
-    this.client = new Client({ name: "peers", version: "1.0.0" }, { capabilities: CAPABILITIES, taskStore });
+    this.tasks = new InMemoryTaskStore();
+    const options = { capabilities: CAPABILITIES, taskStore: this.tasks };
+    this.client = new Client({ name: "peers", version: "1.0.0" }, options);
     this.client.onerror = (error) => this.strayErrors.push(error);
     answerTheServer(this.client);
     const send = this.transport.send.bind(this.transport);
@@ -161,6 +162,8 @@ export class Side {
 
   async close() {
     await this.client.close();
+    // It would hold each task, and this process, for the minutes that were asked for.
+    this.tasks.cleanup();
     await this.recorder.stop();
   }
 }

@@ -17,13 +17,11 @@ impl Session {
     /// Looks whether the session's connections may be used now; if not, messages
     /// wait until it has others.
     pub(super) fn check_connections(&mut self) {
-        let used = std::mem::replace(
-            &mut self.freshness,
-            self.deps.connections.check(Clocks::now()),
-        );
-        if used == self.freshness || !matches!(self.phase, Phase::Ready(_)) {
+        let needed = self.deps.connections.check(Clocks::now());
+        if needed == self.freshness || !matches!(self.phase, Phase::Ready(_)) {
             return;
         }
+        let used = std::mem::replace(&mut self.freshness, needed);
         let Phase::Ready(old) = std::mem::replace(&mut self.phase, Phase::Lost) else {
             return;
         };

@@ -13,7 +13,8 @@ use crate::session::switches::Change;
 
 impl Session {
     /// A session that one relay has stays so for life; where the server has begun
-    /// to keep one that several have, the pool gives it to no others.
+    /// to keep one that several have, the pool gives it to no others, and those that
+    /// have it leave it to the first.
     pub(super) fn decide_sharing(&self, upstream: &Upstream) {
         let keeps = match upstream {
             Upstream::StreamableHttp(endpoint) => endpoint.session().is_some(),
@@ -24,7 +25,8 @@ impl Session {
             Reuse::Never => Sharing::Exclusive,
             _ if self.opened_once && self.inbox.sharing() == Sharing::Exclusive => return,
             _ if !keeps => Sharing::NoSession,
-            _ if self.opened_once || self.key.reuse == Reuse::Concurrent => Sharing::Wanted,
+            Reuse::Concurrent => Sharing::Wanted,
+            _ if self.opened_once => Sharing::Outgrown,
             _ => Sharing::Exclusive,
         };
         self.inbox.share(sharing);
@@ -43,9 +45,12 @@ impl Session {
         });
     }
 
-    /// Returns what an opening has to be told that is not the first.
+    /// Returns what an opening has to be told: what was switched on in the one
+    /// before it, or under an earlier daemon.
     pub(super) fn switched_on(&self) -> Vec<(u64, Change)> {
-        if self.generation == 1 {
+        // In an earlier daemon's session it still is, whether or not that daemon
+        // came to note that the session was initialized.
+        if self.generation == 1 && self.epoch > 0 {
             return Vec::new();
         }
         let changes = self.inbox.switches(|switches| switches.restore());

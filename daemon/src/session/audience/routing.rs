@@ -34,16 +34,19 @@ impl Audience {
         owner.into_iter().copied().collect()
     }
 
-    fn named(&self, name: Option<String>) -> Vec<u64> {
-        let owner = name.and_then(|name| self.names.get(name.as_str()));
-        owner.into_iter().copied().collect()
+    /// Returns whose this is: nobody's if the owner has gone, `None` if it never had
+    /// one.
+    fn named(&self, name: Option<String>) -> Option<Vec<u64>> {
+        let owner = self.names.get(name?.as_str())?;
+        let is_there = self.members.contains_key(owner);
+        Some(is_there.then_some(*owner).into_iter().collect())
     }
 
     /// Where the server keeps no session, and one member is there, it is the one
     /// that would have the stream if it had come by itself.
     fn alone(&self) -> Vec<u64> {
         match (self.sharing, self.members.len()) {
-            (Sharing::NoSession, 1) => self.all(),
+            (Sharing::NoSession | Sharing::Outgrown, 1) => self.all(),
             _ => Vec::new(),
         }
     }
@@ -53,10 +56,8 @@ impl Audience {
         if request.method() == Some("ping") {
             return Vec::new();
         }
-        match self.named(related_task(request)) {
-            owner if owner.is_empty() => self.alone(),
-            owner => owner,
-        }
+        let owner = self.named(related_task(request));
+        owner.unwrap_or_else(|| self.alone())
     }
 
     fn told(&self, notification: &Envelope) -> (Vec<u64>, bool) {
@@ -66,7 +67,10 @@ impl Audience {
                 let token = notification.progress_token();
                 let token = token.and_then(|place| notification.text(place).parse().ok());
                 match self.owner(token) {
-                    owner if owner.is_empty() => (self.named(related_task(notification)), true),
+                    owner if owner.is_empty() => {
+                        let owner = self.named(related_task(notification));
+                        (owner.unwrap_or_default(), true)
+                    }
                     owner => (owner, true),
                 }
             }
@@ -83,16 +87,17 @@ impl Audience {
                 (members.into_iter().flatten().collect(), false)
             }
             "notifications/tasks/status" => {
-                (self.named(text(notification, "taskId").map(task)), true)
+                let owner = self.named(text(notification, "taskId").map(task));
+                (owner.unwrap_or_default(), true)
             }
             "notifications/elicitation/complete" => {
                 let name = text(notification, "elicitationId").map(elicitation);
-                (self.named(name), true)
+                (self.named(name).unwrap_or_default(), true)
             }
             _ if method.ends_with("/list_changed") => (self.all(), false),
             _ => match self.named(related_task(notification)) {
-                owner if owner.is_empty() => (self.alone(), false),
-                owner => (owner, true),
+                Some(owner) => (owner, true),
+                None => (self.alone(), false),
             },
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read};
+use super::{AFTER_CANCEL, Inbound, Outbound, Upstream, cancelled_for_long, pause, read, skipped};
 use crate::jsonrpc::Kind;
 use crate::session::authorize;
 use crate::session::cursor::Cursor;
@@ -24,6 +24,10 @@ const AFTER_ANSWER: Duration = Duration::from_secs(1);
 /// Times that a server may say that somebody else reads the stream: it may not
 /// have noticed yet that our connection is broken.
 const MAX_CONFLICTS: u32 = 3;
+
+/// How long a server that was working on a request may be out of reach. What it
+/// knew of the request has most likely gone with it.
+const UNREACHABLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a stream ended.
 enum End {
@@ -48,6 +52,7 @@ pub(super) async fn relay(
     lost: &CancellationToken,
 ) -> Result<Option<UpstreamError>, Unwanted> {
     let mut reader = Reader {
+        upstream,
         outbound,
         id,
         id_text: id.to_string(),
@@ -68,6 +73,7 @@ pub(super) async fn relay(
 }
 
 struct Reader<'a> {
+    upstream: &'a Upstream,
     outbound: &'a Outbound,
     id: u64,
     id_text: String,
@@ -101,8 +107,9 @@ impl Reader<'_> {
                     self.cursor.note(id, retry);
                     read(&name, data)
                 }
-                Some(Ok(StreamEvent::Skipped { answers, why })) => {
-                    vec![Inbound::Skipped(answers, why)]
+                Some(Ok(StreamEvent::Skipped { message, why })) => {
+                    let skipped = skipped(message, why, self.upstream).await;
+                    skipped.into_iter().collect()
                 }
                 Some(Err(_)) | None if answered => return End::Over(None),
                 Some(Err(error @ UpstreamError::Interrupted(_))) => return End::Early(error),
@@ -139,7 +146,7 @@ impl Reader<'_> {
         // Others may find out first; what is read already is read on all the same.
         let session_lost = |why: &str| Ok(Some(UpstreamError::SessionLost(why.into())));
         let mut reconnect = Reconnect::default();
-        let mut conflicts = 0;
+        let mut failures = Failures::default();
         self.cursor.tell(&mut reconnect, lived);
         let mut delay = reconnect.delay();
         loop {
@@ -172,17 +179,19 @@ impl Reader<'_> {
                     }
                 },
                 Ok(None) => return Ok(Some(not_resumed("it offers no stream to read on"))),
-                Err(UpstreamError::SessionGone) => {
+                // Its router may say 404 only because it has no GET.
+                Err(UpstreamError::SessionGone(said)) if said.http_status() == Some(404) => {
+                    return Ok(Some(not_resumed("it does not know it any more")));
+                }
+                Err(UpstreamError::SessionGone(_)) => {
                     return session_lost("it does not know it any more");
                 }
                 Err(error) => {
-                    if error.http_status() == Some(409) && conflicts < MAX_CONFLICTS {
-                        conflicts += 1;
-                    } else if is_final(&error) {
+                    let Some(longest) = failures.longest_delay(&error, began) else {
                         return Ok(Some(not_resumed(&format!("it {error}"))));
-                    }
+                    };
                     why = error;
-                    reconnect.delay_after(&why)
+                    reconnect.delay_after(&why).min(longest)
                 }
             };
         }
@@ -193,6 +202,30 @@ impl Reader<'_> {
     async fn is_wanted(&self) -> bool {
         let asked = Inbound::Waiting(self.id, self.outbound.fate.cancelled.clone());
         self.outbound.replies.send(asked).await.is_ok()
+    }
+}
+
+/// The failures to ask for the rest of a stream.
+#[derive(Default)]
+struct Failures {
+    conflicts: u32,
+    unreachable_since: Option<Instant>,
+}
+
+impl Failures {
+    /// Returns how long to wait at most before asking again after this error, of an
+    /// attempt that began then; `None`: asking again is no use.
+    fn longest_delay(&mut self, error: &UpstreamError, began: Instant) -> Option<Duration> {
+        if !matches!(error, UpstreamError::Unreachable(_)) {
+            self.unreachable_since = None;
+            let is_conflict = error.http_status() == Some(409) && self.conflicts < MAX_CONFLICTS;
+            self.conflicts += u32::from(is_conflict);
+            return (is_conflict || !is_final(error)).then_some(Duration::MAX);
+        }
+        let since = *self.unreachable_since.get_or_insert(began);
+        UNREACHABLE_LIMIT
+            .checked_sub(since.elapsed())
+            .filter(|rest| !rest.is_zero())
     }
 }
 

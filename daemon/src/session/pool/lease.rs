@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::Found;
 use super::asking::{PoolMessage, Returned};
 use crate::session::handle::SessionHandle;
 
@@ -14,6 +15,7 @@ use crate::session::handle::SessionHandle;
 pub(crate) struct Lease {
     session: SessionHandle,
     using: Arc<Use>,
+    found: Found,
     warm: bool,
 }
 
@@ -40,10 +42,11 @@ impl Use {
 
 impl Lease {
     /// Makes one.
-    pub(super) fn new(session: SessionHandle, using: Arc<Use>, warm: bool) -> Self {
+    pub(super) fn new(session: SessionHandle, using: Arc<Use>, found: Found, warm: bool) -> Self {
         Self {
             session,
             using,
+            found,
             warm,
         }
     }
@@ -51,6 +54,11 @@ impl Lease {
     /// Returns the session.
     pub(crate) fn session(&self) -> &SessionHandle {
         &self.session
+    }
+
+    /// Says where the session came from.
+    pub(crate) fn found(&self) -> Found {
+        self.found
     }
 
     /// Says whether the session was there already.

@@ -191,3 +191,70 @@ fn changes_are_read_and_written() {
         None
     );
 }
+
+#[test]
+fn what_is_taken_back_while_it_waits_blocks_nobody() {
+    let level = Change::Level(Level::Debug);
+    for change in [subscribe("a"), level] {
+        let mut switches = with_members(&[1, 2, 3]);
+        let first = ask(&mut switches, 1, change.clone(), "1");
+        assert!(matches!(first, Some(Course::Upstream("1", None))));
+        assert_eq!(ask(&mut switches, 2, change.clone(), "2"), None);
+        assert_eq!(ask(&mut switches, 3, change.clone(), "3"), None);
+        assert!(switches.withdraw(2, &change) && !switches.withdraw(2, &change));
+        // One that is lost while it waits is taken back too.
+        assert_eq!(settle(&mut switches, 3, &change, Outcome::Unknown), []);
+        assert_eq!(settle(&mut switches, 1, &change, Outcome::Refused), []);
+        let again = ask(&mut switches, 3, change, "3");
+        assert!(matches!(again, Some(Course::Upstream("3", None))));
+    }
+}
+
+#[test]
+fn the_members_of_a_session_cannot_fill_the_memory() {
+    let mut switches = with_members(&[1, 2]);
+    for number in 0..MAX_URIS {
+        let uri = subscribe(&number.to_string());
+        assert!(!switches.is_full(&uri));
+        ask(&mut switches, 1, uri.clone(), "1");
+        settle(&mut switches, 1, &uri, Outcome::Done);
+    }
+    assert!(switches.is_full(&subscribe("more")));
+    assert!(!switches.is_full(&subscribe("0")), "it is there already");
+    let unknown = unsubscribe("more");
+    let course = ask(&mut switches, 2, unknown.clone(), "2");
+    assert_eq!(course, Some(Course::Upstream("2", None)));
+    assert_eq!(settle(&mut switches, 2, &unknown, Outcome::Done), []);
+    assert_eq!(switches.uris.len(), MAX_URIS);
+}
+
+#[test]
+fn what_is_adopted_leaves_what_is_under_way_alone() {
+    let mut switches = Switches::<u32>::default();
+    switches.share(true);
+    switches.join(1);
+    switches.join(2);
+    let subscribe = Change::Subscribe("a:1".into());
+    let level = |level| Change::Level(level);
+    let mint = || 100;
+    assert_eq!(
+        switches.ask(2, 5, subscribe.clone(), 5),
+        Some(Course::Upstream(5, None))
+    );
+    assert_eq!(
+        switches.ask(2, 6, level(Level::Error), 6),
+        Some(Course::Upstream(6, Some(level(Level::Info))))
+    );
+    switches.adopt(1, &subscribe);
+    switches.adopt(1, &level(Level::Debug));
+    assert!(
+        switches
+            .settle(2, 5, &subscribe, Outcome::Done, &mint)
+            .is_empty()
+    );
+    assert_eq!(switches.subscribers("a:1").len(), 2);
+    assert_eq!(
+        switches.settle(2, 6, &level(Level::Error), Outcome::Done, &mint),
+        [Course::Own(100, level(Level::Debug))]
+    );
+}

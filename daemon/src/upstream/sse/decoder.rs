@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use mcp_remote_proto::members::Scanner;
+use mcp_remote_proto::members::{Members, Scanner};
 
 use crate::jsonrpc::RequestId;
 
@@ -32,10 +32,33 @@ const MESSAGE: &str = "message";
 pub(crate) enum Found {
     /// A whole event.
     Event(Event),
-    /// An event over the limit was skipped; its message answered this id.
-    Oversized(Option<RequestId>),
+    /// An event over the limit was skipped.
+    Oversized(Addressed),
     /// What goes on for longer than can be waited for; nothing comes after it.
     Endless,
+}
+
+/// What a message that was skipped would have been.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Addressed {
+    /// The answer to this id.
+    Answer(RequestId),
+    /// A request with this id.
+    Request(RequestId),
+    /// Something else, or nobody knows.
+    Nobody,
+}
+
+impl Addressed {
+    fn of(found: &Members) -> Self {
+        let id = |id: &[u8]| RequestId::found(id);
+        match (found.response_id(), found.request_id()) {
+            (Some(answers), _) => id(answers).map(Self::Answer),
+            (None, Some(asks)) => id(asks).map(Self::Request),
+            (None, None) => None,
+        }
+        .unwrap_or(Self::Nobody)
+    }
 }
 
 /// An event. One that has only an id or a retry has no data: it is not for
@@ -299,10 +322,7 @@ impl Pending {
     /// Returns what a blank line makes of it.
     fn finish(self) -> Option<Found> {
         if let Some(scanner) = self.scanner {
-            let answers = scanner.finish();
-            return Some(Found::Oversized(
-                answers.response_id().and_then(RequestId::found),
-            ));
+            return Some(Found::Oversized(Addressed::of(&scanner.finish())));
         }
         let says_nothing =
             matches!(self.data, Data::None) && self.id.is_none() && self.retry.is_none();

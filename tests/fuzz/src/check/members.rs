@@ -48,5 +48,6 @@ fn simple(pairs: &Pairs<'_>) -> Members {
         answers: ["result", "error"]
             .iter()
             .any(|name| pairs.last_that(name, |_| true).is_some()),
+        fails: pairs.last_that("error", |_| true).is_some(),
     }
 }

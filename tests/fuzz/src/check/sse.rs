@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{cut, memory, settings};
-use crate::decoder::{Decoder, Event, Found};
+use crate::decoder::{Addressed, Decoder, Event, Found};
 use crate::jsonrpc::RequestId;
 use crate::members::Members;
 
@@ -93,7 +93,7 @@ fn lines(mut rest: &[u8]) -> (Vec<&[u8]>, &[u8]) {
 
 fn interpreted(lines: &[&[u8]], limit: usize) -> Option<Found> {
     if lines.iter().map(|line| line.len()).sum::<usize>() > limit {
-        return Some(Found::Oversized(answered(lines)));
+        return Some(Found::Oversized(addressed(lines)));
     }
     let mut event = Event {
         name: Cow::Borrowed("message"),
@@ -130,13 +130,21 @@ fn interpreted(lines: &[&[u8]], limit: usize) -> Option<Found> {
     Some(Found::Event(event))
 }
 
-/// Returns the id of the response in the data lines. Blanks make no difference but
+/// Returns what the message in the data lines is. Blanks make no difference but
 /// within an id that has a line break, which is not JSON.
-fn answered(lines: &[&[u8]]) -> Option<RequestId> {
+fn addressed(lines: &[&[u8]]) -> Addressed {
     let data: Vec<u8> = lines
         .iter()
         .filter_map(|line| line.strip_prefix(b"data:"))
         .flat_map(|data| [data, b"\n"].concat())
         .collect();
-    Members::of(&data).response_id().and_then(RequestId::found)
+    let found = Members::of(&data);
+    let Some(id) = found.id.as_deref().and_then(RequestId::found) else {
+        return Addressed::Nobody;
+    };
+    match (found.method.is_some(), found.answers) {
+        (true, _) => Addressed::Request(id),
+        (false, true) => Addressed::Answer(id),
+        (false, false) => Addressed::Nobody,
+    }
 }

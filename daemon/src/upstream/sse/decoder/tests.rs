@@ -130,7 +130,7 @@ fn data_in_one_chunk_is_not_copied() {
 #[test]
 fn an_oversized_event_is_skipped_and_its_id_found() {
     let filling = "x".repeat(500);
-    let skipped = |id| Found::Oversized(Some(RequestId::from_json(id)));
+    let skipped = |id| Found::Oversized(Addressed::Answer(RequestId::from_json(id)));
     check(
         format!("event: message\ndata: {{\"result\":\"{filling}\",\"id\":42}}\n\ndata: next\n\n"),
         100,
@@ -148,22 +148,36 @@ fn an_oversized_event_is_skipped_and_its_id_found() {
         100,
         &[skipped("\"a\""), message("next")],
     );
+    let asked = Found::Oversized(Addressed::Request(RequestId::from_json("5")));
+    check(
+        format!("data: {{\"id\":5,\"params\":\"{filling}\",\"method\":\"m\"}}\n\ndata: next\n\n"),
+        100,
+        &[asked, message("next")],
+    );
     check(
         format!("event: {filling}\n\ndata: next\n\n"),
         100,
-        &[Found::Oversized(None), message("next")],
+        &[Found::Oversized(Addressed::Nobody), message("next")],
     );
 }
 
 #[test]
 fn the_limit_is_the_same_however_the_bytes_come() {
     check("data: 6789\n\n", 10, &[message("6789")]);
-    check("data: 6789a\n\n", 10, &[Found::Oversized(None)]);
-    check("data: 6\ndata\n\n", 10, &[Found::Oversized(None)]);
+    check(
+        "data: 6789a\n\n",
+        10,
+        &[Found::Oversized(Addressed::Nobody)],
+    );
+    check(
+        "data: 6\ndata\n\n",
+        10,
+        &[Found::Oversized(Addressed::Nobody)],
+    );
     check(
         "x: 4567890\ndata\n\ndata\n\n",
         10,
-        &[Found::Oversized(None), message("")],
+        &[Found::Oversized(Addressed::Nobody), message("")],
     );
 }
 
