@@ -15,6 +15,7 @@ const HOUR = 3600;
 
 function configuration(server, key) {
   return {
+    scopes: ["openid", "offline_access", ...Object.values(SCOPES)],
     clientAuthMethods: ["none"],
     clientDefaults: { token_endpoint_auth_method: "none" },
     cookies: { keys: ["a key of the tests"] },
@@ -81,6 +82,7 @@ export class AuthorizationServer {
   #count() {
     const provider = this.#provider;
     const say = (event) => this.events.push(event);
+    provider.on("registration_create.error", (_context, error) => say(`not registered: ${error.error_detail ?? error.error_description}`));
     provider.on("registration_create.success", () => say("registered"));
     provider.on("authorization.success", () => say("authorized"));
     provider.on("authorization.error", (_context, error) => say(`not authorized: ${error.message}`));
