@@ -32,12 +32,15 @@ function program() {
 export class Chromium {
   #browser;
 
-  static async launch() {
+  /** `elsewhere`: on another machine, where nobody listens for a redirect to ours. */
+  static async launch({ elsewhere = false } = {}) {
+    // The pages of the authorization server would like fonts from the internet.
+    const reachable = elsewhere ? ["127.0.0.1"] : ["127.0.0.1", "localhost"];
+    const rules = ["MAP * ~NOTFOUND", ...reachable.map((host) => `EXCLUDE ${host}`)];
     const browser = new Chromium();
     browser.#browser = await chromium.launch({
       executablePath: program(),
-      // The pages of the authorization server would like fonts from elsewhere.
-      args: ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"],
+      args: [`--host-resolver-rules=${rules.join(", ")}`],
       timeout: PATIENCE,
     });
     return browser;
@@ -97,22 +100,6 @@ export class Person {
     await page.click("a:text('Cancel')");
     await page.waitForLoadState();
     return page;
-  }
-
-  /**
-   * Signs in on another machine, where nothing listens for the redirect: returns
-   * the URL that stands in the address bar in the end.
-   */
-  async signInElsewhere(url, name) {
-    let ended;
-    await this.#context.route("http://localhost:*/oauth/callback?**", (route) => {
-      ended = route.request().url();
-      return route.abort("connectionrefused");
-    });
-    await this.signIn(url, name).catch((error) => {
-      if (ended === undefined) throw error;
-    });
-    return ended;
   }
 
   async leave() {

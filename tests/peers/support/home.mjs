@@ -94,20 +94,30 @@ export class Home {
 
   /** Runs the shim to its end with `input` on stdin. */
   async run(args, input = "") {
-    const child = spawn(SHIM, args, { env: this.environment, cwd: this.folder });
+    const running = this.start([SHIM, ...args]);
+    running.child.stdin.end(input);
+    return running.ended();
+  }
+
+  /** Starts a program as this user; its standard input stays open. */
+  start([command, ...args], options = {}) {
+    const child = spawn(command, args, { env: this.environment, cwd: this.folder, ...options });
     const output = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"]) {
       child[name].setEncoding("utf8").on("data", (chunk) => (output[name] += chunk));
     }
     // A program that leaves without reading its input is judged by its output.
     child.stdin.on("error", () => {});
-    child.stdin.end(input);
-    try {
-      const [code, signal] = await within(30_000, `mcp-remote ${args.join(" ")} to end`, once(child, "close"));
-      return { ...output, code, signal };
-    } finally {
-      child.kill("SIGKILL");
-    }
+    const closed = once(child, "close");
+    const ended = async () => {
+      try {
+        const [code, signal] = await within(30_000, `${path.basename(command)} ${args.join(" ")} to end`, closed);
+        return { ...output, code, signal };
+      } finally {
+        child.kill("SIGKILL");
+      }
+    };
+    return { child, output, ended };
   }
 
   /** What `mcp-remote status --json` says, parsed. */
