@@ -97,7 +97,8 @@ pub(crate) fn verdict(verdict: &Verdict) -> Page {
         } => redirect(next),
         Verdict::SignedIn { server, next: None } => {
             let body = format!(
-                "{}<p class=\"rest\">mcp-remote can use this server now. You can close this tab.</p>",
+                "{}<p class=\"rest\">mcp-remote can use this server now.</p>\
+<p class=\"rest\">You can close this tab.</p>",
                 name(server)
             );
             page(StatusCode::OK, Mark::Good, "You are signed in", &body)

@@ -65,13 +65,17 @@ export class Home {
     };
   }
 
-  /** Connects the official client through a new shim; `configure` may add handlers first. */
-  async connect(url, { flags = [], capabilities = {}, name = "peers", configure = () => {} } = {}) {
+  /**
+   * Connects the official client through a new shim, or through another `command`
+   * in `folder`; `configure` may add handlers first.
+   */
+  async connect(url, options = {}) {
+    const { command = [SHIM], folder = this.folder, flags = [], capabilities = {}, name = "peers", configure = () => {} } = options;
     const transport = new StdioClientTransport({
-      command: SHIM,
-      args: [url, ...flags],
+      command: command[0],
+      args: [...command.slice(1), url, ...flags],
       env: this.environment,
-      cwd: this.folder,
+      cwd: folder,
       stderr: "pipe",
     });
     const client = new Client({ name, version: "1.0.0" }, { capabilities });
