@@ -6,7 +6,13 @@ import { once } from "node:events";
 import http from "node:http";
 
 import { exportJWK, generateKeyPair } from "jose";
-import Provider from "oidc-provider";
+
+// It says at length that what is done here is not for production.
+for (const level of ["info", "warn"]) {
+  const say = console[level];
+  console[level] = (...said) => String(said[0]).startsWith("oidc-provider ") || say(...said);
+}
+const { default: Provider } = await import("oidc-provider");
 
 /** What anybody who signs in may use, and what takes more. */
 export const SCOPES = { usual: "tools", more: "admin" };
