@@ -328,6 +328,23 @@ fn logout_forgets_and_revokes() {
 }
 
 #[test]
+fn logout_leaves_no_session_to_the_next_person() {
+    let (_server, upstream, home, _browser) = agreeing(Config::default());
+    let mut staying = attached(&home, &[&upstream.url()]);
+    staying.echo("in use");
+    sign_in(&home, &[&upstream.url()]);
+    assert_eq!(upstream.sessions_alive(), 2, "one is idle");
+    assert_eq!(home.run(&["logout", &upstream.url()]).code, 0);
+    assert_eq!(upstream.sessions_alive(), 1);
+    // Whoever stays signs in again, in a session that nobody else gets.
+    staying.echo("signed in again");
+    assert_eq!(staying.finish(), 0);
+    upstream.wait_for_sessions(0);
+    sign_in(&home, &[&upstream.url()]);
+    assert_eq!(upstream.sessions_made(), 3);
+}
+
+#[test]
 fn a_client_registered_by_hand_is_used_and_not_stored() {
     let (server, upstream, mut home, _browser) = agreeing(Config {
         registration: false,

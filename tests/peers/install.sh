@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the suites here need, each part only if it is not installed as
-# its lock file says: the npm packages, the Python packages, the rmcp server.
-# `install.sh npm` installs the npm packages only.
+# its lock file says: the npm packages, a browser, the Python packages, the rmcp
+# server. `install.sh npm` installs the npm packages only.
 set -eu
 cd "$(dirname "$0")"
 
@@ -18,6 +18,27 @@ if ! cmp -s package-lock.json node_modules/.installed-lock; then
     cp package-lock.json node_modules/.installed-lock
 fi
 [ "${1:-all}" = all ] || exit 0
+
+# Only Debian's package can be installed from here, and only by root.
+install_chromium() {
+    if [ "$(id -u)" = 0 ]; then
+        as_root=env
+    elif sudo -n true 2>/dev/null; then
+        as_root="sudo env"
+    else
+        return 1
+    fi
+    command -v apt-get >/dev/null 2>&1 &&
+        $as_root apt-get update -qq &&
+        $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+}
+
+if ! command -v "${CHROMIUM:-chromium}" >/dev/null 2>&1; then
+    if [ -n "${CHROMIUM:-}" ] || ! install_chromium; then
+        echo "${CHROMIUM:-chromium} was not found: install Chromium, or name it in CHROMIUM, then run this again" >&2
+        exit 1
+    fi
+fi
 
 need python3 "Python 3.11 or newer"
 if ! cmp -s python/requirements.txt .venv/.installed-lock; then

@@ -1,4 +1,5 @@
-//! Forgets grants: of one identity, of one server, or all.
+//! Forgets grants: of one identity, of one server, or all; sessions that were
+//! opened with them go first, so that the next person gets none of them.
 
 use mcp_remote_proto::v1::{LogoutResponse, Open};
 
@@ -16,7 +17,12 @@ pub(super) async fn run(
 ) -> Result<LogoutResponse, String> {
     let Some(open) = open else {
         return match all {
-            true => Ok(response(api.authority.log_out_everywhere().await)),
+            true => {
+                for source in api.authority.sources() {
+                    api.pool.sign_out(&source).await;
+                }
+                Ok(response(api.authority.log_out_everywhere().await))
+            }
             false => Err("it is not said whom to sign out".into()),
         };
     };
@@ -30,6 +36,8 @@ pub(super) async fn run(
     let mut done = Vec::new();
     for source in sources {
         source.ready().await;
+        // First, since their end takes the tokens.
+        api.pool.sign_out(&source).await;
         done.push(source.log_out().await);
     }
     Ok(response(done))

@@ -186,14 +186,11 @@ impl Servers for Connection {
             {
                 return Ok(false);
             }
-            token::revoke(
-                &self.http,
-                server,
-                client,
-                &grant.access_token,
-                TokenKind::Access,
-            )
-            .await
+            let access = &grant.access_token;
+            let revoked =
+                token::revoke(&self.http, server, client, access, TokenKind::Access).await?;
+            // One that cannot be revoked soon ends by itself.
+            Ok(revoked || grant.refresh_token.is_some())
         }
         .boxed()
     }

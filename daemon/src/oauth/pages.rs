@@ -29,10 +29,11 @@ background:#fff;border-radius:.75rem;box-shadow:0 1px 3px #0002,0 8px 24px #0001
 .mark{width:3rem;height:3rem;border-radius:50%;display:grid;place-items:center;\
 font-size:1.5rem;color:#fff;background:#1a7f37}\
 .mark.no{background:#b42318}\
+.mark.note{background:#5c6370}\
 h1{margin:1.25rem 0 .5rem;font-size:1.375rem;line-height:1.3}\
 p{margin:.5rem 0 0}\
 .name{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.9375rem;overflow-wrap:anywhere;unicode-bidi:isolate}\
-.said{padding:.75rem 1rem;border-left:3px solid #b42318;background:#b4231812;overflow-wrap:anywhere;unicode-bidi:isolate}\
+.said{margin:1rem 0;padding:.75rem 1rem;border-left:3px solid #b42318;background:#b4231812;overflow-wrap:anywhere;unicode-bidi:isolate}\
 .rest{color:#5c6370}\
 @media(prefers-color-scheme:dark){body{background:#16181c;color:#e6e8eb}\
 main{background:#202329;box-shadow:none}.rest{color:#9aa1ac}}";
@@ -76,6 +77,15 @@ pub(crate) enum Refusal {
     Busy,
 }
 
+/// What a page is about at a glance.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Good,
+    Bad,
+    /// Nothing happened.
+    Note,
+}
+
 /// A page as it goes to the browser.
 pub(crate) type Page = Response<Full<Bytes>>;
 
@@ -87,18 +97,26 @@ pub(crate) fn verdict(verdict: &Verdict) -> Page {
         } => redirect(next),
         Verdict::SignedIn { server, next: None } => {
             let body = format!(
-                "{}<p class=\"rest\">You can close this tab.</p>",
+                "{}<p class=\"rest\">mcp-remote can use this server now.</p>\
+<p class=\"rest\">You can close this tab.</p>",
                 name(server)
             );
-            page(StatusCode::OK, true, "You are signed in", &body)
+            page(StatusCode::OK, Mark::Good, "You are signed in", &body)
         }
         Verdict::Failed { server, why } => {
             let body = format!(
-                "{}{}<p class=\"rest\">You can close this tab and try again.</p>",
+                "{}{}<p class=\"rest\">You can close this tab. To try again, run:</p>\
+<p class=\"name\">mcp-remote login {}</p>",
                 name(server),
-                said(why)
+                said(why),
+                escaped(server)
             );
-            page(StatusCode::BAD_REQUEST, false, "The sign-in failed", &body)
+            page(
+                StatusCode::BAD_REQUEST,
+                Mark::Bad,
+                "The sign-in failed",
+                &body,
+            )
         }
         Verdict::StillWaiting { why } => {
             let body = format!(
@@ -107,7 +125,7 @@ pub(crate) fn verdict(verdict: &Verdict) -> Page {
             );
             page(
                 StatusCode::BAD_REQUEST,
-                false,
+                Mark::Bad,
                 "This was not accepted",
                 &body,
             )
@@ -135,7 +153,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Page {
     };
     let mut page = page(
         status,
-        false,
+        Mark::Note,
         "Nothing to do here",
         &format!("<p>{text}</p>"),
     );
@@ -150,14 +168,19 @@ fn name(server: &str) -> String {
     format!("<p class=\"name\">{}</p>", escaped(server))
 }
 
+/// A sentence; inside of others it began in lower case.
 fn said(text: &str) -> String {
-    format!("<p class=\"said\">{}</p>", escaped(text))
+    let mut rest = text.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    let sentence: String = first.into_iter().chain(rest.take(MAX_TEXT)).collect();
+    format!("<p class=\"said\">{}</p>", escaped(&sentence))
 }
 
-fn page(status: StatusCode, good: bool, title: &str, body: &str) -> Page {
-    let mark = match good {
-        true => "<div class=\"mark\" aria-hidden=\"true\">&#10003;</div>",
-        false => "<div class=\"mark no\" aria-hidden=\"true\">!</div>",
+fn page(status: StatusCode, mark: Mark, title: &str, body: &str) -> Page {
+    let mark = match mark {
+        Mark::Good => "<div class=\"mark\" aria-hidden=\"true\">&#10003;</div>",
+        Mark::Bad => "<div class=\"mark no\" aria-hidden=\"true\">!</div>",
+        Mark::Note => "<div class=\"mark note\" aria-hidden=\"true\">i</div>",
     };
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\

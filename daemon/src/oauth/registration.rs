@@ -16,6 +16,9 @@ use crate::secret::Secret;
 /// The name that people see on consent pages.
 const CLIENT_NAME: &str = "mcp-remote";
 
+/// Where a kept registration says for which scopes it was made.
+pub(crate) const REQUESTED_SCOPE: &str = "requested_scope";
+
 /// How a client says who it is at the token endpoint (RFC 7591, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthMethod {
@@ -105,6 +108,19 @@ impl Client {
             secret_expires_at: expires_at.and_then(Value::as_u64).filter(|at| *at > 0),
             document,
         })
+    }
+
+    /// Says whether it may ask for these scopes, as far as is known: it may not
+    /// where they were neither asked for nor given when it was registered.
+    pub(crate) fn may_ask_for(&self, scope: &Scope) -> bool {
+        let of = |name: &str| self.document.get(name).and_then(Value::as_str);
+        let Some(given) = of("scope").and_then(Scope::parse) else {
+            return true;
+        };
+        let asked = of(REQUESTED_SCOPE).and_then(Scope::parse);
+        let asked_for = |token| asked.as_ref().is_some_and(|asked| asked.contains(token));
+        let mut tokens = scope.tokens();
+        tokens.all(|token| given.contains(token) || asked_for(token))
     }
 }
 

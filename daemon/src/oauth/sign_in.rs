@@ -23,9 +23,9 @@ use super::identity::{ClientChoice, Identity};
 use super::kept_sign_in::KeptSignIn;
 use super::loopback::{Answers, Loopback};
 use super::redirect::{self, Redirect};
-use super::registration::{Client, RegistrationError};
+use super::registration::{Client, REQUESTED_SCOPE, RegistrationError};
 use super::scope::Scope;
-use super::store::{Store, StoreError};
+use super::store::{ClientDocument, Store, StoreError};
 use super::token::TokenEndpointError;
 
 /// How long a person has. Pages of authorization servers live no longer.
@@ -55,6 +55,8 @@ pub(crate) struct Wish {
     pub(crate) already: Option<Scope>,
     /// The registered client, if it may still be good.
     pub(crate) client: Option<Client>,
+    /// Tokens in use belong to that client, which stays until there are others.
+    pub(crate) in_use: bool,
 }
 
 /// How far a sign-in is.
@@ -166,8 +168,15 @@ pub(crate) async fn run(
     wish: Wish,
     progress: watch::Sender<Progress>,
 ) -> Ended {
+    let before = wish.client.clone().filter(|_| wish.in_use);
     let mut client = wish.client.clone();
     let kept = attempt(&tools, &identity, wish, &mut client, progress).await;
+    if kept.is_err() && before.is_some() {
+        return Ended {
+            kept,
+            client: before,
+        };
+    }
     ended(&tools, &identity, kept, client).await
 }
 
@@ -211,19 +220,26 @@ async fn attempt(
     servers.forget(identity);
     let discovered = servers.discover(identity, &wish.challenge).await?;
     let issuer = &discovered.server.issuer;
-    let known = client
-        .clone()
-        .map(|client| of_issuer(client, issuer))
-        .filter(|client| client.issuer == *issuer && !has_expired(client, (tools.now)()));
-    let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
-        .map_err(|error| SignInError::Failed(error.to_string()))?;
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let scope = scope.as_ref();
-    let client = client.insert(match known.filter(|_| redirect.registered) {
+    let known = client
+        .clone()
+        .map(|client| of_issuer(client, issuer))
+        .filter(|client| client.issuer == *issuer && !has_expired(client, (tools.now)()))
+        .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)));
+    let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
+        .map_err(|error| SignInError::Failed(error.to_string()))?;
+    let known = known.filter(|_| redirect.registered);
+    let is_new = known.is_none() && is_registered_by_us(identity, &discovered.server);
+    let client = client.insert(match known {
         Some(known) => known,
-        None => register(tools, &*servers, identity, &discovered, &redirect, scope).await?,
+        None => register(&*servers, identity, &discovered, &redirect, scope).await?,
     });
+    let to_keep = is_new.then(|| document(client, &redirect, scope));
+    if let Some(document) = to_keep.as_ref().filter(|_| !wish.in_use) {
+        tools.store.put_client(&hash, document).await?;
+    }
     let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let sign_in = KeptSignIn {
@@ -246,6 +262,7 @@ async fn attempt(
         hash: &hash,
         sign_in,
         counterpart: Counterpart::Known(Box::new(party)),
+        to_keep: to_keep.filter(|_| wish.in_use),
     };
     attempt.finish(Some(answers), progress).await
 }
@@ -274,6 +291,7 @@ async fn attempt_again(
         hash: &identity.hash(),
         sign_in,
         counterpart: Counterpart::ToBeFound(client),
+        to_keep: None,
     };
     let finishing = attempt.finish(answers, progress).await;
     finishing.map_err(|error| match error {
@@ -291,9 +309,8 @@ fn unusable(error: crate::http::HttpError) -> SignInError {
     SignInError::Failed(error.to_string())
 }
 
-/// Returns the client to sign in as; one that we registered is kept.
+/// Returns the client to sign in as.
 async fn register(
-    tools: &Tools,
     servers: &dyn Servers,
     identity: &Identity,
     discovered: &Discovered,
@@ -302,17 +319,12 @@ async fn register(
 ) -> Result<Client, SignInError> {
     let uris = redirect::to_register(redirect);
     let registered = servers.register(identity, discovered, &uris, scope).await;
-    let client = registered.map_err(|error| match error {
+    registered.map_err(|error| match error {
         // It may be in trouble.
         error @ RegistrationError::Unanswered(_) => error.into(),
         _ if discovered.server.is_assumed => SignInError::NotOffered,
         error => error.into(),
-    })?;
-    if is_registered_by_us(identity, &discovered.server) {
-        let document = document(&client, &uris);
-        tools.store.put_client(&identity.hash(), &document).await?;
-    }
-    Ok(client)
+    })
 }
 
 /// Says whether the client is one that registers itself; others are known by what
@@ -325,12 +337,19 @@ pub(crate) fn is_registered_by_us(identity: &Identity, server: &AuthorizationSer
     }
 }
 
-/// Some servers do not repeat the redirect URIs, by which a port is chosen.
-fn document(client: &Client, uris: &[String]) -> super::store::ClientDocument {
-    let mut document = client.document.clone();
+/// Adds to a registration what is kept with it. Some servers do not repeat the
+/// redirect URIs, by which a port is chosen.
+fn document(client: &mut Client, redirect: &Redirect, scope: Option<&Scope>) -> ClientDocument {
+    let uris = redirect::to_register(redirect);
+    let document = &mut client.document;
     document.insert("issuer".into(), client.issuer.clone().into());
-    document.entry("redirect_uris").or_insert(uris.into());
     document
+        .entry("redirect_uris")
+        .or_insert_with(|| uris.into());
+    if let Some(scope) = scope {
+        document.insert(REQUESTED_SCOPE.into(), scope.to_string().into());
+    }
+    document.clone()
 }
 
 /// The files of old npm packages do not name the issuer: it is the one there was.

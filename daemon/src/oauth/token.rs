@@ -156,6 +156,12 @@ pub(crate) async fn revoke(
     if reply.status.is_success() {
         return Ok(true);
     }
+    // RFC 7009, section 2.2.1: JWTs, for instance, are nothing that it keeps.
+    let document = reply.json();
+    let error = document.as_ref().and_then(|document| document.get("error"));
+    if error.is_some_and(|error| error == "unsupported_token_type") {
+        return Ok(false);
+    }
     let status = reply.status.as_u16();
     Err(TokenEndpointError::Refused {
         status,

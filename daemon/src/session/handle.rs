@@ -196,6 +196,13 @@ impl SessionHandle {
         self.closing.cancel();
     }
 
+    /// Waits until the session has ended: it is deleted at the server, if that
+    /// could be said.
+    pub(crate) async fn ended(&self) {
+        // Its actor has the other end.
+        drop(self.state.clone().wait_for(|_| false).await);
+    }
+
     /// Ends the session here and leaves it at the server for the next daemon; one
     /// that cannot outlive this daemon ends there too.
     pub(crate) fn leave_behind(&self, keep: Keep) {

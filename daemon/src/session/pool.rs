@@ -23,6 +23,7 @@ use super::audience::Sharing;
 use super::connections::Connections;
 use super::handle::{Keep, SessionHandle};
 use super::{KeptSessions, Reuse, Server, SessionKey};
+use crate::oauth::token_source::TokenSource;
 pub(crate) use asking::{AcquireError, SessionPoolHandle};
 use asking::{PoolMessage, Reply, Returned, Wanted};
 pub(crate) use lease::Lease;
@@ -110,6 +111,8 @@ struct Entry {
     using: Weak<Use>,
     uses: u32,
     idle_since: Option<Instant>,
+    /// Whoever it was opened for has signed out.
+    signed_out: bool,
 }
 
 /// The sessions of one key, as far as others may have them.
@@ -164,6 +167,9 @@ impl SessionPool {
                 message = messages.recv() => match message {
                     Some(PoolMessage::Acquire(wanted)) => self.acquire(wanted),
                     Some(PoolMessage::Returned { number, state }) => self.returned(number, state),
+                    Some(PoolMessage::SignedOut(tokens, reply)) => {
+                        drop(reply.send(self.signed_out(&tokens)));
+                    }
                     None => break,
                 },
                 () = sleep_until(expiry) => self.expire(),
@@ -245,6 +251,7 @@ impl SessionPool {
             using: Weak::new(),
             uses: 0,
             idle_since: None,
+            signed_out: false,
         };
         self.entries.insert(number, entry);
         match wanted.key.reuse {
@@ -350,6 +357,7 @@ impl SessionPool {
             || !for_next
             || !entry.session.is_usable()
             || entry.session.is_marked()
+            || entry.signed_out
         {
             self.remove(number);
         } else {
@@ -379,6 +387,23 @@ impl SessionPool {
         {
             self.remove(oldest);
         }
+    }
+
+    /// Ends the sessions of these tokens, or keeps them from others until they end.
+    fn signed_out(&mut self, tokens: &TokenSource) -> Vec<SessionHandle> {
+        let mut idle = Vec::new();
+        for (number, entry) in &mut self.entries {
+            if entry.key.spec.tokens.as_ref() == Some(tokens) {
+                entry.signed_out = true;
+                idle.extend(entry.idle_since.map(|_| *number));
+                self.kinds.remove(&entry.key);
+            }
+        }
+        let ended = idle.iter().filter_map(|number| self.take_out(*number));
+        let ending: Vec<_> = ended.map(|entry| entry.session).collect();
+        ending.iter().for_each(SessionHandle::close);
+        self.serve_waiting();
+        ending
     }
 
     fn serve_waiting(&mut self) {

@@ -47,6 +47,8 @@ function lives(pid) {
 export class Home {
   #clients = [];
   folder = mkdtempSync(path.join(tmpdir(), "mcp-remote-peers-"));
+  /** What this user's environment has besides, such as BROWSER. */
+  variables = {};
 
   constructor() {
     mkdirSync(path.join(this.folder, "run"), { mode: 0o700 });
@@ -59,16 +61,21 @@ export class Home {
       PATH: process.env.PATH,
       USER: "tester",
       XDG_RUNTIME_DIR: path.join(this.folder, "run"),
+      ...this.variables,
     };
   }
 
-  /** Connects the official client through a new shim; `configure` may add handlers first. */
-  async connect(url, { capabilities = {}, name = "peers", configure = () => {} } = {}) {
+  /**
+   * Connects the official client through a new shim, or through another `command`
+   * in `folder`; `configure` may add handlers first.
+   */
+  async connect(url, options = {}) {
+    const { command = [SHIM], folder = this.folder, flags = [], capabilities = {}, name = "peers", configure = () => {} } = options;
     const transport = new StdioClientTransport({
-      command: SHIM,
-      args: [url],
+      command: command[0],
+      args: [...command.slice(1), url, ...flags],
       env: this.environment,
-      cwd: this.folder,
+      cwd: folder,
       stderr: "pipe",
     });
     const client = new Client({ name, version: "1.0.0" }, { capabilities });
@@ -91,20 +98,30 @@ export class Home {
 
   /** Runs the shim to its end with `input` on stdin. */
   async run(args, input = "") {
-    const child = spawn(SHIM, args, { env: this.environment, cwd: this.folder });
+    const running = this.start([SHIM, ...args]);
+    running.child.stdin.end(input);
+    return running.ended();
+  }
+
+  /** Starts a program as this user; its standard input stays open. */
+  start([command, ...args], options = {}) {
+    const child = spawn(command, args, { env: this.environment, cwd: this.folder, ...options });
     const output = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"]) {
       child[name].setEncoding("utf8").on("data", (chunk) => (output[name] += chunk));
     }
     // A program that leaves without reading its input is judged by its output.
     child.stdin.on("error", () => {});
-    child.stdin.end(input);
-    try {
-      const [code, signal] = await within(30_000, `mcp-remote ${args.join(" ")} to end`, once(child, "close"));
-      return { ...output, code, signal };
-    } finally {
-      child.kill("SIGKILL");
-    }
+    const closed = once(child, "close");
+    const ended = async () => {
+      try {
+        const [code, signal] = await within(30_000, `${path.basename(command)} ${args.join(" ")} to end`, closed);
+        return { ...output, code, signal };
+      } finally {
+        child.kill("SIGKILL");
+      }
+    };
+    return { child, output, ended };
   }
 
   /** What `mcp-remote status --json` says, parsed. */

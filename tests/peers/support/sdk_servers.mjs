@@ -1,5 +1,6 @@
-// How the servers of this folder are started: one on the official Python SDK,
-// one on rmcp. Both have the same tools; install.sh builds them.
+// How the servers of this folder are started: one on the official Python SDK and
+// one on rmcp, which have the same tools, and one on FastMCP that wants tokens.
+// install.sh builds them.
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -18,6 +19,16 @@ export function startPython(mode, environment = {}) {
     environment,
     ready: "Uvicorn running on",
     path: mode === "sse" ? "/sse" : "/mcp",
+  });
+}
+
+/** Starts the FastMCP server, which takes the tokens of `issuer`. */
+export function startFastMcp(issuer) {
+  return ServerProcess.start({
+    name: "the FastMCP server",
+    command: (port) => [PYTHON, path.join(FOLDER, "python/fastmcp_server.py"), String(port), issuer],
+    ready: "Uvicorn running on",
+    path: "/mcp",
   });
 }
 

@@ -20,6 +20,7 @@ use crate::oauth::kept_sign_in::KeptSignIn;
 use crate::oauth::loopback::Answers;
 use crate::oauth::pages::Verdict;
 use crate::oauth::registration::Client;
+use crate::oauth::store::ClientDocument;
 
 /// Where the code goes, and as whom.
 pub(super) struct Party {
@@ -43,6 +44,8 @@ pub(super) struct Attempt<'a> {
     pub(super) hash: &'a IdentityHash,
     pub(super) sign_in: KeptSignIn,
     pub(super) counterpart: Counterpart,
+    /// The client, if it is kept no sooner than its tokens.
+    pub(super) to_keep: Option<ClientDocument>,
 }
 
 /// A code, and who waits to hear what became of it.
@@ -186,6 +189,9 @@ impl Attempt<'_> {
             (self.tools.now)(),
         )
         .told_of(self.sign_in.resource_metadata.as_ref());
+        if let Some(document) = &self.to_keep {
+            store.put_client(self.hash, document).await?;
+        }
         // The code is spent: what it gave is used even if it cannot be kept yet.
         let unsaved = reserved.put(&grant).await.err();
         if let Some(error) = &unsaved {

@@ -340,3 +340,20 @@ async fn tokens_are_revoked_where_that_is_offered() {
     let revoked = revoke(&http, &server, &me, &token, TokenKind::Access).await;
     assert_eq!((revoked, fake.asked().len()), (Ok(false), 3));
 }
+
+#[tokio::test]
+async fn tokens_that_cannot_be_revoked_are_no_failure() {
+    let fake = Fake::start(|_, asked| match asked.field("token").as_deref() {
+        Some("a.jwt") => Answer::json(400, &json!({"error": "unsupported_token_type"})),
+        _ => Answer::json(400, &json!({"error": "invalid_request"})),
+    })
+    .await;
+    let (http, server) = (fake.http().await, server(&fake.origin));
+    let me = client(&fake.origin, AuthMethod::None);
+    let revoke = async |token| {
+        let token = secret(token);
+        revoke(&http, &server, &me, &token, TokenKind::Access).await
+    };
+    assert_eq!(revoke("a.jwt").await, Ok(false));
+    assert!(revoke("other").await.is_err());
+}

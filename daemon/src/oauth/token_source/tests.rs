@@ -289,6 +289,52 @@ async fn more_scopes_are_asked_for_with_the_old_ones_and_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_scopes_than_the_client_was_registered_for_take_another_client() {
+    let setup = Setup::new();
+    let daemon = setup.signed_in().await;
+    let mut token = daemon.source.current().expect("signed in");
+    for (scope, client) in [("write", "c1"), ("write", "c1"), ("admin", "c2")] {
+        let url = page(daemon.step_up(&token, scope).await);
+        assert!(url.contains(&format!("client_id={client}&")), "{url}");
+        daemon.come_back(&url, "code=good").await;
+        let new = daemon.source.signed_in(Some(&token)).await;
+        token = new.expect("signed in");
+    }
+    daemon.stop().await;
+
+    let daemon = setup.start();
+    daemon.source.ready().await;
+    let token = daemon.source.current().expect("signed in");
+    let renewed = daemon.renew(Some(&token)).await.expect("by its client");
+    assert!(setup.world.accepts(Some(&renewed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_keep_their_client_when_nobody_gives_them_more_scopes() {
+    for answer in [Some("error=access_denied"), None] {
+        let setup = Setup::new();
+        let daemon = setup.signed_in().await;
+        let token = daemon.source.current().expect("signed in");
+        let url = page(daemon.step_up(&token, "write").await);
+        if let Some(answer) = answer {
+            daemon.come_back(&url, answer).await;
+        }
+        // Without an answer half an hour passes.
+        drop(daemon.source.signed_in(Some(&token)).await);
+        let token = daemon.source.current().expect("the grant is still good");
+        let token = daemon.renew(Some(&token)).await.expect("by its client");
+        daemon.stop().await;
+        let daemon = setup.start();
+        daemon.source.ready().await;
+        let stored = daemon.source.current().expect("kept");
+        assert_eq!(stored.header(), token.header());
+        let renewed = daemon.renew(Some(&stored)).await.expect("by its client");
+        assert!(setup.world.accepts(Some(&renewed)));
+        assert_eq!(setup.world.facts().exchanges, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_are_renewed_while_somebody_is_asked_for_more_scopes() {
     let setup = Setup::new();
     setup.world.facts().life = Some(600);

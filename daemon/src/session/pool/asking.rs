@@ -9,12 +9,16 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lease::Lease;
+use crate::oauth::token_source::TokenSource;
 use crate::session::handle::SessionHandle;
 use crate::session::{Handshake, LeaseToken, Server, SessionKey};
 use crate::upstream::UpstreamError;
 
 /// How long a shim waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the end of sessions is waited for.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why there is no session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +49,8 @@ pub(super) enum PoolMessage {
     Acquire(Box<Wanted>),
     /// Nobody uses this one any more.
     Returned { number: u64, state: Returned },
+    /// Whoever these tokens were for has signed out: gives the sessions that end.
+    SignedOut(TokenSource, oneshot::Sender<Vec<SessionHandle>>),
 }
 
 /// In which state a session comes back.
@@ -115,6 +121,21 @@ impl SessionPoolHandle {
                 }
             }
         }
+    }
+
+    /// Ends the sessions of these tokens that nobody uses; those in use end with
+    /// their use. The next person gets none of them.
+    pub(crate) async fn sign_out(&self, tokens: &TokenSource) {
+        let (reply, ending) = oneshot::channel();
+        let said = PoolMessage::SignedOut(tokens.clone(), reply);
+        drop(self.control.send(said).await);
+        let ended = async {
+            for session in ending.await.unwrap_or_default() {
+                session.ended().await;
+            }
+        };
+        // A server that does not answer keeps nobody from signing out.
+        drop(tokio::time::timeout(END_TIMEOUT, ended).await);
     }
 
     async fn ask(

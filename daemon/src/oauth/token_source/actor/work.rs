@@ -53,6 +53,7 @@ impl Actor {
             challenge,
             already: self.grant.as_ref().and_then(asked_before),
             client: self.client.clone(),
+            in_use: self.grant.is_some(),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);

@@ -88,6 +88,8 @@ pub(super) struct Facts {
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
     pub(super) spent: HashSet<String>,
+    /// The client that the refresh token belongs to.
+    pub(super) client: String,
     pub(super) access: Option<(String, SystemTime)>,
     pub(super) issued: u32,
     pub(super) refreshes: u32,
@@ -147,17 +149,21 @@ impl World {
         facts.access = None;
     }
 
-    fn refreshed(&self, sent: &str) -> Result<TokenResponse, TokenEndpointError> {
+    fn refreshed(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, TokenEndpointError> {
         let gone = || TokenEndpointError::InvalidGrant("the grant is gone".into());
+        let sent = request.refresh_token.reveal();
         {
             let mut facts = self.facts();
+            if facts.client != request.client.client_id {
+                return Err(gone());
+            }
             if facts.spent.contains(sent) {
                 // Reuse: somebody else may have it, so the family goes.
                 facts.live_refresh = None;
                 facts.access = None;
                 return Err(gone());
             }
-            if facts.live_refresh.as_deref() != Some(sent) {
+            if facts.live_refresh.as_ref() != Some(sent) {
                 return Err(gone());
             }
         }
@@ -219,7 +225,11 @@ impl Servers for Reach {
         let mut facts = self.0.facts();
         facts.registrations += 1;
         facts.asked_scopes.extend(scope.map(Scope::to_string));
-        let document = json!({ "client_id": "c", "redirect_uris": redirect_uris });
+        let document = json!({
+            "client_id": format!("c{}", facts.registrations),
+            "redirect_uris": redirect_uris,
+            "scope": scope.map(Scope::to_string),
+        });
         let document = document.as_object().expect("an object").clone();
         let client = Client::from_document(&discovered.server.issuer, document);
         std::future::ready(Ok(client.expect("a client"))).boxed()
@@ -228,11 +238,15 @@ impl Servers for Reach {
     fn exchange<'a>(
         &'a self,
         _: &'a AuthorizationServer,
-        _: &'a Client,
+        client: &'a Client,
         pending: &'a Pending,
         code: &'a Code,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        self.0.facts().exchanges += 1;
+        {
+            let mut facts = self.0.facts();
+            facts.exchanges += 1;
+            facts.client.clone_from(&client.client_id);
+        }
         let scope = pending.scope.clone();
         let answer = match code.0.reveal().as_str() {
             "good" => Ok(TokenResponse {
@@ -258,7 +272,7 @@ impl Servers for Reach {
             // Others get their turn, as they do on a network.
             tokio::task::yield_now().await;
             match mode {
-                Mode::Works => self.0.refreshed(request.refresh_token.reveal()),
+                Mode::Works => self.0.refreshed(request),
                 Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
                 Mode::Refuses => Err(TokenEndpointError::Refused {
                     status: 400,
@@ -267,7 +281,7 @@ impl Servers for Reach {
                 }),
                 Mode::LosesRequest => std::future::pending().await,
                 Mode::LosesAnswer => {
-                    drop(self.0.refreshed(request.refresh_token.reveal()));
+                    drop(self.0.refreshed(request));
                     std::future::pending().await
                 }
             }
@@ -306,6 +320,7 @@ impl Setup {
     pub(super) fn new() -> Self {
         let facts = Facts {
             issuer: ISSUER.into(),
+            client: "c".into(),
             ..Facts::default()
         };
         Self {
@@ -355,7 +370,7 @@ impl Setup {
             now(),
         );
         let (store, hash) = (self.store(), Self::identity().hash());
-        let client = json!({ "client_id": "c", "issuer": ISSUER });
+        let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
         let client = client.as_object().expect("an object");
         store.put_client(&hash, client).await.expect("kept");
         store.put_grant(&hash, &grant).await.expect("kept");
