@@ -3,8 +3,11 @@
 //! An ordinary tokio stream is registered for both directions, and a Unix socket
 //! reports room each time the other side reads: two wake-ups a message that
 //! nobody asked for. This one asks for room only while a write waits for it.
+//! What is read comes by the stack, so that of a large buffer only the part that
+//! is used is ever written to.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use std::task::{Context, Poll, ready};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+/// Bytes that are read at once: a largest HTTP/2 frame of ours.
+const READ: usize = 16 * 1024;
 
 /// One connection; asynchronous bytes both ways.
 #[derive(Debug)]
@@ -68,15 +74,16 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(context))?;
-            let unfilled = buffer.initialize_unfilled();
-            let wanted = unfilled.len();
-            match recv(self.socket.get_ref(), unfilled, RecvFlags::DONTWAIT) {
-                Ok((_, length)) => {
+            let mut read = [MaybeUninit::uninit(); READ];
+            let wanted = buffer.remaining().min(READ);
+            let into = &mut read[..wanted];
+            match recv(self.socket.get_ref(), into, RecvFlags::DONTWAIT) {
+                Ok(((read, _), length)) => {
                     // Less than wanted is all there was; more is a new event.
                     if 0 < length && length < wanted {
                         guard.clear_ready();
                     }
-                    buffer.advance(length);
+                    buffer.put_slice(read);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
