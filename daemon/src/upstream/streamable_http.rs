@@ -2,10 +2,13 @@
 //! POST a message, one GET stream for what the server says unasked, DELETE at
 //! the end.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::sse::EventStream;
+use super::turns::Turns;
 use super::{SessionId, Standing, Target, UpstreamError, refusal};
 use crate::http::{HttpClient, Payload};
 use crate::protocol::ProtocolVersion;
@@ -27,6 +30,7 @@ pub(crate) struct StreamableHttp {
     target: Target,
     session: Option<SessionId>,
     version: Option<ProtocolVersion>,
+    turns: Arc<Turns>,
 }
 
 impl StreamableHttp {
@@ -36,6 +40,7 @@ impl StreamableHttp {
             target,
             session: None,
             version: None,
+            turns: Arc::default(),
         }
     }
 
@@ -45,6 +50,7 @@ impl StreamableHttp {
             target: self.target.clone(),
             session,
             version: Some(version),
+            turns: self.turns.clone(),
         }
     }
 
@@ -80,6 +86,7 @@ impl StreamableHttp {
         &self,
         message: impl Into<Payload>,
     ) -> Result<(PostReply, Option<SessionId>), UpstreamError> {
+        let _turn = self.turns.take().await;
         let headers = self
             .target
             .headers
@@ -93,7 +100,9 @@ impl StreamableHttp {
                 &headers,
                 Some(message.into()),
             )
-            .await?;
+            .await;
+        self.turns.answered();
+        let response = response?;
         let status = response.status();
         if !status.is_success() {
             return Err(refusal(response, self.standing(), &self.target).await);
