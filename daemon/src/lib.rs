@@ -19,7 +19,8 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod upstream;
 
-pub(crate) mod http;
+pub(crate) mod heap;
+mod http;
 pub(crate) mod storage;
 
 pub(crate) mod jsonrpc;
