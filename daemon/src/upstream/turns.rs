@@ -58,3 +58,63 @@ impl Turns {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use futures_util::poll;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.expect("a runtime").block_on(test);
+    }
+
+    async fn all_taken(turns: &Turns) -> Vec<Option<SemaphorePermit<'_>>> {
+        join_all((0..AT_ONCE).map(|_| turns.take())).await
+    }
+
+    #[test]
+    fn a_message_waits_for_one_of_many_to_be_answered() {
+        run(async {
+            let turns = Turns::default();
+            let mut taken = all_taken(&turns).await;
+            assert!(taken.iter().all(Option::is_some));
+            let mut waiting = std::pin::pin!(turns.take());
+            assert!(poll!(waiting.as_mut()).is_pending());
+            turns.answered();
+            drop(taken.pop());
+            assert!(waiting.await.is_some());
+        });
+    }
+
+    #[test]
+    fn a_message_does_not_wait_for_a_server_that_is_silent() {
+        run(async {
+            let turns = Turns::default();
+            let _taken = all_taken(&turns).await;
+            assert!(turns.take().await.is_none());
+        });
+    }
+
+    #[test]
+    fn a_message_does_not_wait_for_ever_for_a_server_that_answers_others() {
+        run(async {
+            let turns = Turns::default();
+            let _taken = all_taken(&turns).await;
+            let answering = async {
+                loop {
+                    turns.answered();
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                turn = turns.take() => assert!(turn.is_none()),
+                () = answering => {}
+            }
+        });
+    }
+}
