@@ -24,9 +24,9 @@ use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
-use crate::{service_manager, telemetry};
+use crate::{heap, service_manager, telemetry};
 
-/// How often counters are handed to the storage.
+/// How often counters are handed to the storage, and unused memory to the system.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
@@ -352,7 +352,10 @@ async fn save_and_close(servers: &Servers, storage: &Storage) {
 async fn save_now_and_then(servers: Arc<Servers>, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SAVE_INTERVAL) => servers.save().await,
+            () = tokio::time::sleep(SAVE_INTERVAL) => {
+                servers.save().await;
+                heap::give_back();
+            }
             () = stop.cancelled() => return,
         }
     }

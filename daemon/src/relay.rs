@@ -43,6 +43,7 @@ pub(crate) use sign_in::AUTH_TIMEOUT;
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
+use leaving::drained;
 use open_lease::{News, OpenLease, acquire};
 use questions::{Question, Questions};
 use resuming::adopt;
@@ -55,9 +56,6 @@ use task_tokens::TaskTokens;
 /// Messages from the session that wait for the relay: one, since each may be as
 /// long as a message can be. A shim that does not read holds up its own session.
 const INBOX: usize = 1;
-
-/// How long answers are still waited for once the daemon stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A failure to connect that took this long answers further requests for a while,
 /// so that requests behind one another do not wait one by one for a server that
@@ -90,7 +88,8 @@ pub(crate) struct Relay {
     /// What the shim had from an earlier daemon, until it has a lease of ours.
     earlier: Earlier,
     lease: Option<OpenLease>,
-    inbox: mpsc::Sender<Inbound>,
+    /// Boxed, since a channel has room for many, whatever its bound.
+    inbox: mpsc::Sender<Box<Inbound>>,
     /// What a shared session says to this relay, besides what its POSTs bring.
     news: News,
     /// An id that no request of the session before has reached.
@@ -121,17 +120,37 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Relays until the shim has gone or everything owed to it is delivered.
-    pub(crate) async fn run(
+    /// Relays until the shim has gone or everything owed to it is delivered. The
+    /// future is large while a shim is attached, so what happens seldom is boxed.
+    pub(crate) fn run(
         deps: RelayDeps,
         resumed: Option<Resumed>,
         mut downstream: impl Stream<Item = Result<Bytes, ShimGone>> + Unpin,
         out: mpsc::Sender<ToShim>,
-    ) {
+    ) -> impl Future<Output = ()> {
         let attached = Attached::new(deps.server.clone());
+        let stop = deps.stop.clone();
+        let (mut relay, mut inbound) = Self::new(deps, resumed, out);
+        async move {
+            tokio::select! {
+                // The error says that the shim has gone, which ends the relay too.
+                _gone = relay.relay(&mut downstream, &mut inbound) => {}
+                // One that was busy has not heard that the daemon stops.
+                () = drained(&stop) => drop(relay.out.try_send(ToShim::Goodbye)),
+            }
+            drop(attached);
+            Box::pin(relay.leave(inbound)).await;
+        }
+    }
+
+    fn new(
+        deps: RelayDeps,
+        resumed: Option<Resumed>,
+        out: mpsc::Sender<ToShim>,
+    ) -> (Self, mpsc::Receiver<Box<Inbound>>) {
         let batches = Batches::new(deps.max_message);
         let questions = Questions::new(resumed.is_some());
-        let (inbox, mut inbound) = mpsc::channel(INBOX);
+        let (inbox, inbound) = mpsc::channel(INBOX);
         let (handshake, initialized, earlier) = match resumed {
             Some(Resumed {
                 initialize,
@@ -140,7 +159,7 @@ impl Relay {
             }) => (Some(Arc::new(initialize)), initialized, earlier),
             None => (None, None, Earlier::default()),
         };
-        let mut relay = Self {
+        let relay = Self {
             deps,
             out,
             handshake,
@@ -166,21 +185,13 @@ impl Relay {
             comes_back: false,
             input_ended: false,
         };
-        let stop = relay.deps.stop.clone();
-        tokio::select! {
-            // The error says that the shim has gone, which ends the relay too.
-            _gone = relay.relay(&mut downstream, &mut inbound) => {}
-            // One that was busy has not heard that the daemon stops.
-            () = drained(&stop) => drop(relay.out.try_send(ToShim::Goodbye)),
-        }
-        drop(attached);
-        relay.leave(inbound).await;
+        (relay, inbound)
     }
 
     async fn relay(
         &mut self,
         downstream: &mut (impl Stream<Item = Result<Bytes, ShimGone>> + Unpin),
-        inbound: &mut mpsc::Receiver<Inbound>,
+        inbound: &mut mpsc::Receiver<Box<Inbound>>,
     ) -> Result<(), Gone> {
         let stop = self.deps.stop.clone();
         let out = self.out.clone();
@@ -202,7 +213,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 // Always some: the relay holds a sender.
-                Some(inbound) = inbound.recv() => self.on_inbound(inbound).await?,
+                Some(inbound) = inbound.recv() => self.on_inbound(*inbound).await?,
                 news = open_lease::news(&mut self.news) => match news {
                     Some(news) => self.on_inbound(Arc::unwrap_or_clone(news)).await?,
                     // The session did not wait for a client that does not read.
@@ -219,7 +230,7 @@ impl Relay {
                 },
                 step = self.sign_in.next() => self.on_sign_in(step).await?,
                 () = out.closed() => return Err(Gone),
-                () = timeout => self.give_up_silent().await?,
+                () = timeout => Box::pin(self.give_up_silent()).await?,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
@@ -233,11 +244,11 @@ impl Relay {
 
     async fn on_message(&mut self, message: Bytes) -> Result<(), Gone> {
         if message.len() > self.deps.max_message {
-            return self.refuse_oversized(&message).await;
+            return Box::pin(self.refuse_oversized(&message)).await;
         }
         let is_array = message.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         if is_array {
-            return self.on_array(message).await;
+            return Box::pin(self.on_array(message)).await;
         }
         self.on_parsed(Envelope::parse_all(message)).await
     }
@@ -253,7 +264,7 @@ impl Relay {
             };
             match envelope.kind() {
                 Kind::Request if envelope.method() == Some("initialize") => {
-                    self.on_initialize(envelope).await?
+                    Box::pin(self.on_initialize(envelope)).await?
                 }
                 Kind::Request => self.on_request(envelope).await?,
                 Kind::Notification => self.on_notification(envelope).await,
@@ -332,7 +343,7 @@ impl Relay {
             }
         }
         if let Some(change) = Change::of(&envelope) {
-            match self.switch(minted, change, outbound).await? {
+            match Box::pin(self.switch(minted, change, outbound)).await? {
                 Some(as_it_is) => outbound = as_it_is,
                 None => return Ok(()),
             }
@@ -416,6 +427,10 @@ impl Relay {
             self.beyond = lease.session().next_id();
             (self.lease, self.news) = (None, None);
         }
+        Box::pin(self.lease()).await
+    }
+
+    async fn lease(&mut self) -> Result<Result<Arc<InitializeResult>, UpstreamError>, Gone> {
         let handshake = self
             .handshake
             .get_or_insert_with(|| Arc::new(Handshake::of_daemon()))
@@ -468,20 +483,4 @@ impl Relay {
         self.tell(ToShim::Message(jsonrpc::on_one_line(message)))
             .await
     }
-
-    fn is_one_of_several(&self) -> bool {
-        let lease = self.lease.as_ref();
-        lease.is_some_and(|lease| lease.membership().is_one_of_several())
-    }
-
-    fn spoil(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.spoil();
-        }
-    }
-}
-
-async fn drained(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
 }

@@ -6,6 +6,7 @@ pub(crate) mod http_sse;
 mod retry_after;
 pub(crate) mod sse;
 pub(crate) mod streamable_http;
+mod turns;
 
 use std::time::{Duration, SystemTime};
 

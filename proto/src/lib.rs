@@ -6,6 +6,7 @@
 
 pub mod browser;
 pub mod channel;
+pub mod codec;
 pub mod endpoint;
 pub mod members;
 pub mod release;

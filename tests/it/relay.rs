@@ -172,6 +172,25 @@ fn a_slow_call_does_not_delay_a_fast_one() {
 }
 
 #[test]
+fn however_many_calls_wait_another_one_goes_out() {
+    both(|upstream| {
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        for number in 0..150 {
+            shim.begin_call("hold", &format!(r#"{{"gate":"g{number}"}}"#));
+        }
+        for number in 0..150 {
+            upstream.wait_for_hold(&format!("g{number}"));
+        }
+        shim.echo("overtakes");
+        for number in 0..150 {
+            upstream.open_gate(&format!("g{number}"));
+            assert_eq!(text_of(&shim.message()), format!("held g{number}"));
+        }
+    });
+}
+
+#[test]
 fn each_of_many_calls_at_once_is_answered_once() {
     both(|upstream| {
         let home = TestHome::new();

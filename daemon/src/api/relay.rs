@@ -133,10 +133,12 @@ impl Relays {
         let attached = Attached::new(&self.api.shims);
         let span = tracing::info_span!("relay", server = %deps.server.shown, pid);
         let (out, frames) = mpsc::channel(FRAMES);
+        // Boxed here, since a future that is moved into another takes its place twice.
+        let relay = Box::pin(Relay::run(deps, resumed, messages(requests, replies), out));
         let running = async move {
             let _attached = attached;
             tracing::debug!("shim attached");
-            Relay::run(deps, resumed, messages(requests, replies), out).await;
+            relay.await;
             tracing::debug!("shim left");
         };
         self.api.relays.spawn(running.instrument(span));

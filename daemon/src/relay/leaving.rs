@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{Relay, open_lease};
 use crate::jsonrpc::{self, Envelope, Kind, RequestId};
@@ -13,6 +14,15 @@ use crate::session::{Inbound, Outbound, OutboundKind, Outcome};
 /// How long the server may take to end what was cancelled and to undo what was
 /// switched on.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long answers are still waited for once the daemon stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits until the daemon stops, and as long as answers are waited for then.
+pub(super) async fn drained(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN_TIMEOUT).await;
+}
 
 impl Relay {
     /// Gives the session back without waiting; it is clean only if nothing of this
@@ -27,6 +37,13 @@ impl Relay {
         self.forget();
     }
 
+    /// Declares the session unfit for another shim.
+    pub(super) fn spoil(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.spoil();
+        }
+    }
+
     /// Forgets the session.
     pub(super) fn forget(&mut self) {
         self.changes.clear();
@@ -39,7 +56,7 @@ impl Relay {
     /// Cancels what nobody waits for any more (a disconnect is not a cancellation:
     /// 2025-11-25, Cancellation), undoes what was switched on, then gives the session
     /// back.
-    pub(super) async fn leave(mut self, mut inbound: mpsc::Receiver<Inbound>) {
+    pub(super) async fn leave(&mut self, mut inbound: mpsc::Receiver<Box<Inbound>>) {
         for minted in self.in_flight.all() {
             self.cancel_upstream(minted, "the client has gone").await;
         }
@@ -50,7 +67,7 @@ impl Relay {
         self.undo().await;
         // What was passed on by the session meanwhile, and what is passed on now.
         while let Ok(left) = inbound.try_recv() {
-            self.wind_up(left).await;
+            self.wind_up(*left).await;
         }
         let may_end = !self.in_flight.has_left_something() && !self.deps.stop.is_cancelled();
         if !self.is_wound_up() && may_end {
@@ -61,7 +78,7 @@ impl Relay {
             let winding_up = async {
                 while !self.is_wound_up() {
                     tokio::select! {
-                        Some(left) = inbound.recv() => self.wind_up(left).await,
+                        Some(left) = inbound.recv() => self.wind_up(*left).await,
                         Some(left) = open_lease::news(&mut self.news) => {
                             self.wind_up(std::sync::Arc::unwrap_or_clone(left)).await;
                         }

@@ -42,7 +42,7 @@ pub(crate) async fn check(
 async fn ping(
     open: &OpenLease,
     replies: Replies,
-    mut inbound: mpsc::Receiver<Inbound>,
+    mut inbound: mpsc::Receiver<Box<Inbound>>,
     mut news: News,
 ) -> Result<(), UpstreamError> {
     let id = open.session().next_id();
@@ -53,7 +53,7 @@ async fn ping(
     let answer = async {
         loop {
             let said = tokio::select! {
-                Some(said) = inbound.recv() => said,
+                Some(said) = inbound.recv() => *said,
                 Some(said) = self::news(&mut news) => Arc::unwrap_or_clone(said),
                 else => return Ok(()),
             };
@@ -78,7 +78,7 @@ pub(super) async fn acquire(
     deps: &RelayDeps,
     handshake: &Arc<Handshake>,
     lease: Option<LeaseToken>,
-    inbox: mpsc::Sender<Inbound>,
+    inbox: mpsc::Sender<Box<Inbound>>,
 ) -> Result<(OpenLease, News), UpstreamError> {
     let key = handshake.key(deps.spec.clone(), deps.reuse);
     let lease = deps

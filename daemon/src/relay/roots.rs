@@ -38,6 +38,12 @@ impl Relay {
         }
     }
 
+    /// Says whether other clients are part of the same session at the server.
+    pub(super) fn is_one_of_several(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| lease.membership().is_one_of_several())
+    }
+
     /// Looks whether the server of a session that was there already has another
     /// client's roots.
     pub(super) fn look_at_roots(&mut self) {

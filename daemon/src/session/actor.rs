@@ -157,8 +157,8 @@ impl Session {
                 () = closing.cancelled() => break,
                 // While messages wait for the session, their senders do too.
                 message = messages.recv(), if self.parked.len() < MAX_PARKED => match message {
-                    Some(SessionMessage::Send(outbound)) => self.send(outbound),
-                    Some(SessionMessage::Done(outbound)) => self.say_done(outbound),
+                    Some(SessionMessage::Send(outbound)) => self.send(*outbound),
+                    Some(SessionMessage::Done(outbound)) => self.say_done(*outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     None => break,
                 },

@@ -48,13 +48,13 @@ pub(crate) enum Sharing {
 /// Says something to a relay, from one opening of its session.
 #[derive(Debug, Clone)]
 pub(crate) struct Replies {
-    relay: mpsc::Sender<Inbound>,
+    relay: mpsc::Sender<Box<Inbound>>,
     generation: u64,
 }
 
 impl Replies {
     /// Says it to this relay.
-    pub(crate) fn to(relay: mpsc::Sender<Inbound>) -> Self {
+    pub(crate) fn to(relay: mpsc::Sender<Box<Inbound>>) -> Self {
         Self {
             relay,
             generation: 0,
@@ -69,8 +69,8 @@ impl Replies {
 
     /// Waits until the relay takes it; the error: it has gone.
     pub(crate) async fn send(&self, inbound: Inbound) -> Result<(), Inbound> {
-        let sent = self.relay.send(asked(inbound, self.generation)).await;
-        sent.map_err(|unsent| unsent.0)
+        let sent = self.relay.send(asked(inbound, self.generation).into());
+        sent.await.map_err(|unsent| *unsent.0)
     }
 
     /// Waits until the relay has gone. Cancel safe.
@@ -116,7 +116,7 @@ struct Audience {
 
 #[derive(Debug)]
 struct Member {
-    relay: mpsc::Sender<Inbound>,
+    relay: mpsc::Sender<Box<Inbound>>,
     /// Only where the session is shared.
     news: Option<mpsc::Sender<Arc<Inbound>>>,
     /// Whether it missed something that was not its own.
@@ -235,7 +235,7 @@ impl Inbox {
     /// for several, comes by the second way, which ends when the relay is let go.
     pub(crate) fn attach(
         &self,
-        relay: mpsc::Sender<Inbound>,
+        relay: mpsc::Sender<Box<Inbound>>,
     ) -> (Membership, Option<mpsc::Receiver<Arc<Inbound>>>) {
         let mut audience = self.lock();
         let sharing = audience.sharing;
@@ -318,8 +318,8 @@ impl Inbox {
         };
         let unsaid = match exclusive {
             Some(Some(relay)) => {
-                let sent = relay.send(asked(inbound, self.generation)).await;
-                sent.err().map(|unsent| unsent.0)
+                let sent = relay.send(asked(inbound, self.generation).into()).await;
+                sent.err().map(|unsent| *unsent.0)
             }
             Some(None) => Some(inbound),
             None => self.spread(inbound).await,

@@ -29,13 +29,13 @@ pub(crate) enum SessionState {
     Failed(UpstreamError),
 }
 
-/// What a session is asked.
+/// What a session is asked. Boxed, since a channel has room for many at once.
 #[derive(Debug)]
 pub(super) enum SessionMessage {
     /// Send this.
-    Send(Outbound),
+    Send(Box<Outbound>),
     /// Tell who sent this that it is so already.
-    Done(Outbound),
+    Done(Box<Outbound>),
     /// The client is initialized.
     Initialized(Bytes),
 }
@@ -162,24 +162,27 @@ impl SessionHandle {
     /// shared session what is its own, by the second way.
     pub(crate) fn attach(
         &self,
-        relay: mpsc::Sender<Inbound>,
+        relay: mpsc::Sender<Box<Inbound>>,
     ) -> (Membership, Option<mpsc::Receiver<Arc<Inbound>>>) {
         self.inbox.attach(relay)
     }
 
     /// Tells who sent this, which need not go upstream, that it is done.
     pub(crate) async fn done(&self, outbound: Outbound) {
-        drop(self.mailbox.send(SessionMessage::Done(outbound)).await);
+        let done = SessionMessage::Done(Box::new(outbound));
+        drop(self.mailbox.send(done).await);
     }
 
     /// Sends a message. A request that is still wanted gets its answer,
     /// [`Inbound::Ended`] or [`Inbound::Lost`]; one that is cancelled may get
     /// nothing. The error: it was not sent.
-    pub(crate) async fn send(&self, outbound: Outbound) -> Result<(), UpstreamError> {
-        self.mailbox
-            .send(SessionMessage::Send(outbound))
-            .await
-            .map_err(|_| stopping())
+    pub(crate) fn send(
+        &self,
+        outbound: Outbound,
+    ) -> impl Future<Output = Result<(), UpstreamError>> {
+        // Not within the future, which is part of many others.
+        let message = SessionMessage::Send(Box::new(outbound));
+        async { self.mailbox.send(message).await.map_err(|_| stopping()) }
     }
 
     /// Passes on that the client is initialized; the server hears it once.

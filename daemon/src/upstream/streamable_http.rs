@@ -2,10 +2,13 @@
 //! POST a message, one GET stream for what the server says unasked, DELETE at
 //! the end.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::sse::EventStream;
+use super::turns::Turns;
 use super::{SessionId, Standing, Target, UpstreamError, refusal};
 use crate::http::{HttpClient, Payload};
 use crate::oauth::token_source::TokenSource;
@@ -28,6 +31,7 @@ pub(crate) struct StreamableHttp {
     target: Target,
     session: Option<SessionId>,
     version: Option<ProtocolVersion>,
+    turns: Arc<Turns>,
 }
 
 impl StreamableHttp {
@@ -37,6 +41,7 @@ impl StreamableHttp {
             target,
             session: None,
             version: None,
+            turns: Arc::default(),
         }
     }
 
@@ -46,6 +51,7 @@ impl StreamableHttp {
             target: self.target.clone(),
             session,
             version: Some(version),
+            turns: self.turns.clone(),
         }
     }
 
@@ -86,6 +92,7 @@ impl StreamableHttp {
         &self,
         message: impl Into<Payload>,
     ) -> Result<(PostReply, Option<SessionId>), UpstreamError> {
+        let _turn = self.turns.take().await;
         let headers = self
             .target
             .headers
@@ -93,8 +100,10 @@ impl StreamableHttp {
         let url = self.target.url.url();
         let posting = self
             .target
-            .send(Method::POST, url, headers, Some(message.into()));
-        let (response, token) = posting.await?;
+            .send(Method::POST, url, headers, Some(message.into()))
+            .await;
+        self.turns.answered();
+        let (response, token) = posting?;
         let status = response.status();
         if !status.is_success() {
             return Err(refusal(response, token, self.standing(), &self.target).await);

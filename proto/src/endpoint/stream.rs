@@ -3,8 +3,11 @@
 //! An ordinary tokio stream is registered for both directions, and a Unix socket
 //! reports room each time the other side reads: two wake-ups a message that
 //! nobody asked for. This one asks for room only while a write waits for it.
+//! Small reads come by the stack, so that of the buffer that a connection keeps
+//! only the part that is used is ever written to.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +16,10 @@ use std::task::{Context, Poll, ready};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+
+/// What HTTP/2 has room for while it waits for the next frame. More is wanted only
+/// in the middle of a long message, whose buffer is used whole.
+const SMALL: usize = 8 * 1024;
 
 /// One connection; asynchronous bytes both ways.
 #[derive(Debug)]
@@ -60,6 +67,20 @@ fn watch<T: std::os::fd::AsRawFd>(socket: T, interest: Interest) -> io::Result<A
     AsyncFd::with_interest(socket, interest)
 }
 
+/// Reads what is there; returns how much that was.
+fn receive(socket: &OwnedFd, buffer: &mut ReadBuf<'_>) -> rustix::io::Result<usize> {
+    if buffer.remaining() > SMALL {
+        let (_, length) = recv(socket, buffer.initialize_unfilled(), RecvFlags::DONTWAIT)?;
+        buffer.advance(length);
+        return Ok(length);
+    }
+    let mut read = [MaybeUninit::uninit(); SMALL];
+    let into = &mut read[..buffer.remaining()];
+    let ((read, _), length) = recv(socket, into, RecvFlags::DONTWAIT)?;
+    buffer.put_slice(read);
+    Ok(length)
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -68,15 +89,13 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.socket.poll_read_ready(context))?;
-            let unfilled = buffer.initialize_unfilled();
-            let wanted = unfilled.len();
-            match recv(self.socket.get_ref(), unfilled, RecvFlags::DONTWAIT) {
-                Ok((_, length)) => {
+            let wanted = buffer.remaining();
+            match receive(self.socket.get_ref(), buffer) {
+                Ok(length) => {
                     // Less than wanted is all there was; more is a new event.
                     if 0 < length && length < wanted {
                         guard.clear_ready();
                     }
-                    buffer.advance(length);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
