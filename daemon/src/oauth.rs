@@ -28,6 +28,7 @@ pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod text;
 pub(crate) mod token;
+mod unused;
 
 #[cfg(test)]
 mod fake;
@@ -37,6 +38,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use futures_util::stream::{self, StreamExt as _};
 use mcp_remote_proto::v1::Display;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,9 @@ use crate::server_url::ServerUrl;
 /// Identities remembered. Past it, those that nobody is signed in with are
 /// forgotten.
 const MAX_SOURCES: usize = 1000;
+
+/// Grants of unused servers that are revoked at the same time.
+const REVOCATIONS: usize = 8;
 
 /// All grants of this user. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -164,19 +169,13 @@ impl Authority {
         for source in self.sources() {
             done.push(source.log_out().await);
         }
-        let store = &self.0.tools.store;
-        for hash in store.identities().await.unwrap_or_default() {
-            let forgotten = store.forget(&hash).await;
-            let note = match forgotten {
-                // Who gave it is known, but not how to reach it.
-                Ok(()) => "tokens of a server not used since the daemon started were deleted here but not revoked".into(),
-                Err(error) => error.to_string(),
-            };
-            done.push(LoggedOut {
-                was_signed_in: true,
-                note: Some(note),
-            });
-        }
+        let tools = &self.0.tools;
+        let left = tools.store.identities().await.unwrap_or_default();
+        let forgetting = left
+            .into_iter()
+            .map(|hash| unused::log_out(tools.clone(), hash));
+        let forgetting = stream::iter(forgetting).buffer_unordered(REVOCATIONS);
+        done.extend(forgetting.collect::<Vec<_>>().await);
         done
     }
 

@@ -135,6 +135,12 @@ impl Store {
         .await
     }
 
+    /// Reads everything of an identity of which only the files are known.
+    pub(crate) async fn read(&self, hash: &IdentityHash) -> Result<Stored, StoreError> {
+        let (folders, hash) = (self.0.clone(), hash.clone());
+        blocking(move || folders.read(&hash)).await
+    }
+
     /// Reads the tokens again: another daemon may have renewed them.
     pub(crate) async fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, StoreError> {
         let (folders, hash) = (self.0.clone(), hash.clone());

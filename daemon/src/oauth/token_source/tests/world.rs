@@ -147,6 +147,24 @@ impl World {
         facts.access = None;
     }
 
+    fn server(&self) -> AuthorizationServer {
+        let issuer = self.facts().issuer.clone();
+        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
+        AuthorizationServer {
+            authorization_endpoint: endpoint("authorize"),
+            token_endpoint: endpoint("token"),
+            registration_endpoint: Some(endpoint("register")),
+            revocation_endpoint: Some(endpoint("revoke")),
+            scopes_supported: None,
+            token_endpoint_auth_methods: vec!["none".into()],
+            grant_types: Vec::new(),
+            client_id_metadata_document_supported: false,
+            iss_parameter_supported: false,
+            is_assumed: false,
+            issuer,
+        }
+    }
+
     fn refreshed(&self, sent: &str) -> Result<TokenResponse, TokenEndpointError> {
         let gone = || TokenEndpointError::InvalidGrant("the grant is gone".into());
         {
@@ -186,27 +204,20 @@ impl Servers for Reach {
         _: &'a Identity,
         _: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        let issuer = self.0.facts().issuer.clone();
-        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
-        let server = AuthorizationServer {
-            authorization_endpoint: endpoint("authorize"),
-            token_endpoint: endpoint("token"),
-            registration_endpoint: Some(endpoint("register")),
-            revocation_endpoint: Some(endpoint("revoke")),
-            scopes_supported: None,
-            token_endpoint_auth_methods: vec!["none".into()],
-            grant_types: Vec::new(),
-            client_id_metadata_document_supported: false,
-            iss_parameter_supported: false,
-            is_assumed: false,
-            issuer,
-        };
+        let server = self.0.server();
         let discovered = Discovered {
             resource: None,
             scopes_supported: Scope::parse("read"),
             server,
         };
         std::future::ready(Ok(discovered)).boxed()
+    }
+
+    fn of_issuer<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<AuthorizationServer, DiscoveryError>> {
+        std::future::ready(Ok(self.0.server())).boxed()
     }
 
     fn register<'a>(
