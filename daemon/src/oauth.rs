@@ -50,7 +50,7 @@ use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
 use self::pages::Verdict;
 use self::sign_in::Tools;
-use self::store::Store;
+use self::store::{Store, TokenStoreKind};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
 use crate::http::HttpClients;
 use crate::server_url::ServerUrl;
@@ -75,17 +75,18 @@ struct Inner {
 }
 
 impl Authority {
-    /// Uses the token files under `base`; reads nothing yet. What it begins ends
+    /// Uses the token files under `base`, or the keyring; reads nothing yet. What it begins ends
     /// with `stop`.
     pub(crate) fn new(
         base: &Path,
+        kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let tools = Tools {
             endpoints: Arc::new(OverHttp::new(clients.clone())),
-            store: Store::new(base.to_owned()),
+            store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
             now: SystemTime::now,

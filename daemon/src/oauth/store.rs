@@ -8,6 +8,7 @@
 
 mod files;
 mod import;
+mod keyring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use self::files::{Loose, Replacement};
+use self::keyring::Keyring;
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::kept_sign_in::KeptSignIn;
 
 pub(crate) use self::files::FileError;
+pub(crate) use self::keyring::TokenStoreKind;
 
 /// The folder of this layout.
 const FOLDER: &str = "mcp-remote-d1";
@@ -33,6 +36,8 @@ const SIGN_IN: &str = "sign_in.json";
 /// Marks what has been taken over from the npm package, so that it happens once.
 const IMPORTED: &str = "imported.txt";
 const LOCK: &str = "lock";
+/// Says of an identity that its tokens are in the keyring, which lists nothing.
+const IN_KEYRING: &str = "keyring.txt";
 
 /// Age at which what a killed daemon left of a sign-in is swept.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
@@ -87,6 +92,8 @@ struct Folders {
     base: PathBuf,
     /// Ours in it.
     ours: PathBuf,
+    /// Where secrets are kept instead, if not in files.
+    keyring: Option<Arc<dyn Keyring>>,
 }
 
 /// The right to renew a grant, among all daemons that use the folder.
@@ -95,23 +102,47 @@ pub(crate) struct GrantLock {
     _file: std::fs::File,
 }
 
-/// Room on the disk for new tokens, taken before they are asked for.
+/// Room for new tokens, taken before they are asked for.
 #[derive(Debug)]
-pub(crate) struct Reserved(Replacement);
+pub(crate) struct Reserved(Room);
+
+#[derive(Debug)]
+enum Room {
+    Disk(Replacement),
+    Keyring(Arc<Folders>, IdentityHash),
+}
 
 impl Reserved {
     /// Replaces the tokens of the identity that this was taken for.
     pub(crate) async fn put(self, grant: &Grant) -> Result<(), StoreError> {
         let content = grant.write();
-        blocking(move || self.0.commit(&content)).await
+        blocking(move || match self.0 {
+            Room::Disk(replacement) => replacement.commit(&content),
+            Room::Keyring(folders, hash) => folders.put(&hash, TOKENS, &content),
+        })
+        .await
     }
 }
 
 impl Store {
     /// Names the folder; nothing is read or made yet.
-    pub(crate) fn new(base: PathBuf) -> Self {
+    pub(crate) fn new(base: PathBuf, kind: TokenStoreKind) -> Self {
+        Self::with(
+            base,
+            match kind {
+                TokenStoreKind::Files => None,
+                TokenStoreKind::Keyring => Some(keyring::system()),
+            },
+        )
+    }
+
+    fn with(base: PathBuf, keyring: Option<Arc<dyn Keyring>>) -> Self {
         let ours = base.join(FOLDER);
-        Self(Arc::new(Folders { base, ours }))
+        Self(Arc::new(Folders {
+            base,
+            ours,
+            keyring,
+        }))
     }
 
     /// Reads everything of an identity; where there is nothing, takes over what
@@ -170,10 +201,16 @@ impl Store {
     /// Takes room for new tokens. Fails where they could not be kept, before a
     /// server has given any.
     pub(crate) async fn reserve(&self, hash: &IdentityHash) -> Result<Reserved, StoreError> {
-        let (folders, path) = (self.0.clone(), self.0.path(hash, TOKENS));
+        let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            Replacement::prepare(&path).map(Reserved)
+            if folders.keyring.is_some() {
+                // What can be read can be written, as far as one can know.
+                folders.secret(&hash, TOKENS)?;
+                return Ok(Reserved(Room::Keyring(folders, hash)));
+            }
+            let replacement = Replacement::prepare(&folders.path(&hash, TOKENS))?;
+            Ok(Reserved(Room::Disk(replacement)))
         })
         .await
     }
@@ -253,8 +290,12 @@ impl Store {
             let names = entries
                 .flatten()
                 .filter_map(|entry| entry.file_name().into_string().ok());
+            let end = match folders.keyring {
+                Some(_) => IN_KEYRING,
+                None => TOKENS,
+            };
             let hash =
-                |name: String| IdentityHash::parse(name.strip_suffix(TOKENS)?.strip_suffix('_')?);
+                |name: String| IdentityHash::parse(name.strip_suffix(end)?.strip_suffix('_')?);
             Ok(names.filter_map(hash).collect())
         })
         .await
@@ -263,13 +304,13 @@ impl Store {
     async fn put(
         &self,
         hash: &IdentityHash,
-        name: &str,
+        name: &'static str,
         content: Zeroizing<Vec<u8>>,
     ) -> Result<(), StoreError> {
-        let (folders, path) = (self.0.clone(), self.0.path(hash, name));
+        let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            Replacement::prepare(&path)?.commit(&content)
+            folders.put(&hash, name, &content)
         })
         .await
     }
@@ -281,10 +322,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
-            let paths = names.iter().map(|name| folders.path(&hash, name));
-            paths
-                .map(|path| files::remove(&path))
-                .fold(Ok(()), Result::and)
+            let removed = names.iter().map(|name| folders.remove(&hash, name));
+            removed.fold(Ok(()), Result::and)
         })
         .await
     }
@@ -295,13 +334,62 @@ impl Folders {
         self.ours.join(format!("{hash}_{name}"))
     }
 
+    /// Reads a secret. What is still in a file although the keyring is wanted moves
+    /// there.
+    fn secret(
+        &self,
+        hash: &IdentityHash,
+        name: &str,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+        let path = self.path(hash, name);
+        let Some(keyring) = &self.keyring else {
+            return usable(files::read(&path, Loose::Repair));
+        };
+        let kept = keyring.get(&entry(hash, name)).map_err(keyring::failed)?;
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let Some(content) = usable(files::read(&path, Loose::Repair))? else {
+            return Ok(None);
+        };
+        self.put(hash, name, &content)?;
+        files::remove(&path)?;
+        tracing::info!(file = %path.display(), "a secret was moved from a file to the keyring");
+        Ok(Some(content))
+    }
+
+    fn put(&self, hash: &IdentityHash, name: &str, content: &[u8]) -> Result<(), FileError> {
+        let write = |name, content| Replacement::prepare(&self.path(hash, name))?.commit(content);
+        match &self.keyring {
+            Some(keyring) if name != IMPORTED => {
+                if name == TOKENS {
+                    write(IN_KEYRING, b"")?;
+                }
+                let kept = keyring.put(&entry(hash, name), content);
+                kept.map_err(keyring::failed)
+            }
+            _ => write(name, content),
+        }
+    }
+
+    fn remove(&self, hash: &IdentityHash, name: &str) -> Result<(), FileError> {
+        if let Some(keyring) = &self.keyring {
+            let removed = keyring.remove(&entry(hash, name));
+            removed.map_err(keyring::failed)?;
+            if name == TOKENS {
+                files::remove(&self.path(hash, IN_KEYRING))?;
+            }
+        }
+        files::remove(&self.path(hash, name))
+    }
+
     fn is_imported(&self, hash: &IdentityHash) -> bool {
         std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
     }
 
     fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
         let path = self.path(hash, CLIENT);
-        let content = usable(files::read(&path, Loose::Repair))?;
+        let content = self.secret(hash, CLIENT)?;
         let client = content.and_then(|content| {
             let document = serde_json::from_slice(&content).ok();
             if document.is_none() {
@@ -318,14 +406,14 @@ impl Folders {
 
     /// Reads a sign-in under way; one that is not whole is over.
     fn sign_in(&self, hash: &IdentityHash) -> Result<Option<KeptSignIn>, FileError> {
-        let read = |name| usable(files::read(&self.path(hash, name), Loose::Repair));
-        let kept = read(SIGN_IN)?.zip(read(VERIFIER)?);
+        let kept = self.secret(hash, SIGN_IN)?;
+        let kept = kept.zip(self.secret(hash, VERIFIER)?);
         Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
     }
 
     fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
         let path = self.path(hash, TOKENS);
-        let Some(content) = usable(files::read(&path, Loose::Repair))? else {
+        let Some(content) = self.secret(hash, TOKENS)? else {
             return Ok(None);
         };
         let grant = Grant::read(&content, written(&path));
@@ -342,10 +430,10 @@ impl Folders {
         };
         if let Some(client) = &found.client {
             let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-            Replacement::prepare(&self.path(hash, CLIENT))?.commit(&content)?;
+            self.put(hash, CLIENT, &content)?;
         }
         if let Some(grant) = &found.grant {
-            Replacement::prepare(&self.path(hash, TOKENS))?.commit(&grant.write())?;
+            self.put(hash, TOKENS, &grant.write())?;
         }
         let mark = format!("{}\n", found.folder);
         Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
@@ -366,13 +454,18 @@ fn usable(
     content: Result<Option<Zeroizing<Vec<u8>>>, FileError>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     match content {
-        Err(FileError::Io(path, error)) => Err(FileError::Io(path, error)),
+        Err(error @ (FileError::Io(..) | FileError::Keyring(_))) => Err(error),
         Err(error) => {
             tracing::warn!(%error, "a file of tokens is ignored");
             Ok(None)
         }
         content => content,
     }
+}
+
+/// Names a secret in the keyring.
+fn entry(hash: &IdentityHash, name: &str) -> String {
+    format!("{hash}_{name}")
 }
 
 fn written(path: &std::path::Path) -> Option<SystemTime> {

@@ -34,6 +34,11 @@ pub(crate) enum FileError {
     /// It is longer than any of ours.
     #[error("{} is too long to be ours: move it away", .0.display())]
     TooLong(PathBuf),
+    /// The keyring of the operating system fails.
+    #[error(
+        "the keyring cannot be used: {0}; unlock it, or keep tokens in files: unset MCP_REMOTE_TOKEN_STORE and run: mcp-remote stop"
+    )]
+    Keyring(String),
     /// The system refuses.
     #[error("{} cannot be used: {}", .0.display(), .1)]
     Io(PathBuf, #[source] io::Error),

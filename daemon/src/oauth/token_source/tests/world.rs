@@ -22,7 +22,7 @@ use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::loopback::Loopback;
 use crate::oauth::registration::{Client, RegistrationError};
-use crate::oauth::store::Store;
+use crate::oauth::store::{Store, TokenStoreKind};
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
 use crate::server_url::ServerUrl;
@@ -334,7 +334,7 @@ impl Setup {
     }
 
     pub(super) fn store(&self) -> Store {
-        Store::new(self.base.path().to_owned())
+        Store::new(self.base.path().to_owned(), TokenStoreKind::Files)
     }
 
     pub(super) fn start(&self) -> Daemon {
