@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
-use crate::support::{attached, one_shot};
+use crate::support::{attached, one_shot, our_error};
 
 fn signed_in(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
     let server = FakeAuthorizationServer::with(config);
@@ -265,4 +266,30 @@ fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1, "they were stored");
     assert_eq!(server.count("token refresh"), 1);
+}
+
+#[test]
+fn tokens_that_are_wanted_in_a_keyring_go_to_no_file_where_there_is_none() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let browser = Browser::agreeing(&mut home);
+    home.set("MCP_REMOTE_TOKEN_STORE", "keyring");
+    let mut shim = home.shim(&[&upstream.url()]);
+    let error = our_error(&shim.handshake(), 0);
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("the keyring cannot be used"), "{message}");
+    assert!(message.contains("MCP_REMOTE_TOKEN_STORE"), "{message}");
+    assert_eq!(browser.visited(), [""; 0]);
+    drop(shim);
+    let kept = std::fs::read_dir(home.home().join(".mcp-auth/mcp-remote-d1"));
+    let kept = kept.into_iter().flatten().flatten();
+    let mut names = kept.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    assert!(names.all(|name| !name.contains("json") && !name.contains("verifier")));
+
+    home.set("MCP_REMOTE_TOKEN_STORE", "keychain");
+    let refused = TestDaemon::refuse(&home, &[]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("file or keyring"), "{refused:?}");
 }
