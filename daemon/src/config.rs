@@ -9,6 +9,7 @@ use mcp_remote_proto::endpoint::{Environment, Places, PlacesError};
 
 use crate::cli::Flags;
 use crate::http::ProxySettings;
+use crate::oauth::store::TokenStoreKind;
 use crate::session::pool::PoolConfig;
 use crate::telemetry::LogFormat;
 
@@ -40,6 +41,17 @@ impl StartedBy {
     }
 }
 
+/// Why a daemon cannot be configured. One sentence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// There is no place for its files.
+    #[error(transparent)]
+    Places(#[from] PlacesError),
+    /// Tokens are to be kept where nobody can keep them.
+    #[error("MCP_REMOTE_TOKEN_STORE is {0:?}, but has to be file or keyring")]
+    TokenStore(String),
+}
+
 /// Everything that is decided before the daemon starts.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -61,27 +73,30 @@ pub(crate) struct Config {
     pub(crate) ssl_cert_file: Option<PathBuf>,
     /// Where the folder of token files is; the npm package's lie beside it.
     pub(crate) auth_folder: PathBuf,
+    /// Whether tokens are in files at all.
+    pub(crate) token_store: TokenStoreKind,
 }
 
 impl Config {
     /// Merges flags and the process's environment.
     ///
     /// # Errors
-    /// [`PlacesError`] if there is no place for the state folder.
-    pub(crate) fn new(flags: &Flags) -> Result<Self, PlacesError> {
+    /// [`ConfigError`] if there is no place for the state folder, or what is said makes
+    /// no sense.
+    pub(crate) fn new(flags: &Flags) -> Result<Self, ConfigError> {
         Self::with(flags, &environment)
     }
 
     fn with(
         flags: &Flags,
         variable: &dyn Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, PlacesError> {
+    ) -> Result<Self, ConfigError> {
         let path = |name| variable(name).map(PathBuf::from);
         let text = |name| variable(name).and_then(|value| value.into_string().ok());
         let home = path(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
         let auth_folder = match (path("MCP_REMOTE_CONFIG_DIR"), &home) {
             (Some(folder), _) if folder.is_absolute() => folder,
-            (Some(_), _) => return Err(PlacesError::Relative("MCP_REMOTE_CONFIG_DIR")),
+            (Some(_), _) => return Err(PlacesError::Relative("MCP_REMOTE_CONFIG_DIR").into()),
             (None, Some(home)) => home.join(".mcp-auth"),
             // Without a home the state folder was named, which is private too.
             (None, None) => path("MCP_REMOTE_STATE_DIR")
@@ -126,8 +141,17 @@ impl Config {
             },
             ssl_cert_file: path("SSL_CERT_FILE"),
             auth_folder,
+            token_store: token_store(text("MCP_REMOTE_TOKEN_STORE"))?,
         })
     }
+}
+
+/// Nobody's tokens go elsewhere than they want because of a slip.
+fn token_store(said: Option<String>) -> Result<TokenStoreKind, ConfigError> {
+    let Some(said) = said else {
+        return Ok(TokenStoreKind::default());
+    };
+    TokenStoreKind::parse(&said).ok_or(ConfigError::TokenStore(said))
 }
 
 #[expect(

@@ -197,7 +197,8 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let (storage, contents) = Storage::open(config.places.state()).await;
     let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
     let clients = Arc::new(HttpClients::default());
-    let authority = Authority::new(&config.auth_folder, &clients, &grants, &shutdown.end_grants);
+    let (folder, kind) = (&config.auth_folder, config.token_store);
+    let authority = Authority::new(folder, kind, &clients, &grants, &shutdown.end_grants);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));

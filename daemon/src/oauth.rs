@@ -28,6 +28,7 @@ pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod text;
 pub(crate) mod token;
+mod unused;
 
 #[cfg(test)]
 mod fake;
@@ -37,6 +38,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use futures_util::stream::{self, StreamExt as _};
 use mcp_remote_proto::v1::Display;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +50,7 @@ use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
 use self::pages::Verdict;
 use self::sign_in::Tools;
-use self::store::Store;
+use self::store::{Store, TokenStoreKind};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
 use crate::http::HttpClients;
 use crate::server_url::ServerUrl;
@@ -56,6 +58,9 @@ use crate::server_url::ServerUrl;
 /// Identities remembered. Past it, those that nobody is signed in with are
 /// forgotten.
 const MAX_SOURCES: usize = 1000;
+
+/// Grants of unused servers that are revoked at the same time.
+const REVOCATIONS: usize = 8;
 
 /// All grants of this user. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,17 +75,18 @@ struct Inner {
 }
 
 impl Authority {
-    /// Uses the token files under `base`; reads nothing yet. What it begins ends
+    /// Uses the token files under `base`, or the keyring; reads nothing yet. What it begins ends
     /// with `stop`.
     pub(crate) fn new(
         base: &Path,
+        kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let tools = Tools {
             endpoints: Arc::new(OverHttp::new(clients.clone())),
-            store: Store::new(base.to_owned()),
+            store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
             now: SystemTime::now,
@@ -164,19 +170,13 @@ impl Authority {
         for source in self.sources() {
             done.push(source.log_out().await);
         }
-        let store = &self.0.tools.store;
-        for hash in store.identities().await.unwrap_or_default() {
-            let forgotten = store.forget(&hash).await;
-            let note = match forgotten {
-                // Who gave it is known, but not how to reach it.
-                Ok(()) => "tokens of a server not used since the daemon started were deleted here but not revoked".into(),
-                Err(error) => error.to_string(),
-            };
-            done.push(LoggedOut {
-                was_signed_in: true,
-                note: Some(note),
-            });
-        }
+        let tools = &self.0.tools;
+        let left = tools.store.identities().await.unwrap_or_default();
+        let forgetting = left
+            .into_iter()
+            .map(|hash| unused::log_out(tools.clone(), hash));
+        let forgetting = stream::iter(forgetting).buffer_unordered(REVOCATIONS);
+        done.extend(forgetting.collect::<Vec<_>>().await);
         done
     }
 

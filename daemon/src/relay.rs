@@ -5,6 +5,7 @@
 //! back to the pool only if nothing of this shim is left in it.
 
 mod batches;
+mod elicitation;
 pub(crate) mod fault;
 mod in_flight;
 mod inbound;
@@ -368,6 +369,8 @@ impl Relay {
                 None => self.initialized = Some(notification),
             }
             drop(self.tell_of_roots().await);
+            // A shim that has gone is seen elsewhere.
+            drop(self.offer_page().await);
             return;
         }
         let (message, after) = match envelope.method() {

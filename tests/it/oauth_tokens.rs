@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
+use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
-use crate::support::{attached, one_shot};
+use crate::support::{attached, one_shot, our_error};
 
 fn signed_in(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
     let server = FakeAuthorizationServer::with(config);
@@ -192,4 +193,103 @@ fn a_scope_that_is_never_given_is_not_asked_for_for_ever() {
         assert!(answer["result"].is_object() || answer["error"].is_object());
     }
     assert!(browser.visited().len() <= 4, "{:?}", browser.visited());
+}
+
+#[test]
+fn logging_out_everywhere_revokes_what_this_daemon_has_not_used_as_well() {
+    let (server, _upstream, home, _browser) = signed_in(Config::default());
+    assert_eq!(home.run(&["stop"]).code, 0);
+    let all = home.run(&["logout", "--all"]);
+    assert_eq!(all.stdout, "Signed out 1 times.\n", "{all:?}");
+    assert_eq!(all.stderr, "", "nothing was left undone");
+    assert_eq!(server.count("revoke"), 2, "{:?}", server.labels());
+}
+
+#[test]
+fn an_expired_grant_of_a_server_that_only_hints_is_renewed_before_it_is_used() {
+    let (server, upstream, home, browser) = signed_in(Config::default());
+    assert_eq!(home.run(&["stop"]).code, 0);
+    server.expire_access_tokens();
+    let path = token_file(&home);
+    let text = std::fs::read(&path).expect("it can be read");
+    let mut tokens: Value = serde_json::from_slice(&text).expect("JSON");
+    tokens["expires_at"] = 1.into();
+    std::fs::write(&path, tokens.to_string()).expect("written");
+    upstream.forget_requests();
+    // The challenge alone says where the metadata are, and a new daemon has not
+    // heard it.
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(upstream.count("POST tools/call"), 1);
+    assert_eq!(upstream.count("POST initialize"), 1);
+    assert_eq!(server.count("token refresh"), 1);
+    assert_eq!(browser.visited().len(), 1);
+}
+
+/// The file of the tokens.
+fn token_file(home: &TestHome) -> std::path::PathBuf {
+    let folder = home.home().join(".mcp-auth/mcp-remote-d1");
+    let entries = std::fs::read_dir(folder).expect("there is a folder");
+    let mut paths = entries.flatten().map(|entry| entry.path());
+    let found = paths.find(|path| path.to_string_lossy().ends_with("_tokens.json"));
+    found.expect("there are tokens")
+}
+
+#[test]
+fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
+    let (server, upstream, home, browser) = signed_in(Config::default());
+    let tokens = token_file(&home);
+    let in_the_way = tokens.clone();
+    server.script(move |label, _| {
+        if label == "token refresh" && !in_the_way.is_dir() {
+            // The old ones are spent now, and nothing can take their place.
+            std::fs::remove_file(&in_the_way).expect("there were tokens");
+            std::fs::create_dir_all(in_the_way.join("x")).expect("made");
+        }
+        None
+    });
+    server.expire_access_tokens();
+    one_shot(&home, &[&upstream.url()]);
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(server.count("token refresh"), 1);
+    let status = home.run(&["status"]);
+    assert!(status.stdout.contains("not stored"), "{status:?}");
+    assert!(!status.stdout.contains("s3cr3t"), "{status:?}");
+    assert!(home.log().contains("could not be stored"), "{}", home.log());
+    std::fs::remove_dir_all(&tokens).expect("it was in the way");
+    let rpc = mcp_remote_tests::rpc::Rpc::connect(&home);
+    rpc.watch_until(|status| {
+        let grant = status.servers.first()?.auth.first()?;
+        grant.last_error.is_empty().then_some(())
+    });
+    assert!(tokens.is_file());
+    home.kill_daemon();
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(browser.visited().len(), 1, "they were stored");
+    assert_eq!(server.count("token refresh"), 1);
+}
+
+#[test]
+fn tokens_that_are_wanted_in_a_keyring_go_to_no_file_where_there_is_none() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let browser = Browser::agreeing(&mut home);
+    home.set("MCP_REMOTE_TOKEN_STORE", "keyring");
+    let mut shim = home.shim(&[&upstream.url()]);
+    let error = our_error(&shim.handshake(), 0);
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("the keyring cannot be used"), "{message}");
+    assert!(message.contains("MCP_REMOTE_TOKEN_STORE"), "{message}");
+    assert_eq!(browser.visited(), [""; 0]);
+    drop(shim);
+    let kept = std::fs::read_dir(home.home().join(".mcp-auth/mcp-remote-d1"));
+    let kept = kept.into_iter().flatten().flatten();
+    let mut names = kept.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    assert!(names.all(|name| !name.contains("json") && !name.contains("verifier")));
+
+    home.set("MCP_REMOTE_TOKEN_STORE", "keychain");
+    let refused = TestDaemon::refuse(&home, &[]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("file or keyring"), "{refused:?}");
 }

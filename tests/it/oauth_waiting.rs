@@ -105,3 +105,69 @@ fn with_credentials_of_their_own_nobody_is_asked_to_sign_in() {
     assert_eq!(server.labels().len(), before);
     assert_eq!(browser.visited().len(), 1, "the sign-in of before");
 }
+
+/// An `initialize` of a client that shows pages to its user.
+const SHOWS_PAGES: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{"url":{}}},"clientInfo":{"name":"tests","version":"1"}}}"#;
+
+/// The same home, without any browser.
+fn without_browser() -> (FakeAuthorizationServer, FakeUpstream, TestHome) {
+    let (server, upstream, mut home, _browser) = signed_out();
+    home.unset("BROWSER");
+    (server, upstream, home)
+}
+
+#[test]
+fn a_client_that_shows_pages_is_offered_the_one_that_no_browser_shows() {
+    let (_server, upstream, home) = without_browser();
+    let mut shim = home.shim(&[&upstream.url()]);
+    assert!(shim.handshake_with(SHOWS_PAGES)["result"].is_object());
+    let call = shim.begin_call("echo", r#"{"message":"shown"}"#);
+    let question = shim.message();
+    assert_eq!(question["method"], "elicitation/create", "{question}");
+    let asked = &question["params"];
+    assert_eq!(asked["mode"], "url");
+    let url = asked["url"].as_str().expect("a URL");
+    assert!(shim.stderr().contains(url), "{}", shim.stderr());
+    let id = &question["id"];
+    shim.send(&format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"accept"}}}}"#
+    ));
+    assert_eq!(browser::visit(url).expect("it answers").status, 200);
+    let (mut completed, mut answered) = (false, false);
+    for _ in 0..2 {
+        let message = shim.message();
+        if message["id"] == call {
+            assert_eq!(text_of(&message), "shown");
+            answered = true;
+        } else {
+            assert_eq!(message["method"], "notifications/elicitation/complete");
+            assert_eq!(message["params"]["elicitationId"], asked["elicitationId"]);
+            completed = true;
+        }
+    }
+    assert!(completed && answered);
+    // Neither the question nor its answer is the server's.
+    assert_eq!(
+        upstream.count("POST response"),
+        0,
+        "{:?}",
+        upstream.labels()
+    );
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn no_page_is_offered_to_who_did_not_ask_for_it_or_has_a_browser() {
+    let (_server, upstream, home) = without_browser();
+    let mut shim = attached(&home, &[&upstream.url(), "--auth-timeout", "1"]);
+    our_error(&shim.call("echo", r#"{"message":"x"}"#), 1);
+    drop(shim);
+    let (_server, upstream, home, browser) = signed_out();
+    let mut shim = home.shim(&[&upstream.url()]);
+    assert!(shim.handshake_with(SHOWS_PAGES)["result"].is_object());
+    let call = shim.begin_call("echo", r#"{"message":"x"}"#);
+    shim.wait_for_stderr("Browser opened automatically.");
+    agree(&browser);
+    assert_eq!(shim.message()["id"], call);
+    assert_eq!(shim.finish(), 0);
+}

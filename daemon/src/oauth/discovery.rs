@@ -123,6 +123,15 @@ pub(crate) async fn discover(
     })
 }
 
+/// Asks the authorization server of this name what it offers, whoever it serves.
+/// Nobody is signed in with that.
+pub(crate) async fn of_issuer(
+    http: &OAuthHttp,
+    issuer: &str,
+) -> Result<AuthorizationServer, DiscoveryError> {
+    server::of_issuer(http, issuer, true).await
+}
+
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
 /// `None`: leave `scope` out. `already`: what was asked for before, which a
 /// step-up adds to.

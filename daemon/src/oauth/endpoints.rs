@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use super::authorization::{Code, Pending};
 use super::challenge::Challenge;
 use super::discovery::cache::DiscoveryCache;
-use super::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError};
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
@@ -56,6 +56,12 @@ pub(crate) trait Servers: Send + Sync {
         identity: &'a Identity,
         challenge: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>>;
+
+    /// Asks the authorization server of this name what it offers.
+    fn of_issuer<'a>(
+        &'a self,
+        issuer: &'a str,
+    ) -> BoxFuture<'a, Result<AuthorizationServer, DiscoveryError>>;
 
     /// Returns the client to sign in as.
     fn register<'a>(
@@ -135,6 +141,13 @@ impl Servers for Connection {
         challenge: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
         self.known.discover(&self.http, identity, challenge).boxed()
+    }
+
+    fn of_issuer<'a>(
+        &'a self,
+        issuer: &'a str,
+    ) -> BoxFuture<'a, Result<AuthorizationServer, DiscoveryError>> {
+        discovery::of_issuer(&self.http, issuer).boxed()
     }
 
     fn register<'a>(

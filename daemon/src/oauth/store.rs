@@ -7,21 +7,25 @@
 //! version in the folder's name is the layout's: an upgrade signs nobody out.
 
 mod files;
+mod folders;
 mod import;
+mod keyring;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use self::files::{Loose, Replacement};
+use self::files::Replacement;
+use self::keyring::Keyring;
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::kept_sign_in::KeptSignIn;
 
 pub(crate) use self::files::FileError;
+pub(crate) use self::keyring::TokenStoreKind;
 
 /// The folder of this layout.
 const FOLDER: &str = "mcp-remote-d1";
@@ -33,6 +37,8 @@ const SIGN_IN: &str = "sign_in.json";
 /// Marks what has been taken over from the npm package, so that it happens once.
 const IMPORTED: &str = "imported.txt";
 const LOCK: &str = "lock";
+/// Says of an identity that its tokens are in the keyring, which lists nothing.
+const IN_KEYRING: &str = "keyring.txt";
 
 /// Age at which what a killed daemon left of a sign-in is swept.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
@@ -87,6 +93,8 @@ struct Folders {
     base: PathBuf,
     /// Ours in it.
     ours: PathBuf,
+    /// Where secrets are kept instead, if not in files.
+    keyring: Option<Arc<dyn Keyring>>,
 }
 
 /// The right to renew a grant, among all daemons that use the folder.
@@ -95,23 +103,47 @@ pub(crate) struct GrantLock {
     _file: std::fs::File,
 }
 
-/// Room on the disk for new tokens, taken before they are asked for.
+/// Room for new tokens, taken before they are asked for.
 #[derive(Debug)]
-pub(crate) struct Reserved(Replacement);
+pub(crate) struct Reserved(Room);
+
+#[derive(Debug)]
+enum Room {
+    Disk(Replacement),
+    Keyring(Arc<Folders>, IdentityHash),
+}
 
 impl Reserved {
     /// Replaces the tokens of the identity that this was taken for.
     pub(crate) async fn put(self, grant: &Grant) -> Result<(), StoreError> {
         let content = grant.write();
-        blocking(move || self.0.commit(&content)).await
+        blocking(move || match self.0 {
+            Room::Disk(replacement) => replacement.commit(&content),
+            Room::Keyring(folders, hash) => folders.put(&hash, TOKENS, &content),
+        })
+        .await
     }
 }
 
 impl Store {
     /// Names the folder; nothing is read or made yet.
-    pub(crate) fn new(base: PathBuf) -> Self {
+    pub(crate) fn new(base: PathBuf, kind: TokenStoreKind) -> Self {
+        Self::with(
+            base,
+            match kind {
+                TokenStoreKind::Files => None,
+                TokenStoreKind::Keyring => Some(keyring::system()),
+            },
+        )
+    }
+
+    fn with(base: PathBuf, keyring: Option<Arc<dyn Keyring>>) -> Self {
         let ours = base.join(FOLDER);
-        Self(Arc::new(Folders { base, ours }))
+        Self(Arc::new(Folders {
+            base,
+            ours,
+            keyring,
+        }))
     }
 
     /// Reads everything of an identity; where there is nothing, takes over what
@@ -133,6 +165,12 @@ impl Store {
             folders.import(&hash, &npm_hashes)
         })
         .await
+    }
+
+    /// Reads everything of an identity of which only the files are known.
+    pub(crate) async fn read(&self, hash: &IdentityHash) -> Result<Stored, StoreError> {
+        let (folders, hash) = (self.0.clone(), hash.clone());
+        blocking(move || folders.read(&hash)).await
     }
 
     /// Reads the tokens again: another daemon may have renewed them.
@@ -164,10 +202,16 @@ impl Store {
     /// Takes room for new tokens. Fails where they could not be kept, before a
     /// server has given any.
     pub(crate) async fn reserve(&self, hash: &IdentityHash) -> Result<Reserved, StoreError> {
-        let (folders, path) = (self.0.clone(), self.0.path(hash, TOKENS));
+        let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            Replacement::prepare(&path).map(Reserved)
+            if folders.keyring.is_some() {
+                // What can be read can be written, as far as one can know.
+                folders.secret(&hash, TOKENS)?;
+                return Ok(Reserved(Room::Keyring(folders, hash)));
+            }
+            let replacement = Replacement::prepare(&folders.path(&hash, TOKENS))?;
+            Ok(Reserved(Room::Disk(replacement)))
         })
         .await
     }
@@ -247,8 +291,12 @@ impl Store {
             let names = entries
                 .flatten()
                 .filter_map(|entry| entry.file_name().into_string().ok());
+            let end = match folders.keyring {
+                Some(_) => IN_KEYRING,
+                None => TOKENS,
+            };
             let hash =
-                |name: String| IdentityHash::parse(name.strip_suffix(TOKENS)?.strip_suffix('_')?);
+                |name: String| IdentityHash::parse(name.strip_suffix(end)?.strip_suffix('_')?);
             Ok(names.filter_map(hash).collect())
         })
         .await
@@ -257,13 +305,13 @@ impl Store {
     async fn put(
         &self,
         hash: &IdentityHash,
-        name: &str,
+        name: &'static str,
         content: Zeroizing<Vec<u8>>,
     ) -> Result<(), StoreError> {
-        let (folders, path) = (self.0.clone(), self.0.path(hash, name));
+        let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            Replacement::prepare(&path)?.commit(&content)
+            folders.put(&hash, name, &content)
         })
         .await
     }
@@ -275,104 +323,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
-            let paths = names.iter().map(|name| folders.path(&hash, name));
-            paths
-                .map(|path| files::remove(&path))
-                .fold(Ok(()), Result::and)
+            let removed = names.iter().map(|name| folders.remove(&hash, name));
+            removed.fold(Ok(()), Result::and)
         })
         .await
     }
-}
-
-impl Folders {
-    fn path(&self, hash: &IdentityHash, name: &str) -> PathBuf {
-        self.ours.join(format!("{hash}_{name}"))
-    }
-
-    fn is_imported(&self, hash: &IdentityHash) -> bool {
-        std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
-    }
-
-    fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
-        let path = self.path(hash, CLIENT);
-        let content = usable(files::read(&path, Loose::Repair))?;
-        let client = content.and_then(|content| {
-            let document = serde_json::from_slice(&content).ok();
-            if document.is_none() {
-                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
-            }
-            document
-        });
-        Ok(Stored {
-            grant: self.grant(hash)?,
-            sign_in: self.sign_in(hash)?,
-            client,
-        })
-    }
-
-    /// Reads a sign-in under way; one that is not whole is over.
-    fn sign_in(&self, hash: &IdentityHash) -> Result<Option<KeptSignIn>, FileError> {
-        let read = |name| usable(files::read(&self.path(hash, name), Loose::Repair));
-        let kept = read(SIGN_IN)?.zip(read(VERIFIER)?);
-        Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
-    }
-
-    fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
-        let path = self.path(hash, TOKENS);
-        let Some(content) = usable(files::read(&path, Loose::Repair))? else {
-            return Ok(None);
-        };
-        let grant = Grant::read(&content, written(&path));
-        if grant.is_none() {
-            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
-        }
-        Ok(grant)
-    }
-
-    /// Tokens last: whoever finds them finds their client as well.
-    fn import(&self, hash: &IdentityHash, npm_hashes: &[String]) -> Result<Stored, FileError> {
-        let Some(found) = import::find(&self.base, npm_hashes) else {
-            return Ok(Stored::default());
-        };
-        if let Some(client) = &found.client {
-            let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-            Replacement::prepare(&self.path(hash, CLIENT))?.commit(&content)?;
-        }
-        if let Some(grant) = &found.grant {
-            Replacement::prepare(&self.path(hash, TOKENS))?.commit(&grant.write())?;
-        }
-        let mark = format!("{}\n", found.folder);
-        Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
-        tracing::info!(
-            folder = found.folder,
-            "the sign-in of the npm package was taken over; from now on its tokens are renewed here"
-        );
-        Ok(Stored {
-            grant: found.grant,
-            client: found.client,
-            sign_in: None,
-        })
-    }
-}
-
-/// A file that nobody should trust is as good as none: a sign-in replaces it.
-fn usable(
-    content: Result<Option<Zeroizing<Vec<u8>>>, FileError>,
-) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-    match content {
-        Err(FileError::Io(path, error)) => Err(FileError::Io(path, error)),
-        Err(error) => {
-            tracing::warn!(%error, "a file of tokens is ignored");
-            Ok(None)
-        }
-        content => content,
-    }
-}
-
-fn written(path: &std::path::Path) -> Option<SystemTime> {
-    path.metadata()
-        .and_then(|metadata| metadata.modified())
-        .ok()
 }
 
 /// Returns the file if the lock is ours. It is never deleted.

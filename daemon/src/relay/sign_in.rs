@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batches::BatchId;
+use super::elicitation::Page;
 use super::{Gone, Relay};
 use crate::jsonrpc::{Envelope, RequestId};
-use crate::oauth::browsers::SignInUrl;
+use crate::oauth::browsers::{Shown, SignInUrl};
 use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
 use crate::session::InitializeResult;
 use crate::upstream::{Refusal, TransportKind, UpstreamError};
@@ -27,6 +28,8 @@ pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) enum Step {
     /// Somebody has to sign in there.
     Begun(Refusal, SignInUrl, Instant),
+    /// No browser shows its page.
+    Hidden(Refusal, SignInUrl, Instant),
     /// There is a token now.
     Done,
     /// There will be none.
@@ -44,6 +47,8 @@ pub(super) struct SignIn {
     /// One task at most.
     waiting: JoinSet<Step>,
     input_ended: CancellationToken,
+    /// What the client may show its user.
+    pub(super) page: Page,
 }
 
 impl std::fmt::Debug for SignIn {
@@ -175,18 +180,17 @@ impl Relay {
         match step {
             Step::Begun(refusal, url, deadline) => {
                 self.answer_from_memory().await?;
-                if let Some(tokens) = self.deps.spec.tokens.clone()
-                    && !self.sign_in.is_empty()
-                {
-                    let patience = self.deps.auth_timeout;
-                    let ended = self.sign_in.input_ended.clone();
-                    let waiting = wait(tokens, refusal, url, (deadline, patience), ended);
-                    self.sign_in.waiting.spawn(waiting);
-                }
+                self.wait_on(refusal, url, deadline, false);
                 Ok(())
+            }
+            Step::Hidden(refusal, url, deadline) => {
+                self.sign_in.page.hide(url.clone());
+                self.wait_on(refusal, url, deadline, true);
+                self.offer_page().await
             }
             Step::Done => {
                 self.failing = None;
+                self.close_page().await?;
                 for Held(request, batch) in std::mem::take(&mut self.sign_in.held) {
                     self.reading = batch;
                     // Boxed: it may come to be held again.
@@ -207,6 +211,18 @@ impl Relay {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn wait_on(&mut self, refusal: Refusal, url: SignInUrl, deadline: Instant, hidden: bool) {
+        if let Some(tokens) = self.deps.spec.tokens.clone()
+            && !self.sign_in.is_empty()
+        {
+            let patience = self.deps.auth_timeout;
+            let ended = self.sign_in.input_ended.clone();
+            let times = (deadline, patience);
+            let waiting = wait(tokens, refusal, url, times, ended, hidden);
+            self.sign_in.waiting.spawn(waiting);
         }
     }
 
@@ -254,13 +270,14 @@ async fn ask(tokens: TokenSource, refusal: Refusal, operation: String, deadline:
     }
 }
 
-/// Waits for somebody to sign in.
+/// Waits for somebody to sign in; `hidden`: it is known that no browser shows where.
 async fn wait(
     tokens: TokenSource,
     refusal: Refusal,
     url: SignInUrl,
     (deadline, patience): (Instant, Duration),
     input_ended: CancellationToken,
+    hidden: bool,
 ) -> Step {
     let why = tokio::select! {
         biased;
@@ -269,11 +286,23 @@ async fn wait(
             Err(error) => return failed(refusal, error),
         },
         () = input_ended.cancelled() => "somebody has to sign in".to_owned(),
+        () = is_hidden(&tokens), if !hidden => return Step::Hidden(refusal, url, deadline),
         () = tokio::time::sleep_until(deadline) => {
             format!("somebody has to sign in, and nobody did within {} s", patience.as_secs_f64())
         }
     };
     Step::Failed(not_signed_in(&refusal, why, Some(url)))
+}
+
+async fn is_hidden(tokens: &TokenSource) {
+    let mut status = tokens.status();
+    let hidden = status.wait_for(|status| {
+        let pending = status.sign_in.as_ref();
+        pending.is_some_and(|pending| pending.shown == Shown::NotOpened)
+    });
+    if hidden.await.is_err() {
+        std::future::pending().await
+    }
 }
 
 fn failed(refusal: Refusal, error: TokenError) -> Step {

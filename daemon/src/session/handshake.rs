@@ -131,6 +131,12 @@ impl Handshake {
         declared == Some(true)
     }
 
+    /// Says whether the client shows pages to its user when it is asked to.
+    pub(crate) fn shows_pages(&self) -> bool {
+        let capabilities: Option<serde_json::Value> = serde_json::from_str(&self.capabilities).ok();
+        capabilities.is_some_and(|all| all.pointer("/elicitation/url").is_some())
+    }
+
     /// Returns the request as the client sent it, with our id.
     pub(crate) fn message(&self, id: u64) -> Bytes {
         let id = id.to_string();

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::path::Path;
 
 use super::files::{self, Loose};
-use super::{CLIENT, ClientDocument, Grant, TOKENS, written};
+use super::folders::written;
+use super::{CLIENT, ClientDocument, Grant, TOKENS};
 
 /// What was found.
 pub(super) struct Found {

@@ -43,7 +43,7 @@ fn names(base: &Path) -> Vec<String> {
 #[tokio::test]
 async fn what_is_kept_is_found_under_the_documented_names() {
     let base = tempfile::tempdir().expect("a folder");
-    let store = Store::new(base.path().join("auth"));
+    let store = Store::new(base.path().join("auth"), TokenStoreKind::Files);
     let hash = identity().hash();
     let nothing = store.load(&identity()).await.expect("nothing there");
     assert!(nothing.grant.is_none() && nothing.client.is_none());
@@ -102,7 +102,7 @@ async fn the_npm_packages_sign_in_is_taken_over_once_and_left_as_it_is() {
     let path = path.join(format!("{}_tokens.json", identity().npm_hashes()[0]));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
 
-    let store = Store::new(base.path().to_owned());
+    let store = Store::new(base.path().to_owned(), TokenStoreKind::Files);
     let stored = store.load(&identity()).await.expect("readable");
     assert_eq!(access(stored.grant.as_ref()), Some("npm"));
     assert!(stored.grant.expect("there").expires_at.is_some());
@@ -123,7 +123,10 @@ async fn the_npm_packages_sign_in_is_taken_over_once_and_left_as_it_is() {
 #[tokio::test]
 async fn files_that_nobody_should_trust_are_ignored_and_replaced() {
     let base = tempfile::tempdir().expect("a folder");
-    let (store, hash) = (Store::new(base.path().to_owned()), identity().hash());
+    let (store, hash) = (
+        Store::new(base.path().to_owned(), TokenStoreKind::Files),
+        identity().hash(),
+    );
     store.put_grant(&hash, &grant("a")).await.expect("kept");
     let path = base.path().join(FOLDER).join(format!("{hash}_tokens.json"));
     let whole = fs::read(&path).expect("there");
@@ -153,7 +156,10 @@ async fn files_that_nobody_should_trust_are_ignored_and_replaced() {
 #[tokio::test]
 async fn what_could_not_be_kept_is_not_asked_for() {
     let base = tempfile::tempdir().expect("a folder");
-    let (store, hash) = (Store::new(base.path().to_owned()), identity().hash());
+    let (store, hash) = (
+        Store::new(base.path().to_owned(), TokenStoreKind::Files),
+        identity().hash(),
+    );
     store.put_grant(&hash, &grant("a")).await.expect("kept");
     let path = base.path().join(FOLDER).join(format!("{hash}_tokens.json"));
     fs::remove_file(&path).expect("there");
@@ -178,8 +184,8 @@ async fn what_could_not_be_kept_is_not_asked_for() {
 async fn only_one_renews_at_a_time() {
     let base = tempfile::tempdir().expect("a folder");
     let (store, other) = (
-        Store::new(base.path().to_owned()),
-        Store::new(base.path().to_owned()),
+        Store::new(base.path().to_owned(), TokenStoreKind::Files),
+        Store::new(base.path().to_owned(), TokenStoreKind::Files),
     );
     let hash = identity().hash();
     let held = store.lock(&hash).await.expect("free");
@@ -187,4 +193,94 @@ async fn only_one_renews_at_a_time() {
     assert!(matches!(refused, StoreError::Locked(_)));
     drop(held);
     other.lock(&hash).await.expect("free again");
+}
+
+/// A keyring in memory; `locked`: nobody gets in.
+#[derive(Debug, Default)]
+struct Ring {
+    secrets: std::sync::Mutex<std::collections::BTreeMap<String, Vec<u8>>>,
+    locked: std::sync::atomic::AtomicBool,
+}
+
+impl Ring {
+    fn open(
+        &self,
+    ) -> Result<std::sync::MutexGuard<'_, std::collections::BTreeMap<String, Vec<u8>>>, String>
+    {
+        match self.locked.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err("it is locked".into()),
+            false => Ok(self.secrets.lock().expect("no test panics in it")),
+        }
+    }
+}
+
+impl Keyring for Ring {
+    fn get(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        Ok(self.open()?.get(name).cloned().map(Zeroizing::new))
+    }
+
+    fn put(&self, name: &str, secret: &[u8]) -> Result<(), String> {
+        self.open()?.insert(name.into(), secret.into());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), String> {
+        self.open()?.remove(name);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_in_the_keyring_is_in_no_file() {
+    let base = tempfile::tempdir().expect("a folder");
+    let (ring, hash) = (Arc::new(Ring::default()), identity().hash());
+    let files = Store::new(base.path().to_owned(), TokenStoreKind::Files);
+    files.put_grant(&hash, &grant("file")).await.expect("kept");
+
+    let store = Store::with(base.path().to_owned(), Some(ring.clone()));
+    let stored = store.load(&identity()).await.expect("readable");
+    assert_eq!(
+        access(stored.grant.as_ref()),
+        Some("file"),
+        "it moves there"
+    );
+    let client = json!({ "client_id": "c", "issuer": "https://as" });
+    let client = client.as_object().expect("an object");
+    store.put_client(&hash, client).await.expect("kept");
+    let reserved = store.reserve(&hash).await.expect("reachable");
+    reserved.put(&grant("ring")).await.expect("kept");
+    let sign_in = crate::oauth::kept_sign_in::tests::kept("verifier");
+    store.put_sign_in(&hash, &sign_in).await.expect("kept");
+    assert_eq!(names(base.path()), ["H_keyring.txt"]);
+    let stored = store.load(&identity()).await.expect("readable");
+    assert_eq!(access(stored.grant.as_ref()), Some("ring"));
+    assert!(stored.sign_in.is_some() && stored.client.as_ref() == Some(client));
+    let known = store.identities().await.expect("readable");
+    assert_eq!(known, std::slice::from_ref(&hash));
+
+    store.forget(&hash).await.expect("gone");
+    assert!(ring.secrets.lock().expect("whole").is_empty());
+    assert_eq!(names(base.path()), ["H_imported.txt"]);
+}
+
+#[tokio::test]
+async fn where_the_keyring_is_locked_nothing_is_kept_elsewhere() {
+    let base = tempfile::tempdir().expect("a folder");
+    let (ring, hash) = (Arc::new(Ring::default()), identity().hash());
+    let store = Store::with(base.path().to_owned(), Some(ring.clone()));
+    store.put_grant(&hash, &grant("a")).await.expect("kept");
+    ring.locked
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let refused = store.put_grant(&hash, &grant("b")).await;
+    let sentence = refused.expect_err("locked").to_string();
+    assert!(
+        sentence.contains("keyring cannot be used: it is locked"),
+        "{sentence}"
+    );
+    assert!(store.reserve(&hash).await.is_err() && store.load(&identity()).await.is_err());
+    assert_eq!(names(base.path()), ["H_keyring.txt"]);
+    ring.locked
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    let stored = store.grant(&hash).await.expect("readable");
+    assert_eq!(access(stored.as_ref()), Some("a"));
 }

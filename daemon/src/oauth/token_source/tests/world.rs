@@ -22,7 +22,7 @@ use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::loopback::Loopback;
 use crate::oauth::registration::{Client, RegistrationError};
-use crate::oauth::store::Store;
+use crate::oauth::store::{Store, TokenStoreKind};
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
 use crate::server_url::ServerUrl;
@@ -149,6 +149,24 @@ impl World {
         facts.access = None;
     }
 
+    fn server(&self) -> AuthorizationServer {
+        let issuer = self.facts().issuer.clone();
+        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
+        AuthorizationServer {
+            authorization_endpoint: endpoint("authorize"),
+            token_endpoint: endpoint("token"),
+            registration_endpoint: Some(endpoint("register")),
+            revocation_endpoint: Some(endpoint("revoke")),
+            scopes_supported: None,
+            token_endpoint_auth_methods: vec!["none".into()],
+            grant_types: Vec::new(),
+            client_id_metadata_document_supported: false,
+            iss_parameter_supported: false,
+            is_assumed: false,
+            issuer,
+        }
+    }
+
     fn refreshed(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, TokenEndpointError> {
         let gone = || TokenEndpointError::InvalidGrant("the grant is gone".into());
         let sent = request.refresh_token.reveal();
@@ -192,27 +210,20 @@ impl Servers for Reach {
         _: &'a Identity,
         _: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        let issuer = self.0.facts().issuer.clone();
-        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
-        let server = AuthorizationServer {
-            authorization_endpoint: endpoint("authorize"),
-            token_endpoint: endpoint("token"),
-            registration_endpoint: Some(endpoint("register")),
-            revocation_endpoint: Some(endpoint("revoke")),
-            scopes_supported: None,
-            token_endpoint_auth_methods: vec!["none".into()],
-            grant_types: Vec::new(),
-            client_id_metadata_document_supported: false,
-            iss_parameter_supported: false,
-            is_assumed: false,
-            issuer,
-        };
+        let server = self.0.server();
         let discovered = Discovered {
             resource: None,
             scopes_supported: Scope::parse("read"),
             server,
         };
         std::future::ready(Ok(discovered)).boxed()
+    }
+
+    fn of_issuer<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<AuthorizationServer, DiscoveryError>> {
+        std::future::ready(Ok(self.0.server())).boxed()
     }
 
     fn register<'a>(
@@ -338,7 +349,7 @@ impl Setup {
     }
 
     pub(super) fn store(&self) -> Store {
-        Store::new(self.base.path().to_owned())
+        Store::new(self.base.path().to_owned(), TokenStoreKind::Files)
     }
 
     pub(super) fn start(&self) -> Daemon {
