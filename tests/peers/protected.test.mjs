@@ -62,7 +62,7 @@ for (const [index, [name, start]] of Object.entries(PROTECTED).entries()) {
 
     check("used once, every refresh token: across expiry, kill -9 and both", async (scene) => {
       const { authorization, desktop, home } = scene;
-      authorization.tokenLife = 2;
+      authorization.tokenLife = 4;
       const client = await scene.signedIn();
       await echo(client, "fresh");
       for (const round of [1, 2, 3]) {
