@@ -36,7 +36,7 @@ describe("after the npm package", { timeout: 240_000, concurrency: true }, () =>
     test(name, () =>
       protectedScene(chromium, PROTECTED[name], async (scene) => {
         const { authorization, desktop, home, server } = scene;
-        authorization.tokenLife = 5;
+        authorization.tokenLife = 8;
         const theirs = await scene.signedIn(NPX);
         assert.equal(text(await theirs.callTool({ name: "whoami", arguments: {} })), "alice");
         assert.match(theirs.stderrText, /Please authorize this client by visiting:/);

@@ -99,7 +99,7 @@ describe("sign-in commands", { timeout: 240_000, concurrency: true }, () => {
 
   check("more access is refused once: nobody is asked again, the rest works", async (scene) => {
     const { authorization, desktop, home } = scene;
-    authorization.tokenLife = 2;
+    authorization.tokenLife = 4;
     const client = await scene.signedIn();
     const refused = (error) => {
       assert.equal(error.code, -32001, String(error));

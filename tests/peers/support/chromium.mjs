@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { chromium } from "playwright-core";
 
-const PATIENCE = 20_000;
+const PATIENCE = 30_000;
 
 /** Where screenshots go: MCP_REMOTE_SCREENSHOTS, or one folder of this user. */
 export const SCREENSHOTS =

@@ -31,7 +31,7 @@ export class Desktop {
 
   /** Waits for a tab after the first `before`, and returns its URL. */
   async nextTab(before) {
-    await until(15_000, "a browser to be opened", () => this.tabs().length > before);
+    await until(30_000, "a browser to be opened", () => this.tabs().length > before);
     return this.tabs()[before];
   }
 }

@@ -65,8 +65,12 @@ class Scene {
 
   /** Waits until the access token of the moment has ended by everybody's clock. */
   async expired() {
-    const { expires_at_unix_ms: end } = await this.grant();
-    await until(60_000, "the token to expire", () => Date.now() > end + 1_000);
+    for (;;) {
+      const { expires_at_unix_ms: end } = await this.grant();
+      // It may have been renewed meanwhile, which is done unasked.
+      if (Date.now() > end + 1_000) return;
+      await until(60_000, "the token to expire", () => Date.now() > end + 1_000);
+    }
   }
 
   async end() {

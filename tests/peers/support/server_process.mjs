@@ -64,7 +64,10 @@ export class ServerProcess {
       child.once("error", reject);
       child.once("exit", () => reject(new Error(`${this.#how.name} ended:\n${this.lines.join("\n")}`)));
     });
-    await within(20_000, `${this.#how.name} to listen`, ready);
+    await within(40_000, `${this.#how.name} to listen`, ready).catch((error) => {
+      child.kill("SIGKILL");
+      throw error;
+    });
   }
 
   /** Ends it, as a crash would: no goodbye to anybody. */

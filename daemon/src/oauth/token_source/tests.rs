@@ -203,6 +203,27 @@ async fn a_server_that_rejects_every_token_does_not_go_on_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_sleeps_right_after_a_refresh_wakes_up_signed_in() {
+    let setup = Setup::new();
+    let daemon = setup.signed_in().await;
+    let mut token = daemon.source.current().expect("signed in");
+    for _ in 0..3 {
+        // Nobody has used it yet, and timers have not moved.
+        token = daemon.renew(Some(&token)).await.expect("without anybody");
+        sleep(8 * HOUR);
+    }
+    setup.world.revoke_all();
+    let url = page(daemon.renew(Some(&token)).await);
+    daemon.come_back(&url, "code=good").await;
+    let token = daemon.source.signed_in(Some(&token)).await;
+    let token = token.expect("signed in");
+    sleep(8 * HOUR);
+    let renewed = daemon.renew(Some(&token)).await.expect("without anybody");
+    assert!(setup.world.accepts(Some(&renewed)));
+    assert_eq!(setup.world.facts().exchanges, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_refuses_is_not_asked_again_at_once_but_may_ask() {
     let setup = Setup::new();
     let daemon = setup.start();

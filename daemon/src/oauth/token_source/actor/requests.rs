@@ -58,6 +58,14 @@ impl Actor {
     /// or there is none.
     fn decide(&mut self, request: Request) {
         let age = self.since.elapsed();
+        // Timers stand still while the machine sleeps, and what ended meanwhile is
+        // rejected for that alone.
+        let slept_past = |young| {
+            let grant = self.grant.as_ref();
+            grant.is_some_and(|grant| {
+                grant.life >= Some(young) && grant.has_expired((self.tools.now)())
+            })
+        };
         let has_token = self.grant.is_some();
         let was_accepted = request
             .rejected
@@ -73,6 +81,7 @@ impl Actor {
         if has_token
             && self.origin == Origin::SignedIn
             && age < YOUNG_SIGN_IN
+            && !slept_past(YOUNG_SIGN_IN)
             && !was_accepted
             && !request.wanting.explicit
         {
@@ -84,8 +93,10 @@ impl Actor {
             drop(request.reply.send(Err(TokenError::Rejected(sentence))));
             return;
         }
-        let just_refreshed =
-            self.origin == Origin::Refreshed && age < YOUNG_REFRESH && !was_accepted;
+        let just_refreshed = self.origin == Origin::Refreshed
+            && age < YOUNG_REFRESH
+            && !slept_past(YOUNG_REFRESH)
+            && !was_accepted;
         if !can_refresh || just_refreshed {
             self.ask_somebody(vec![request], None);
         } else if self.refreshes.until().is_none() {
