@@ -224,6 +224,19 @@ async fn a_machine_that_sleeps_right_after_a_refresh_wakes_up_signed_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_life_is_renewed_even_unused_but_none_at_all_is_not() {
+    for (life, renewed) in [(8, true), (0, false)] {
+        let setup = Setup::new();
+        let daemon = setup.signed_in().await;
+        setup.world.facts().life = Some(life);
+        let token = daemon.source.current().expect("signed in");
+        let token = daemon.renew(Some(&token)).await.expect("renewed");
+        tokio::time::sleep(Duration::from_secs(life + 1)).await;
+        assert_eq!(daemon.renew(Some(&token)).await.is_ok(), renewed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_refuses_is_not_asked_again_at_once_but_may_ask() {
     let setup = Setup::new();
     let daemon = setup.start();

@@ -16,6 +16,9 @@ const YOUNG_SIGN_IN: Duration = Duration::from_secs(60);
 /// Likewise after a refresh; a sign-in may be better.
 const YOUNG_REFRESH: Duration = Duration::from_secs(10);
 
+/// Tokens that live shorter could be renewed for ever without ever being accepted.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+
 /// Requests that wait. Past it they are refused: each is a request of a client.
 const MAX_WAITERS: usize = 4096;
 
@@ -58,14 +61,11 @@ impl Actor {
     /// or there is none.
     fn decide(&mut self, request: Request) {
         let age = self.since.elapsed();
-        // Timers stand still while the machine sleeps, and what ended meanwhile is
-        // rejected for that alone.
-        let slept_past = |young| {
-            let grant = self.grant.as_ref();
-            grant.is_some_and(|grant| {
-                grant.life >= Some(young) && grant.has_expired((self.tools.now)())
-            })
-        };
+        // What has ended is rejected for that alone: nobody used it in time, or the
+        // machine slept, where timers stand still.
+        let has_ended = self.grant.as_ref().is_some_and(|grant| {
+            grant.life >= Some(SHORTEST_LIFE) && grant.has_expired((self.tools.now)())
+        });
         let has_token = self.grant.is_some();
         let was_accepted = request
             .rejected
@@ -81,7 +81,7 @@ impl Actor {
         if has_token
             && self.origin == Origin::SignedIn
             && age < YOUNG_SIGN_IN
-            && !slept_past(YOUNG_SIGN_IN)
+            && !has_ended
             && !was_accepted
             && !request.wanting.explicit
         {
@@ -93,10 +93,8 @@ impl Actor {
             drop(request.reply.send(Err(TokenError::Rejected(sentence))));
             return;
         }
-        let just_refreshed = self.origin == Origin::Refreshed
-            && age < YOUNG_REFRESH
-            && !slept_past(YOUNG_REFRESH)
-            && !was_accepted;
+        let just_refreshed =
+            self.origin == Origin::Refreshed && age < YOUNG_REFRESH && !has_ended && !was_accepted;
         if !can_refresh || just_refreshed {
             self.ask_somebody(vec![request], None);
         } else if self.refreshes.until().is_none() {
