@@ -8,11 +8,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }
-    let descriptors = protox::compile(files, ["."])?;
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).open_files(files)?;
+    let folder = std::env::var("OUT_DIR")?;
+    let described = std::path::Path::new(&folder).join("descriptors.bin");
+    std::fs::write(described, compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
         .bytes(".")
         .boxed(".mcp_remote.v1.RelayRequest.frame.open")
         .build_transport(false)
-        .compile_fds(descriptors)?;
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

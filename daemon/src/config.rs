@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) ssl_cert_file: Option<PathBuf>,
     /// Where the folder of token files is; the npm package's lie beside it.
     pub(crate) auth_folder: PathBuf,
+    /// Whether the gRPC services describe themselves.
+    pub(crate) reflection: bool,
 }
 
 impl Config {
@@ -126,6 +128,7 @@ impl Config {
             },
             ssl_cert_file: path("SSL_CERT_FILE"),
             auth_folder,
+            reflection: flags.reflection || variable("MCP_REMOTE_REFLECTION").is_some(),
         })
     }
 }

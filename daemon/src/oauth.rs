@@ -49,6 +49,7 @@ use self::pages::Verdict;
 use self::sign_in::Tools;
 use self::store::Store;
 use self::token_source::{AuthState, LoggedOut, TokenSource};
+use crate::changes::Changes;
 use crate::http::HttpClients;
 use crate::server_url::ServerUrl;
 
@@ -74,6 +75,7 @@ impl Authority {
     pub(crate) fn new(
         base: &Path,
         clients: &Arc<HttpClients>,
+        changes: &Changes,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -83,6 +85,7 @@ impl Authority {
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
             now: SystemTime::now,
+            changes: changes.clone(),
         };
         Self(Arc::new(Inner {
             tools,

@@ -101,6 +101,7 @@ impl Session {
             self.report_lost(error.clone(), None);
         }
         self.phase = Phase::Lost;
+        self.deps.server.failed(&error);
         self.state.send_replace(SessionState::Lost(error));
         if !self.parked.is_empty() {
             self.open();
