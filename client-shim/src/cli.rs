@@ -9,17 +9,24 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::v1::{Reuse, Transport};
+use mcp_remote_proto::v1::{LogLevel, Reuse, Transport};
 
 use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
 use crate::notices::Volume;
 
 mod auth;
+mod completions;
+mod described;
+mod doctor;
+mod logs;
+mod man;
+mod status;
+pub(crate) mod table;
 mod usage;
 
 pub(crate) use auth::AuthArguments;
-pub(crate) use usage::USAGE;
+pub(crate) use usage::{usage as help, usage_of as help_on};
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -85,6 +92,8 @@ pub(crate) struct Parsed {
 pub(crate) enum Invocation {
     /// Print the usage.
     Help,
+    /// Print the usage of one command.
+    HelpOn(&'static table::Command),
     /// Print the version.
     Version,
     /// Relay, or check a server if standard input is a terminal.
@@ -99,14 +108,57 @@ pub(crate) enum Invocation {
         all: bool,
     },
     /// Say what the daemon holds.
-    Status {
-        /// Only this server.
-        server: Option<String>,
+    Status(StatusArguments),
+    /// Show what the daemon logs.
+    Logs(LogsArguments),
+    /// Check this side.
+    Doctor {
         /// For programs.
         json: bool,
     },
+    /// Print what a shell needs to complete command lines.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
     /// End the daemon.
     Stop,
+}
+
+/// What to say of the daemon, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StatusArguments {
+    /// Only this server.
+    pub(crate) server: Option<String>,
+    /// `--json`: for programs.
+    pub(crate) json: bool,
+    /// `--watch`: again after every change.
+    pub(crate) watch: bool,
+}
+
+/// Which lines of the log to show.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LogsArguments {
+    /// Only about this server; empty: all.
+    pub(crate) server: String,
+    /// `--follow`: go on.
+    pub(crate) follow: bool,
+    /// `--level`: only those at least as bad.
+    pub(crate) level: Option<LogLevel>,
+    /// `--set-level`: how much the daemon is to log.
+    pub(crate) set_level: Option<LogLevel>,
+    /// `--json`: for programs.
+    pub(crate) json: bool,
+}
+
+/// A shell that completes command lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shell {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
 }
 
 /// Whom to relay to, and how.
@@ -136,8 +188,14 @@ pub(crate) struct BridgeArguments {
 
 /// Understands the arguments after the program's name.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(parsed) = described::parse(&arguments) {
+        return parsed;
+    }
     let mut words = Words::default();
-    let invocation = words.read(arguments).and_then(|()| words.decide());
+    let invocation = words
+        .read(arguments.into_iter())
+        .and_then(|()| words.decide());
     Parsed {
         volume: words.volume,
         warnings: words.warnings,
@@ -290,18 +348,6 @@ impl Words {
             .map(|(position, word)| (*position, word.as_str()))
             .collect();
         match words.as_slice() {
-            [(_, "status"), servers @ ..] => {
-                self.refuse_unknown("status")?;
-                let server = match servers {
-                    [] => None,
-                    [(_, server)] => Some((*server).to_owned()),
-                    [_, (position, _), ..] => return Err(unexpected("status", *position)),
-                };
-                Ok(Invocation::Status {
-                    server,
-                    json: self.json,
-                })
-            }
             [(_, "stop")] => {
                 self.refuse_unknown("stop")?;
                 Ok(Invocation::Stop)
@@ -326,7 +372,7 @@ impl Words {
     }
 
     fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
-        let json = (self.json && command != "status").then_some("--json");
+        let json = self.json.then_some("--json");
         let all = self.all.then_some("--all");
         match self.unknown.first().map(String::as_str).or(json).or(all) {
             Some(flag) => Err(usage(&format!(
@@ -469,7 +515,7 @@ fn unexpected(command: &str, position: usize) -> ShimError {
 }
 
 fn usage(sentence: &str) -> ShimError {
-    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", USAGE.trim_end()))
+    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", help().trim_end()))
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ use crate::changes::Changes;
 use crate::config::Config;
 use crate::http::HttpClients;
 use crate::oauth::Authority;
-use crate::telemetry::Log;
 use crate::session::{Connections, Servers, SessionPoolHandle};
+use crate::telemetry::Log;
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);

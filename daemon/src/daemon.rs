@@ -19,6 +19,7 @@ use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
+use crate::service_manager;
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
@@ -26,7 +27,6 @@ use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
 use crate::telemetry::{self, Log};
-use crate::service_manager;
 
 /// How often counters are handed to the storage.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -203,7 +203,13 @@ async fn serve(config: Config, log: Log) -> Result<ExitCode, Failure> {
     let changes = Changes::default();
     let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
     let clients = Arc::new(HttpClients::default());
-    let authority = Authority::new(&config.auth_folder, &clients, &changes, &grants, &shutdown.end_grants);
+    let authority = Authority::new(
+        &config.auth_folder,
+        &clients,
+        &changes,
+        &grants,
+        &shutdown.end_grants,
+    );
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));

@@ -1,8 +1,8 @@
 //! What the daemon holds, as `status` shows it: the very values that the code
 //! uses, so that status cannot disagree with behaviour.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcp_remote_proto::v1::{self, ServerState, ServerStatus, StatusResponse};

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::Server;
 use super::audience::Replies;
 use super::authorize;
-use super::Server;
 use super::reconnect::BusyTimes;
 use super::waiting::{WORTH_SAYING, Waiting};
 use crate::http::Payload;

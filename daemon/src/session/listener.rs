@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Server;
 use super::answers::Answers;
 use super::audience::Inbox;
 use super::authorize;
 use super::cursor::Cursor;
 use super::exchange::{Inbound, Upstream, addressed, read};
-use super::Server;
 use super::reconnect::{Reconnect, is_final};
 use super::waiting::Waiting;
 use crate::jsonrpc::Kind;

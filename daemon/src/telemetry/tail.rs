@@ -203,7 +203,11 @@ mod tests {
             .map(|line| (line.level, line.server.as_deref(), line.text.as_str()))
             .collect();
         let expected = [
-            (Level::INFO, Some("https://h/mcp"), "opened name=\"x\" count=2"),
+            (
+                Level::INFO,
+                Some("https://h/mcp"),
+                "opened name=\"x\" count=2",
+            ),
             (Level::WARN, Some("https://other"), "gone"),
             (Level::ERROR, None, "alone"),
         ];
