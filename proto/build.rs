@@ -1,5 +1,9 @@
 //! Compiles the `.proto` files with protox, so that no `protoc` is needed.
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo says in the environment where to write"
+)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "mcp_remote/v1/relay.proto",

@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mcp_remote_proto::v1::{LogLevel, Reuse, Transport};
+use mcp_remote_proto::v1::{Reuse, Transport};
 
 use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
@@ -26,6 +26,9 @@ pub(crate) mod table;
 mod usage;
 
 pub(crate) use auth::AuthArguments;
+pub(crate) use completions::Shell;
+pub(crate) use logs::LogsArguments;
+pub(crate) use status::StatusArguments;
 pub(crate) use usage::{usage as help, usage_of as help_on};
 
 /// Flags of the npm package that this release does not have, and whether a
@@ -122,43 +125,6 @@ pub(crate) enum Invocation {
     Man,
     /// End the daemon.
     Stop,
-}
-
-/// What to say of the daemon, and how.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct StatusArguments {
-    /// Only this server.
-    pub(crate) server: Option<String>,
-    /// `--json`: for programs.
-    pub(crate) json: bool,
-    /// `--watch`: again after every change.
-    pub(crate) watch: bool,
-}
-
-/// Which lines of the log to show.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LogsArguments {
-    /// Only about this server; empty: all.
-    pub(crate) server: String,
-    /// `--follow`: go on.
-    pub(crate) follow: bool,
-    /// `--level`: only those at least as bad.
-    pub(crate) level: Option<LogLevel>,
-    /// `--set-level`: how much the daemon is to log.
-    pub(crate) set_level: Option<LogLevel>,
-    /// `--json`: for programs.
-    pub(crate) json: bool,
-}
-
-/// A shell that completes command lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shell {
-    /// bash.
-    Bash,
-    /// zsh.
-    Zsh,
-    /// fish.
-    Fish,
 }
 
 /// Whom to relay to, and how.

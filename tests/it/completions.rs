@@ -103,12 +103,14 @@ fn the_manual_page_is_one() {
         assert!(page.contains(&format!("\n.SH {section}\n")), "{section}");
     }
     if std::path::Path::new("/usr/bin/groff").is_file() {
-        let flags = ["-man", "-Tutf8", "-ww", "-rLL=100n"];
+        // Bold text is not printed twice.
+        let flags = ["-man", "-Tutf8", "-ww", "-rLL=100n", "-P-cbu"];
         let formatted = run("/usr/bin/groff", &flags, page);
         assert!(formatted.status.success(), "{formatted:?}");
         let warnings = String::from_utf8_lossy(&formatted.stderr).into_owned();
         assert_eq!(warnings, "");
-        let text = String::from_utf8_lossy(&formatted.stdout).into_owned();
+        // A formatter may print a minus sign as one.
+        let text = String::from_utf8_lossy(&formatted.stdout).replace('\u{2212}', "-");
         assert!(text.contains("--request-timeout"), "{text}");
     }
 }

@@ -3,11 +3,12 @@
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
 use mcp_remote_tests::fake_daemon::FakeDaemon;
-use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::home::{TestHome, finish};
 use mcp_remote_tests::process::binary;
 use mcp_remote_tests::upstream::FakeUpstream;
 use serde_json::Value;
@@ -271,8 +272,8 @@ fn the_daemons_own_complaints_are_passed_on() {
 fn without_a_home_it_is_one_of_the_findings() {
     let mut home = TestHome::new();
     on_path(&mut home);
-    home.unset("HOME");
-    let finished = home.run(&["doctor"]);
+    let mut command = home.command("mcp-remote", &["doctor"]);
+    let finished = finish(command.env_remove("HOME").stdin(Stdio::null()));
     assert_eq!(finished.code, 1, "{finished:?}");
     assert!(finished.stdout.contains("HOME is not set"), "{finished:?}");
 }

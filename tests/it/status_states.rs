@@ -35,7 +35,7 @@ fn servers(json: &Value) -> BTreeMap<String, [String; 3]> {
 /// Answers the first request of this label with a status and a delay.
 fn busy(wanted: &'static str) -> impl Fn(&mcp_remote_tests::upstream::Request) -> Option<Reply> {
     move |request| {
-        let later = || Reply::status(429).with("Retry-After", "25");
+        let later = || Reply::status(429).with("Retry-After", "15");
         (label(request) == wanted).then(later)
     }
 }
@@ -98,7 +98,7 @@ fn what_happens_to_servers_is_what_their_states_say() {
     let [state, action, note] = of(&busy_server);
     assert_eq!([state.as_str(), action.as_str()], ["backing-off", "wait"]);
     assert!(
-        note.contains("429") && note.contains("; next try in 2"),
+        note.contains("429") && note.contains("; next try in 1"),
         "{note}"
     );
     let [state, action, note] = of(&down);
@@ -117,7 +117,7 @@ fn what_happens_to_servers_is_what_their_states_say() {
 fn a_server_that_goes_away_while_a_session_waits_is_tried_again_by_itself() {
     let mut upstream = FakeUpstream::start();
     let home = TestHome::new();
-    let _shim = attached(&home, &[&upstream.url()]);
+    let mut shim = attached(&home, &[&upstream.url()]);
     upstream.wait_for_streams(1);
     upstream.go_down();
     let rpc = Rpc::connect(&home);
@@ -129,6 +129,7 @@ fn a_server_that_goes_away_while_a_session_waits_is_tried_again_by_itself() {
     assert!(server.last_error.contains("refused"), "{server:?}");
     assert_eq!(home.run(&["status"]).code, 10);
     upstream.come_back();
+    shim.echo("again");
     rpc.watch_until(|status| {
         let server = status.servers.first()?;
         (server.state() == ServerState::Ready && server.next_attempt_unix_ms == 0).then_some(())
@@ -256,7 +257,7 @@ https://linear.example.com/mcp    needs-login   signing-in        0             
 https://legacy.example.com/mcp    session-lost  -                 1 idle            1204   3       3.6ms  13.0ms  2h00m ago  -      2025-11-25 http+sse         lost the session before it answered: its stream ended; made again at the next request
 https://paused.example.com/mcp    disabled      -                 0                 1204   3       3.6ms  13.0ms  2h00m ago  -      2025-11-25 streamable-http  switched off by enabled = false in config.toml
 * from an earlier session
-https://github.example.com/mcp is signed in at https://auth.example.com; the token expires in 42m00s, will be in 31m00s
+https://github.example.com/mcp is signed in at https://auth.example.com; the token expires in 42m00s, will be refreshed in 31m00s
 https://notion.example.com/mcp needs a sign-in: run mcp-remote login https://notion.example.com/mcp; the refresh token was rejected (invalid_grant)
 https://linear.example.com/mcp waits for a sign-in at https://auth.example.com/authorize?state=x
 Health: 2 servers need you.

@@ -2,8 +2,19 @@
 
 use crate::exit::ShimError;
 
+use super::Invocation;
 use super::described::Given;
-use super::{Invocation, Shell};
+
+/// A shell that completes command lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shell {
+    /// bash.
+    Bash,
+    /// zsh.
+    Zsh,
+    /// fish.
+    Fish,
+}
 
 /// Makes something of what was given.
 pub(super) fn read(given: Given) -> Result<Invocation, ShimError> {

@@ -2,8 +2,19 @@
 
 use crate::exit::ShimError;
 
+use super::Invocation;
 use super::described::Given;
-use super::{Invocation, StatusArguments};
+
+/// What to say of the daemon, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StatusArguments {
+    /// Only this server.
+    pub(crate) server: Option<String>,
+    /// `--json`: for programs.
+    pub(crate) json: bool,
+    /// `--watch`: again after every change.
+    pub(crate) watch: bool,
+}
 
 /// Makes something of what was given.
 pub(super) fn read(given: Given) -> Result<Invocation, ShimError> {

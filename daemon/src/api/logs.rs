@@ -110,3 +110,48 @@ fn of(level: Level) -> LogLevel {
         Level::TRACE => LogLevel::Trace,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::telemetry::Tail;
+
+    /// Reads everything there is without waiting.
+    async fn read(reading: &mut Reading) -> Vec<String> {
+        let mut read = Vec::new();
+        loop {
+            let next = tokio::time::timeout(std::time::Duration::ZERO, reading.next());
+            match next.await {
+                Ok(Some(Frame::Line(line))) => read.push(line.text),
+                Ok(Some(Frame::Lost(lines))) => read.push(format!("{lines} lost")),
+                Ok(Some(Frame::Level(_)) | None) | Err(_) => return read,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_too_slowly_is_told_how_many_lines_are_missing() {
+        let tail = Tail::default();
+        let subscriber = tracing_subscriber::registry().with(tail.clone());
+        let (kept, following) = tail.follow();
+        let mut reading = Reading {
+            level: LogLevel::Warn,
+            wanted: Wanted::new("https://h/mcp/"),
+            kept: kept.into(),
+            following: Some(following),
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            for number in 0..600 {
+                tracing::warn!(server = "https://h/mcp", "number {number}");
+                tracing::info!(server = "https://h/mcp", "not bad enough");
+                tracing::error!(server = "https://other/mcp", "of another");
+            }
+        });
+        let read = read(&mut reading).await;
+        assert_eq!(read[0], "1288 lost");
+        assert_eq!(read.last().map(String::as_str), Some("number 599"));
+        assert!(read[1..].iter().all(|text| text.starts_with("number ")));
+    }
+}

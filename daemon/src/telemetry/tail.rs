@@ -142,8 +142,9 @@ impl Fields {
     fn text(mut self) -> String {
         self.message.push_str(&self.others);
         if self.message.len() > MAX_TEXT {
-            self.message
-                .truncate(self.message.floor_char_boundary(MAX_TEXT));
+            let boundary = |end: &usize| self.message.is_char_boundary(*end);
+            let end = (0..=MAX_TEXT).rev().find(boundary).unwrap_or_default();
+            self.message.truncate(end);
             self.message.push('…');
         }
         self.message

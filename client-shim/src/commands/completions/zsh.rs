@@ -39,7 +39,7 @@ pub(super) fn script() -> String {
         push(
             &mut script,
             format_args!(
-                "      words=(mcp-remote ${{words[place+1,-1]}}) CURRENT=$(( CURRENT - place + 1 ))"
+                "      words=(mcp-remote \"${{(@)words[place+1,-1]}}\") CURRENT=$(( CURRENT - place + 1 ))"
             ),
         );
         push_arguments(&mut script, command, command.arguments);
@@ -52,7 +52,7 @@ pub(super) fn script() -> String {
     );
     push_arguments(&mut script, &COMMANDS[0], &[]);
     push(&mut script, format_args!("      ;;\n    *)"));
-    push_arguments(&mut script, &COMMANDS[0], &[]);
+    push_arguments(&mut script, &COMMANDS[0], COMMANDS[0].arguments);
     push(&mut script, format_args!("      ;;\n  esac\n}}"));
     script + END
 }

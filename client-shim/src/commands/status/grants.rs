@@ -84,7 +84,16 @@ fn times(grant: &AuthStatus, now: u64) -> String {
     }
     match grant.next_refresh_unix_ms {
         0 => {}
-        at => times.push(format!("will be in {}", duration(at.saturating_sub(now)))),
+        at => {
+            // Of what there was already is said above.
+            let again = if grant.last_refresh_unix_ms == 0 {
+                "refreshed "
+            } else {
+                ""
+            };
+            let left = duration(at.saturating_sub(now));
+            times.push(format!("will be {again}in {left}"));
+        }
     }
     match times.is_empty() {
         true => String::new(),
