@@ -29,6 +29,7 @@ mod start;
 #[cfg(unix)]
 pub(crate) use descriptors::keep_from_children;
 use start::Report;
+pub(crate) use start::find_program;
 
 /// How long to wait for a daemon that holds the lock and does not answer: one
 /// that is stopping drains for 5 s, ends its sessions and saves, and this is well

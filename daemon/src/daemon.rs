@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
+use crate::changes::Changes;
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
@@ -24,7 +25,8 @@ use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
-use crate::{heap, service_manager, telemetry};
+use crate::telemetry::{self, Log};
+use crate::{heap, service_manager};
 
 /// How often counters are handed to the storage, and unused memory to the system.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -101,7 +103,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         let code = if error.is_open_to_others() { 5 } else { 1 };
         Failure::new(code, error)
     })?;
-    start_logging(&config)?;
+    let log = start_logging(&config)?;
     let lock = match InstanceLock::take(&config.places.state().join("lock")) {
         Ok(lock) => lock,
         Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
@@ -135,7 +137,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(1, format!("no threads: {error}")))?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, log));
     // Blocking tasks (certificate files, name look-ups) cannot be aborted.
     runtime.shutdown_background();
     // Held until the process ends, so that a successor finds everything let go.
@@ -154,7 +156,7 @@ fn detach(config: &Config) {
     let _ = config;
 }
 
-fn start_logging(config: &Config) -> Result<(), Failure> {
+fn start_logging(config: &Config) -> Result<Log, Failure> {
     let file = match config.started_by {
         StartedBy::Shim => {
             let path = config.places.state().join("mcp-remoted.log");
@@ -164,8 +166,11 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
         }
         _ => None,
     };
-    telemetry::start(config.log_format, config.log_filter.as_deref(), file);
-    Ok(())
+    Ok(telemetry::start(
+        config.log_format,
+        config.log_filter.as_deref(),
+        file,
+    ))
 }
 
 /// Each session needs a few descriptors; the usual soft limit is 1024.
@@ -186,7 +191,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+async fn serve(config: Config, log: Log) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
     let shutdown = Shutdown::default();
@@ -195,10 +200,12 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let grants = TaskTracker::new();
 
     let (storage, contents) = Storage::open(config.places.state()).await;
-    let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
+    let changes = Changes::default();
+    let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
     let clients = Arc::new(HttpClients::default());
     let (folder, kind) = (&config.auth_folder, config.token_store);
-    let authority = Authority::new(folder, kind, &clients, &grants, &shutdown.end_grants);
+    let end_grants = &shutdown.end_grants;
+    let authority = Authority::new(folder, kind, &clients, &changes, &grants, end_grants);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));
@@ -220,6 +227,8 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),
         handover: shutdown.handover.clone(),
+        changes,
+        log,
     };
     begin_background(&api, kept, &shutdown, &background)?;
     announce(&config, &listening);

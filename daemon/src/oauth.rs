@@ -52,6 +52,7 @@ use self::pages::Verdict;
 use self::sign_in::Tools;
 use self::store::{Store, TokenStoreKind};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
+use crate::changes::Changes;
 use crate::http::HttpClients;
 use crate::server_url::ServerUrl;
 
@@ -81,6 +82,7 @@ impl Authority {
         base: &Path,
         kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
+        changes: &Changes,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -90,6 +92,7 @@ impl Authority {
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
             now: SystemTime::now,
+            changes: changes.clone(),
         };
         Self(Arc::new(Inner {
             tools,

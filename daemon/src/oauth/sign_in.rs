@@ -27,6 +27,7 @@ use super::registration::{Client, REQUESTED_SCOPE, RegistrationError};
 use super::scope::Scope;
 use super::store::{ClientDocument, Store, StoreError};
 use super::token::TokenEndpointError;
+use crate::changes::Changes;
 
 /// How long a person has. Pages of authorization servers live no longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30 * 60);
@@ -44,6 +45,8 @@ pub(crate) struct Tools {
     pub(crate) browsers: Browsers,
     /// The wall clock.
     pub(crate) now: fn() -> SystemTime,
+    /// Who hears that a grant has changed.
+    pub(crate) changes: Changes,
 }
 
 /// What a sign-in is for.

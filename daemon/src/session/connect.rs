@@ -5,6 +5,7 @@
 //! Streamable HTTP endpoint, GET the same URL as HTTP+SSE. The probe for revision
 //! 2026-07-28 will stand before both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use super::exchange::{Inbound, Upstream, read};
 use super::kept::Note;
 use super::listener::Early;
 use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
+use super::waiting::{WORTH_SAYING, Waiting};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
 use crate::jsonrpc::{Envelope, Kind, Unusable};
@@ -71,7 +73,7 @@ pub(crate) async fn resume(
 pub(crate) async fn open(
     clients: &HttpClients,
     spec: &ServerSpec,
-    server: &Server,
+    server: &Arc<Server>,
     handshake: &Handshake,
     id: u64,
     max_message: usize,
@@ -80,7 +82,7 @@ pub(crate) async fn open(
     let transports = server.transports(spec);
     let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
-        match open_patiently(*transport, &target, handshake.message(id), id).await {
+        match open_patiently(*transport, &target, server, handshake.message(id), id).await {
             Ok(opened) => {
                 server.connected(&opened.result);
                 return Ok(opened);
@@ -119,6 +121,7 @@ fn says_other_transport(error: &UpstreamError) -> bool {
 async fn open_patiently(
     transport: TransportKind,
     target: &Target,
+    server: &Arc<Server>,
     initialize: Bytes,
     id: u64,
 ) -> Result<Opened, UpstreamError> {
@@ -151,6 +154,7 @@ async fn open_patiently(
             return Err(error);
         }
         tracing::debug!(%error, ?delay, "the session could not be opened, trying again");
+        let _waiting = (delay >= WORTH_SAYING).then(|| Waiting::begin(server, &error, delay));
         tokio::time::sleep(delay).await;
     }
 }

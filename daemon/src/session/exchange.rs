@@ -15,9 +15,11 @@ use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::Server;
 use super::audience::Replies;
 use super::authorize;
 use super::reconnect::BusyTimes;
+use super::waiting::{WORTH_SAYING, Waiting};
 use crate::http::Payload;
 use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
 use crate::oauth::token_source::TokenSource;
@@ -162,6 +164,7 @@ pub(crate) async fn run(
     upstream: Upstream,
     outbound: Outbound,
     lost: CancellationToken,
+    server: Arc<Server>,
 ) -> ExchangeEnd {
     let _sent = outbound.fate.sent.clone().drop_guard();
     if let Some(after) = &outbound.after {
@@ -172,7 +175,7 @@ pub(crate) async fn run(
         return ExchangeEnd::Done;
     }
     let posted = tokio::select! {
-        posted = post(&upstream, &outbound) => posted,
+        posted = post(&upstream, &outbound, &server) => posted,
         () = cancelled_for_long(&outbound.fate.cancelled) => None,
     };
     let Some(posted) = posted else {
@@ -222,6 +225,7 @@ pub(crate) async fn run(
 async fn post(
     upstream: &Upstream,
     outbound: &Outbound,
+    server: &Arc<Server>,
 ) -> Option<Result<PostReply, UpstreamError>> {
     let mut busy = BusyTimes::default();
     let mut renewed = false;
@@ -242,12 +246,16 @@ async fn post(
             }
             posted => posted,
         };
-        let delay = match posted.map_err(|error| busy.next(error)) {
+        let refused = match posted {
             Ok(reply) => return Some(Ok(reply)),
-            Err(Err(error)) => return Some(Err(error)),
-            Err(Ok(delay)) => delay,
+            Err(error) => error,
+        };
+        let delay = match busy.next(refused.clone()) {
+            Ok(delay) => delay,
+            Err(error) => return Some(Err(error)),
         };
         tracing::info!(?delay, "the server has no time for a message");
+        let _waiting = (delay >= WORTH_SAYING).then(|| Waiting::begin(server, &refused, delay));
         if !pause(outbound, delay).await {
             return None;
         }

@@ -347,11 +347,14 @@ impl Actor {
             sign_in: self.pending(),
             trouble: self.trouble.clone().or_else(|| self.unsaved_trouble()),
         };
-        self.status.send_if_modified(|current| {
+        let changed = self.status.send_if_modified(|current| {
             let changed = *current != status;
             *current = status;
             changed
         });
+        if changed {
+            self.tools.changes.note();
+        }
     }
 }
 

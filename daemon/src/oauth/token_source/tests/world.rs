@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::*;
+use crate::changes::Changes;
 use crate::http::{HttpError, NetworkOptions};
 use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::browsers::Browsers;
@@ -360,6 +361,7 @@ impl Setup {
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
             now,
+            changes: Changes::default(),
         };
         let source = TokenSource::spawn(Self::identity(), tools.clone(), &tasks, stop.clone());
         Daemon {
