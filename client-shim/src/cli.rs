@@ -16,9 +16,11 @@ use crate::headers::Source;
 use crate::notices::Volume;
 
 mod auth;
+mod service;
 mod usage;
 
 pub(crate) use auth::AuthArguments;
+pub(crate) use service::{ServiceArguments, Verb};
 pub(crate) use usage::USAGE;
 
 /// Flags of the npm package that this release does not have, and whether a
@@ -107,6 +109,8 @@ pub(crate) enum Invocation {
     },
     /// End the daemon.
     Stop,
+    /// Steer the daemon as a service.
+    Service(ServiceArguments),
 }
 
 /// Whom to relay to, and how.
@@ -136,6 +140,10 @@ pub(crate) struct BridgeArguments {
 
 /// Understands the arguments after the program's name.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|first| first == "service").is_some() {
+        return service::parse(arguments);
+    }
     let mut words = Words::default();
     let invocation = words.read(arguments).and_then(|()| words.decide());
     Parsed {

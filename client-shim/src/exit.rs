@@ -21,6 +21,8 @@ impl Exit {
     pub(crate) const VERSION_MISMATCH: Self = Self(4);
     /// A folder that others could enter.
     pub(crate) const UNSAFE_FOLDER: Self = Self(5);
+    /// Something is being tried again.
+    pub(crate) const RETRYING: Self = Self(10);
     /// Somebody has to sign in.
     pub(crate) const NEEDS_LOGIN: Self = Self(11);
     /// SIGINT.

@@ -19,6 +19,7 @@ mod json;
 mod launch;
 mod leave;
 mod notices;
+mod service;
 mod sign_in;
 mod stdio;
 
@@ -75,6 +76,15 @@ fn run(
         Invocation::Status { server, json } => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::status::run(server, json, &launcher))
+        }
+        Invocation::Service(arguments) => {
+            let launcher = Launcher::new(environment.clone(), notices)?;
+            block_on(commands::service::run(
+                arguments,
+                &environment,
+                &launcher,
+                notices,
+            ))
         }
         Invocation::Stop => {
             let launcher = Launcher::new(environment, notices)?;

@@ -73,6 +73,7 @@ impl Authority {
     /// with `stop`.
     pub(crate) fn new(
         base: &Path,
+        browsers: Browsers,
         clients: &Arc<HttpClients>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
@@ -81,7 +82,7 @@ impl Authority {
             endpoints: Arc::new(OverHttp::new(clients.clone())),
             store: Store::new(base.to_owned()),
             loopback: Loopback::new(tasks.clone()),
-            browsers: Browsers::new(),
+            browsers,
             now: SystemTime::now,
         };
         Self(Arc::new(Inner {

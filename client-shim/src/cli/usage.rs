@@ -7,6 +7,8 @@ Usage: mcp-remote <https://server-url> [callback-port] [flags]
        mcp-remote logout <https://server-url> [flags] | --all
        mcp-remote status [SERVER] [--json]
        mcp-remote stop
+       mcp-remote service install | uninstall | start | stop | restart [--dry-run]
+       mcp-remote service status | logs [--follow]
 
 Speaks MCP on standard input and output for a remote server, through the
 daemon mcp-remoted, which keeps the session warm and is started when needed.

@@ -27,7 +27,7 @@ pub(crate) async fn run(
     json: bool,
     launcher: &Launcher,
 ) -> Result<Exit, ShimError> {
-    let daemon = match launcher.find().await {
+    let daemon = match launcher.look().await {
         Found::Daemon(daemon) => daemon,
         Found::Silent(error) => return Err(error),
         Found::Nothing if json => {

@@ -49,6 +49,11 @@ pub(super) fn is_older(daemon: &Daemon) -> bool {
             && Release::read(&daemon.hello.version) < Release::read(VERSION))
 }
 
+/// Says whether a daemon is of a newer release than this shim.
+pub(super) fn is_newer(daemon: &Daemon) -> bool {
+    Release::read(&daemon.hello.version) > Release::read(VERSION)
+}
+
 impl Launcher {
     /// Replaces an older daemon. One that stays is used if it understands us.
     ///
