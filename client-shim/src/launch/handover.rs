@@ -87,7 +87,11 @@ impl Launcher {
                 "the older one (pid {pid}) was asked to make place and is still running: end that process"
             )));
         }
-        if by_service && let Some(successor) = self.await_service().await {
+        // One that is installed is asked for below.
+        if by_service
+            && !self.is_service()
+            && let Some(successor) = self.await_service().await
+        {
             return Ok(successor);
         }
         self.start_locked().await

@@ -80,7 +80,7 @@ fn write_one(file: &UnitFile) -> Result<Change, ShimError> {
             .map_err(|error| {
                 let path = path.display();
                 ShimError::general(format!(
-                    "{path} cannot be written ({error}): nothing was installed"
+                    "{path} cannot be written ({error}): nothing was changed"
                 ))
             })?;
     }
