@@ -156,7 +156,8 @@ pub(super) fn standing(text: &str) -> Standing {
             }
             standing.exit = Some(exit(active, sub));
             if active == "failed" {
-                line.push_str(&format!(": {}", failure(get("Result"))));
+                let crashes = get("NRestarts") != "0";
+                line.push_str(&format!(": {}", failure(get("Result"), crashes)));
             }
         }
         standing.lines.push(line);
@@ -181,9 +182,10 @@ fn exit(active: &str, sub: &str) -> Exit {
     }
 }
 
-fn failure(result: &str) -> String {
+/// Says why it stays down; `crashes`: it has been restarted after others.
+fn failure(result: &str, crashes: bool) -> String {
     let what = match result {
-        "start-limit-hit" => "it crashed again and again and is not started any more",
+        _ if crashes => "crash-loop, it is not started any more",
         result => &format!("its last run ended by {result}"),
     };
     format!("{what}; see mcp-remote service logs, then mcp-remote service restart")
@@ -247,6 +249,6 @@ mod tests {
         assert_eq!(crashing.exit, Some(Exit::RETRYING));
         let failed = standing(&text("failed", "failed", "start-limit-hit"));
         assert_eq!(failed.exit, Some(Exit::ERROR));
-        assert!(failed.lines[1].contains("again and again"), "{failed:?}");
+        assert!(failed.lines[1].contains("crash-loop"), "{failed:?}");
     }
 }
