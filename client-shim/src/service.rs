@@ -36,7 +36,8 @@ enum Kind {
 pub(crate) struct Service {
     kind: Kind,
     home: PathBuf,
-    environment: Environment,
+    /// Whether the environment says where the manager of systemd is.
+    says_where: bool,
 }
 
 /// What the files say.
@@ -124,7 +125,7 @@ impl Service {
         Some(Self {
             kind,
             home,
-            environment: environment.clone(),
+            says_where: places.runtime_dir.is_some(),
         })
     }
 
@@ -312,7 +313,7 @@ impl Service {
         let mut command = Command::new(step.program);
         command.args(&step.arguments).stdin(Stdio::null());
         command.env("LC_ALL", "C");
-        if self.kind == Kind::Systemd && self.environment.path("XDG_RUNTIME_DIR").is_none() {
+        if self.kind == Kind::Systemd && !self.says_where {
             command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", user_id()));
         }
         command
