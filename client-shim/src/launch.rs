@@ -180,7 +180,10 @@ impl Launcher {
                     return Ok(daemon);
                 }
                 // Whoever connects while a service is restarted waits in its socket.
-                Found::Silent(_) if self.is_service() && Instant::now() < deadline => {}
+                Found::Silent(_) if self.is_service() && Instant::now() < deadline => {
+                    self.notices
+                        .debug("the service does not answer yet: waiting");
+                }
                 Found::Silent(error) => return Err(error),
                 Found::Nothing => break self.start().await?,
             }

@@ -56,11 +56,7 @@ fn activated(home: &TestHome, mode: u32) -> Program {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::piped());
     let (program, _, _) = Program::start(&mut command);
-    let begin = Instant::now();
-    while !place.exists() {
-        assert!(begin.elapsed() < PATIENCE, "{}", program.stderr());
-        std::thread::yield_now();
-    }
+    program.wait_for_stderr("Listening on");
     // A unit says so by SocketMode.
     std::fs::set_permissions(&place, PermissionsExt::from_mode(mode)).expect("set");
     program
@@ -101,6 +97,25 @@ fn whoever_connects_while_the_daemon_is_down_is_answered() {
     assert_eq!(Path::new(named.trim_end()), socket(&home));
     assert_eq!(waiting.stderr(), "");
     drop(manager);
+}
+
+#[test]
+fn a_service_that_takes_its_time_is_waited_for() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let units = home.home().join(".config/systemd/user");
+    std::fs::create_dir_all(&units).expect("made");
+    std::fs::write(units.join("mcp-remoted.service"), "[Service]\n").expect("written");
+    let _manager = activated(&home, 0o600);
+    one_shot(&home, &[&upstream.url()]);
+    std::fs::write(home.folder().join("hold"), "").expect("written");
+    assert_eq!(home.run(&["stop"]).code, 0);
+    let mut waiting = home.shim(&[&upstream.url(), "--debug"]);
+    waiting.send(INITIALIZE);
+    waiting.wait_for_stderr("does not answer yet");
+    std::fs::remove_file(home.folder().join("hold")).expect("removed");
+    assert!(waiting.message()["result"].is_object());
+    assert_eq!(waiting.finish(), 0);
 }
 
 #[test]
