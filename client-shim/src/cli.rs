@@ -21,6 +21,7 @@ mod described;
 mod doctor;
 mod logs;
 mod man;
+mod service;
 mod status;
 pub(crate) mod table;
 mod usage;
@@ -28,6 +29,7 @@ mod usage;
 pub(crate) use auth::AuthArguments;
 pub(crate) use completions::Shell;
 pub(crate) use logs::LogsArguments;
+pub(crate) use service::{ServiceArguments, Verb};
 pub(crate) use status::StatusArguments;
 pub(crate) use usage::{usage as help, usage_of as help_on};
 
@@ -125,6 +127,8 @@ pub(crate) enum Invocation {
     Man,
     /// End the daemon.
     Stop,
+    /// Steer the daemon as a service.
+    Service(ServiceArguments),
 }
 
 /// Whom to relay to, and how.

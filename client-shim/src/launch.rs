@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mcp_remote_proto::endpoint::{self, Endpoint, Places, PlacesError};
@@ -19,6 +19,7 @@ use crate::daemon::{Daemon, DialError};
 use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
 use crate::notices::Notices;
+use crate::service::{Service, Started};
 
 #[cfg(unix)]
 mod descriptors;
@@ -44,8 +45,12 @@ pub(crate) struct Launcher {
     places: Places,
     environment: Environment,
     notices: Notices,
+    /// The manager that may run the daemon as a service.
+    service: Option<Service>,
     /// Whether an older daemon was asked to make place: once in a life.
     asked: AtomicBool,
+    /// Whether a daemon was met already: what is said of the first one is said once.
+    met: AtomicBool,
 }
 
 /// What a look around shows.
@@ -73,9 +78,11 @@ impl Launcher {
         })?;
         Ok(Self {
             places,
+            service: Service::of(&environment),
             environment,
             notices,
             asked: AtomicBool::new(false),
+            met: AtomicBool::new(false),
         })
     }
 
@@ -84,7 +91,38 @@ impl Launcher {
         self.places.state().join("mcp-remoted.log")
     }
 
-    /// Looks for the daemon; starts none.
+    /// This user's state folder.
+    pub(crate) fn state(&self) -> &Path {
+        self.places.state()
+    }
+
+    /// Where the daemon's program is, for a service.
+    ///
+    /// # Errors
+    /// It is nowhere.
+    pub(crate) fn daemon_program(&self) -> Result<PathBuf, ShimError> {
+        start::lasting_program(&self.environment)
+    }
+
+    /// Tells the service manager that the daemon's end was no crash.
+    pub(crate) fn forgive(&self) {
+        self.service.iter().for_each(Service::forgive);
+    }
+
+    /// Looks for a daemon that runs. The socket of a service would start one.
+    pub(crate) async fn look(&self) -> Found {
+        if self.is_service() && lock::is_free(&self.places.state().join("lock")) {
+            return Found::Nothing;
+        }
+        self.find().await
+    }
+
+    /// Whether the daemon is to run as a service.
+    fn is_service(&self) -> bool {
+        self.service.as_ref().is_some_and(Service::is_installed)
+    }
+
+    /// Looks for the daemon, and connects to the socket of a service, which starts it.
     pub(crate) async fn find(&self) -> Found {
         // Who is silent elsewhere may be anybody.
         let named = self.places.named();
@@ -124,23 +162,32 @@ impl Launcher {
         if daemon.hello.api_version != API_VERSION {
             return Err(mismatch(&daemon, ""));
         }
-        if daemon.hello.version != VERSION {
-            self.notices.debug(format_args!(
-                "this is mcp-remote {VERSION}; it works with mcp-remoted {}",
-                daemon.hello.version
+        let is_first = !self.met.swap(true, Ordering::Relaxed);
+        if is_first && handover::is_newer(&daemon) {
+            self.notices.info(format_args!(
+                "this is mcp-remote {VERSION}, older than the daemon {} ({}), which it uses: update it",
+                daemon.hello.version, daemon.hello.executable
             ));
         }
         Ok(daemon)
     }
 
     async fn find_or_start(&self) -> Result<Daemon, ShimError> {
-        let daemon = match self.find().await {
-            Found::Daemon(daemon) => {
-                self.notices.debug(format_args!("found {daemon}"));
-                return Ok(daemon);
+        let deadline = Instant::now() + PATIENCE;
+        let daemon = loop {
+            match self.find().await {
+                Found::Daemon(daemon) => {
+                    self.notices.debug(format_args!("found {daemon}"));
+                    return Ok(daemon);
+                }
+                // Whoever connects while a service is restarted waits in its socket.
+                Found::Silent(_) if self.is_service() && Instant::now() < deadline => {
+                    self.notices
+                        .debug("the service does not answer yet: waiting");
+                }
+                Found::Silent(error) => return Err(error),
+                Found::Nothing => break self.start().await?,
             }
-            Found::Silent(error) => return Err(error),
-            Found::Nothing => self.start().await?,
         };
         self.notices.debug(format_args!("started {daemon}"));
         Ok(daemon)
@@ -152,7 +199,7 @@ impl Launcher {
     }
 
     /// Waits for its turn to start a daemon or to end one.
-    async fn start_lock(&self) -> Result<File, ShimError> {
+    pub(crate) async fn start_lock(&self) -> Result<File, ShimError> {
         let state = self.places.state();
         endpoint::private_folder(state).map_err(|error| {
             if error.is_open_to_others() {
@@ -171,12 +218,21 @@ impl Launcher {
     /// Starts a daemon. The caller holds the start lock.
     async fn start_locked(&self) -> Result<Daemon, ShimError> {
         let deadline = Instant::now() + PATIENCE;
+        let mut service = self.service.as_ref().filter(|_| self.is_service());
         loop {
             // Another shim may have started it while this one waited its turn.
             match self.find().await {
                 Found::Daemon(daemon) => return Ok(daemon),
                 Found::Silent(error) => return Err(error),
                 Found::Nothing => {}
+            }
+            if let Some(service) = service.take() {
+                match service.start().await? {
+                    Started::Yes => continue,
+                    Started::NoManager(why) => self.notices.info(format_args!(
+                        "the service is installed and its manager cannot be asked ({why}): mcp-remote starts its daemon itself"
+                    )),
+                }
             }
             match start::run(&self.environment).await? {
                 Report::Ready => {}

@@ -19,6 +19,7 @@ mod json;
 mod launch;
 mod leave;
 mod notices;
+mod service;
 mod sign_in;
 mod stdio;
 mod terminal;
@@ -93,6 +94,15 @@ fn run(
         }
         Invocation::Completions(shell) => commands::print(&commands::completions::script(shell)),
         Invocation::Man => commands::print(&commands::man::page()),
+        Invocation::Service(arguments) => {
+            let launcher = Launcher::new(environment.clone(), notices)?;
+            block_on(commands::service::run(
+                arguments,
+                &environment,
+                &launcher,
+                notices,
+            ))
+        }
         Invocation::Stop => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))

@@ -30,6 +30,11 @@ pub(crate) enum StartedBy {
 }
 
 impl StartedBy {
+    /// Says whether a service manager started us, and does so again.
+    pub(crate) fn is_service(self) -> bool {
+        matches!(self, Self::Systemd | Self::Launchd)
+    }
+
     /// Returns the word in `HelloResponse.started_by`.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -113,7 +118,7 @@ impl Config {
         })?;
         let started_by = if flags.spawned {
             StartedBy::Shim
-        } else if variable("INVOCATION_ID").is_some() || variable("NOTIFY_SOCKET").is_some() {
+        } else if is_by_systemd(variable) {
             StartedBy::Systemd
         } else if text("XPC_SERVICE_NAME").is_some_and(|name| name.contains("mcp-remote")) {
             StartedBy::Launchd
@@ -157,6 +162,16 @@ fn token_store(said: Option<String>) -> Result<TokenStoreKind, ConfigError> {
     TokenStoreKind::parse(&said).ok_or(ConfigError::TokenStore(said))
 }
 
+/// Says whether systemd itself started this process. What runs in a terminal that it
+/// started inherits the other variables.
+fn is_by_systemd(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    match variable("SYSTEMD_EXEC_PID") {
+        Some(pid) => pid == *std::process::id().to_string(),
+        // Before release 248 nobody said so.
+        None => variable("NOTIFY_SOCKET").is_some(),
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the reader of the environment"
@@ -197,6 +212,17 @@ mod tests {
             (service.started_by, service.idle_exit),
             (StartedBy::Systemd, None)
         );
+        let pid = std::process::id().to_string();
+        for (named, started_by) in [(&*pid, StartedBy::Systemd), ("1", StartedBy::User)] {
+            let inherited = [
+                ("HOME", "/h"),
+                ("NOTIFY_SOCKET", "/n"),
+                ("INVOCATION_ID", "0"),
+                ("SYSTEMD_EXEC_PID", named),
+            ];
+            let config = config(&Flags::default(), &inherited);
+            assert_eq!(config.started_by, started_by);
+        }
         let flagged = Flags {
             idle_exit: Some(Duration::from_secs(1)),
             ..Flags::default()

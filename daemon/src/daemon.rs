@@ -15,10 +15,13 @@ use crate::api::{self, Api};
 use crate::changes::Changes;
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
+use crate::heap;
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
+use crate::oauth::browsers::Browsers;
+use crate::service_manager::{self, Handed};
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
@@ -26,7 +29,6 @@ use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
 use crate::telemetry::{self, Log};
-use crate::{heap, service_manager};
 
 /// How often counters are handed to the storage, and unused memory to the system.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -98,37 +100,15 @@ fn complain(sentence: &str) {
 
 fn run(flags: &Flags) -> Result<ExitCode, Failure> {
     let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
+    let handed = service_manager::handed();
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
         let code = if error.is_open_to_others() { 5 } else { 1 };
         Failure::new(code, error)
     })?;
     let log = start_logging(&config)?;
-    let lock = match InstanceLock::take(&config.places.state().join("lock")) {
-        Ok(lock) => lock,
-        Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
-            startup_report::send(&Report::Running(pid));
-            return Ok(ExitCode::SUCCESS);
-        }
-        Err(LockError::Held(pid)) => {
-            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            return Err(Failure::new(
-                1,
-                format!(
-                    "another mcp-remoted{pid} serves {}",
-                    config.places.state().display()
-                ),
-            ));
-        }
-        Err(LockError::Io(error)) => {
-            return Err(Failure::new(
-                1,
-                format!(
-                    "the lock in {} failed: {error}",
-                    config.places.state().display()
-                ),
-            ));
-        }
+    let Some(lock) = lock(&config)? else {
+        return Ok(ExitCode::SUCCESS);
     };
     raise_file_limit();
     // One thread: the work is short and mostly system calls, and a second one
@@ -137,12 +117,42 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(1, format!("no threads: {error}")))?;
-    let served = runtime.block_on(serve(config, log));
+    let served = runtime.block_on(serve(config, log, handed));
     // Blocking tasks (certificate files, name look-ups) cannot be aborted.
     runtime.shutdown_background();
     // Held until the process ends, so that a successor finds everything let go.
     std::mem::forget(lock);
     served
+}
+
+/// Takes the lock that makes us this state folder's daemon. None: another has it,
+/// as the shim that started us has been told.
+fn lock(config: &Config) -> Result<Option<InstanceLock>, Failure> {
+    let path = config.places.state().join("lock");
+    let state = config.places.state().display();
+    let taken = match InstanceLock::take(&path) {
+        Err(LockError::Held(_)) if config.started_by.is_service() => {
+            service_manager::waiting("waiting for another mcp-remoted to make place");
+            InstanceLock::succeed(&path)
+        }
+        taken => taken,
+    };
+    match taken {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
+            startup_report::send(&Report::Running(pid));
+            Ok(None)
+        }
+        Err(LockError::Held(pid)) => {
+            let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            let sentence = format!("another mcp-remoted{pid} serves {state}");
+            Err(Failure::new(1, sentence))
+        }
+        Err(LockError::Io(error)) => {
+            let sentence = format!("the lock in {state} failed: {error}");
+            Err(Failure::new(1, sentence))
+        }
+    }
 }
 
 /// Leaves the session of the terminal or host whose shim started us.
@@ -191,7 +201,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config, log: Log) -> Result<ExitCode, Failure> {
+async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
     let shutdown = Shutdown::default();
@@ -203,15 +213,20 @@ async fn serve(config: Config, log: Log) -> Result<ExitCode, Failure> {
     let changes = Changes::default();
     let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
     let clients = Arc::new(HttpClients::default());
+    let browsers = match config.started_by {
+        // In the unit they would count against its limits.
+        StartedBy::Systemd => Browsers::apart(),
+        _ => Browsers::new(),
+    };
     let (folder, kind) = (&config.auth_folder, config.token_store);
-    let end_grants = &shutdown.end_grants;
-    let authority = Authority::new(folder, kind, &clients, &changes, &grants, end_grants);
+    let ends = &shutdown.end_grants;
+    let authority = Authority::new(folder, browsers, kind, &clients, &changes, &grants, ends);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));
     let pool = begin_pool(&config, &connections, &kept, &shutdown, &sessions);
 
-    let mut listening = listen(&config)?;
+    let mut listening = listen(&config, handed)?;
     let listener = listening.take_listener().expect("it has just begun");
 
     let api = Api {
@@ -283,8 +298,8 @@ fn begin_pool(
 }
 
 /// Begins to listen and names the endpoint for the shims.
-fn listen(config: &Config) -> Result<Listening, Failure> {
-    let listening = Listening::begin(&config.places).map_err(|error| {
+fn listen(config: &Config, handed: Option<Handed>) -> Result<Listening, Failure> {
+    let listening = Listening::begin(&config.places, handed).map_err(|error| {
         let code = if error.is_unsafe() { 5 } else { 1 };
         Failure::new(code, error)
     })?;
@@ -310,8 +325,15 @@ fn begin_background(
     background: &TaskTracker,
 ) -> Result<(), Failure> {
     let (reloading, stop) = (api.clone(), shutdown.stop.clone());
-    shutdown::listen(stop.clone(), move || reloading.reload(), background)
+    let by_shim = api.config.started_by == StartedBy::Shim;
+    let begin_end = shutdown::Begin {
+        stop: stop.clone(),
+        // Whoever else started us starts us again.
+        handover: by_shim.then(|| shutdown.handover.clone()),
+    };
+    shutdown::listen(begin_end, move || reloading.reload(), background)
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
+    background.spawn(service_manager::stay_alive(stop.clone()));
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
     let (clients, idle_for) = (api.clients.clone(), api.config.pool.idle_for);
     background.spawn(end_unclaimed(kept, clients, idle_for, stop.clone()));

@@ -4,7 +4,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a shim may have the lock that waits for the end of a daemon: as long as
 /// it takes to let go of it.
@@ -12,6 +12,12 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// How often it is waited for.
 const MAX_LOOKS: u32 = 100;
+
+/// How long a daemon may take to make place: past all its own limits.
+const SUCCESSION: Duration = Duration::from_secs(25);
+
+/// Between two looks whether it has.
+const SUCCESSION_LOOK: Duration = Duration::from_millis(20);
 
 /// A lock held for the life of the process.
 #[derive(Debug)]
@@ -66,6 +72,31 @@ impl InstanceLock {
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
         }
+        Self::write(file)
+    }
+
+    /// Takes the lock from the daemon that has it, after asking it to make place;
+    /// for a service, which a daemon that a shim started is to give way to.
+    pub(crate) fn succeed(path: &Path) -> Result<Self, LockError> {
+        let deadline = Instant::now() + SUCCESSION;
+        let (mut seen, mut asked) = (None, None);
+        loop {
+            match Self::take(path) {
+                Err(LockError::Held(pid)) if Instant::now() < deadline => {
+                    // Twice the same: whoever took it has written its own by now.
+                    if pid == seen && pid != asked {
+                        asked = pid;
+                        pid.into_iter().for_each(ask_for_place);
+                    }
+                    seen = pid;
+                    std::thread::sleep(SUCCESSION_LOOK);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn write(mut file: File) -> Result<Self, LockError> {
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -73,6 +104,21 @@ impl InstanceLock {
         written.map_err(LockError::Io)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Asks a daemon for its place by signal: its socket may be replaced already.
+fn ask_for_place(pid: u32) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        tracing::info!(pid, "asking another daemon to make place");
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::USR2)) {
+            tracing::debug!(%error, "it cannot be asked");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = pid;
 }
 
 /// Says whether a process is no more. It may have been another's: then the lock is

@@ -1,4 +1,7 @@
-//! Begins to listen: the first place that is ours, private and free.
+//! Begins to listen: on the socket that a service manager hands over, else at the
+//! first place that is ours, private and free.
+//!
+//! A socket that others have bound is never replaced or removed.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,15 +9,27 @@ use std::path::PathBuf;
 use mcp_remote_proto::endpoint::{self, Endpoint, Listener, Places, UnsafeFolder};
 
 use crate::instance::{InstanceLock, LockError};
+use crate::service_manager::Handed;
 
-/// An endpoint that accepts; its socket is removed with it, under its lock.
+/// An endpoint that accepts; a socket of our own is removed with it.
 #[derive(Debug)]
 pub(crate) struct Listening {
     /// Where.
     pub(crate) endpoint: Endpoint,
     listener: Option<Listener>,
+    /// None: the socket is the service manager's.
+    own: Option<Own>,
+}
+
+/// A socket that we have bound.
+#[derive(Debug)]
+struct Own {
+    identity: Option<Identity>,
     _lock: InstanceLock,
 }
+
+/// Device and number of a file.
+type Identity = (u64, u64);
 
 /// Why there is no place to listen.
 #[derive(Debug)]
@@ -24,15 +39,21 @@ pub(crate) struct NoPlace(Vec<(Endpoint, Reason)>);
 enum Reason {
     Absent,
     Folder(UnsafeFolder),
+    /// A socket that was handed over can be used by others.
+    Open,
     Taken(LockError),
+    /// Somebody has a socket there, and no lock.
+    Bound,
     Io(io::Error),
 }
 
 impl NoPlace {
     /// Whether a folder that others could be in is among the reasons.
     pub(crate) fn is_unsafe(&self) -> bool {
-        let unsafe_folder = |reason: &Reason| matches!(reason, Reason::Folder(folder) if folder.is_open_to_others());
-        self.0.iter().any(|(_, reason)| unsafe_folder(reason))
+        self.0.iter().any(|(_, reason)| match reason {
+            Reason::Folder(folder) => folder.is_open_to_others(),
+            reason => matches!(reason, Reason::Open),
+        })
     }
 }
 
@@ -44,7 +65,11 @@ impl std::fmt::Display for NoPlace {
             match reason {
                 Reason::Absent => f.write_str("its parent folder does not exist")?,
                 Reason::Folder(folder) => folder.fmt(f)?,
+                Reason::Open => f.write_str(
+                    "the service manager made this socket open to other users: set SocketMode=0600 in its unit",
+                )?,
                 Reason::Taken(error) => error.fmt(f)?,
+                Reason::Bound => f.write_str("another program listens there")?,
                 Reason::Io(error) => error.fmt(f)?,
             }
         }
@@ -53,12 +78,17 @@ impl std::fmt::Display for NoPlace {
 }
 
 impl Listening {
-    /// Tries the places in order.
+    /// Takes what was handed over, else tries the places in order.
     ///
     /// # Errors
     /// What is wrong with each.
-    pub(crate) fn begin(places: &Places) -> Result<Self, NoPlace> {
+    pub(crate) fn begin(places: &Places, handed: Option<Handed>) -> Result<Self, NoPlace> {
         let mut reasons = Vec::new();
+        if let Some(handed) = handed {
+            let endpoint = Endpoint::at(handed.path.clone());
+            return Self::handed(&endpoint, handed)
+                .map_err(|reason| NoPlace(vec![(endpoint, reason)]));
+        }
         for endpoint in places.to_listen() {
             match Self::at(&endpoint) {
                 Ok(listening) => return Ok(listening),
@@ -66,6 +96,29 @@ impl Listening {
             }
         }
         Err(NoPlace(reasons))
+    }
+
+    #[cfg(unix)]
+    fn handed(endpoint: &Endpoint, handed: Handed) -> Result<Self, Reason> {
+        use std::os::unix::fs::MetadataExt as _;
+        if let Some((_, folder)) = folders(endpoint) {
+            endpoint::private_folder(&folder).map_err(Reason::Folder)?;
+        }
+        let socket = std::fs::symlink_metadata(endpoint.path()).map_err(Reason::Io)?;
+        if socket.mode() & 0o077 != 0 || socket.uid() != endpoint::user_id() {
+            return Err(Reason::Open);
+        }
+        let listener = Listener::adopt(handed.listener).map_err(Reason::Io)?;
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            listener: Some(listener),
+            own: None,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn handed(_: &Endpoint, handed: Handed) -> Result<Self, Reason> {
+        match handed.never {}
     }
 
     fn at(endpoint: &Endpoint) -> Result<Self, Reason> {
@@ -78,11 +131,19 @@ impl Listening {
         }
         // Held by a daemon of another HOME: its socket is not ours to replace.
         let lock = InstanceLock::take(&lock_path(endpoint)).map_err(Reason::Taken)?;
+        // A service manager keeps its socket while its daemon does not run.
+        if endpoint::is_bound(endpoint) {
+            return Err(Reason::Bound);
+        }
         let listener = Listener::bind(endpoint).map_err(Reason::Io)?;
+        let own = Own {
+            identity: identity(endpoint),
+            _lock: lock,
+        };
         Ok(Self {
             endpoint: endpoint.clone(),
             listener: Some(listener),
-            _lock: lock,
+            own: Some(own),
         })
     }
 
@@ -94,11 +155,25 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        if cfg!(unix) {
+        let Some(own) = &self.own else { return };
+        // A service manager may have put its own there meanwhile.
+        if cfg!(unix) && own.identity.is_some() && own.identity == identity(&self.endpoint) {
             // Another may have removed it; there is nothing to do about it now.
             drop(std::fs::remove_file(self.endpoint.path()));
         }
     }
+}
+
+#[cfg(unix)]
+fn identity(endpoint: &Endpoint) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::symlink_metadata(endpoint.path()).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Endpoint) -> Option<Identity> {
+    None
 }
 
 fn folders(endpoint: &Endpoint) -> Option<(PathBuf, PathBuf)> {

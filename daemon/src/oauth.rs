@@ -80,6 +80,7 @@ impl Authority {
     /// with `stop`.
     pub(crate) fn new(
         base: &Path,
+        browsers: Browsers,
         kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
         changes: &Changes,
@@ -90,7 +91,7 @@ impl Authority {
             endpoints: Arc::new(OverHttp::new(clients.clone())),
             store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
-            browsers: Browsers::new(),
+            browsers,
             now: SystemTime::now,
             changes: changes.clone(),
         };

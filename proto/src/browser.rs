@@ -93,6 +93,28 @@ fn is_loopback(host: &str) -> bool {
 /// # Errors
 /// [`OpenError`].
 pub fn open(url: &str, display: &Display) -> Result<(), OpenError> {
+    open_by(url, display, |command| command)
+}
+
+/// The same, in a unit of systemd's user manager: a browser that a service starts
+/// has neither its limits nor its restrictions, and outlives it. Without such a
+/// manager it is opened as usual.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn open_apart(url: &str, display: &Display) -> Result<(), OpenError> {
+    match open_by(url, display, |command| apart(&command)) {
+        Err(OpenError::NoBrowser) => open(url, display),
+        outcome => outcome,
+    }
+}
+
+/// Tries the programs that may show `url`, each wrapped as told.
+fn open_by(
+    url: &str,
+    display: &Display,
+    wrap: impl Fn(Command) -> Command,
+) -> Result<(), OpenError> {
     if !is_safe(url) {
         return Err(OpenError::UnsafeUrl);
     }
@@ -105,11 +127,40 @@ pub fn open(url: &str, display: &Display) -> Result<(), OpenError> {
     let known = OPENERS.iter().map(|program| opener(program, url));
     for mut command in named.chain(known) {
         command.envs(variables(display));
-        if succeeds(command) {
+        if succeeds(wrap(command)) {
             return Ok(());
         }
     }
     Err(OpenError::NoBrowser)
+}
+
+/// Wraps a command into a transient service. It fails if the command does, and ends
+/// with it; what the command has started stays.
+fn apart(command: &Command) -> Command {
+    let mut wrapped = Command::new("systemd-run");
+    wrapped.args(["--user", "--wait", "--collect", "--quiet"]);
+    // The usual description is the command, with the URL: that would be in the log.
+    wrapped.arg("--description=Browser for a sign-in to an MCP server");
+    for property in [
+        "KillMode=process",
+        "StandardOutput=null",
+        "StandardError=null",
+    ] {
+        wrapped.arg(format!("--property={property}"));
+    }
+    for (name, value) in command.get_envs() {
+        let mut variable = OsString::from("--setenv=");
+        variable.push(name);
+        variable.push("=");
+        variable.push(value.unwrap_or_default());
+        wrapped.arg(variable);
+    }
+    wrapped.arg("--").arg(command.get_program());
+    for argument in command.get_args() {
+        // The manager would put its own variables in.
+        wrapped.arg(argument.to_string_lossy().replace('$', "$$"));
+    }
+    wrapped
 }
 
 /// Reads an entry of BROWSER: words, with the URL for `%s` or at the end.
@@ -264,6 +315,22 @@ mod tests {
             ["x", "-new", "https://h/?a=b&c=$(d)", "-y"]
         );
         assert_eq!(words(" "), None);
+    }
+
+    #[test]
+    fn a_browser_of_a_service_gets_a_unit_of_its_own() {
+        let mut opener = Command::new("xdg-open");
+        opener.arg("https://h/?a=$b%20").env("DISPLAY", ":0");
+        let wrapped = apart(&opener);
+        assert_eq!(wrapped.get_program(), "systemd-run");
+        let words = wrapped.get_args().map(|word| word.to_string_lossy());
+        let words: Vec<_> = words.collect();
+        for option in ["--user", "--collect", "--setenv=DISPLAY=:0"] {
+            assert!(words.iter().any(|word| word == option), "{words:?}");
+        }
+        let end = words.len() - 3;
+        assert_eq!(words[end..], ["--", "xdg-open", "https://h/?a=$$b%20"]);
+        assert!(!words[..end].iter().any(|word| word.contains("https")));
     }
 
     #[cfg(unix)]

@@ -12,11 +12,15 @@ mod stream;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
-pub use unix::{HangUp, Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
+pub use unix::{
+    HangUp, Listener, Stream, UnsafeFolder, connect, is_bound, private_folder, user_id,
+};
 #[cfg(windows)]
 mod windows;
 #[cfg(windows)]
-pub use windows::{HangUp, Listener, Stream, UnsafeFolder, connect, private_folder, user_id};
+pub use windows::{
+    HangUp, Listener, Stream, UnsafeFolder, connect, is_bound, private_folder, user_id,
+};
 
 /// Longest socket path in bytes: `sun_path` less its final NUL.
 #[cfg(target_os = "linux")]
@@ -32,6 +36,11 @@ const FOLDER: &str = "mcp-remote";
 pub struct Endpoint(PathBuf);
 
 impl Endpoint {
+    /// Names the place where somebody else has bound a socket.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
     /// Returns the socket's path (on Windows the pipe's).
     pub fn path(&self) -> &Path {
         &self.0

@@ -65,10 +65,33 @@ fn an_older_shim_uses_a_newer_daemon() {
     let pid = home.daemon_pid();
     home.install(&BOTH, VERSION);
     let finished = one_shot(&home, &[&upstream.url()]);
-    assert_eq!(finished.stderr, "");
+    let line = one_sentence(&finished.stderr);
+    for text in [VERSION, NEWER, "mcp-remoted", "update"] {
+        assert!(line.contains(text), "no {text} in {line:?}");
+    }
     assert_eq!(home.daemon_pid(), pid);
     assert_eq!(release_of_daemon(&home), NEWER);
     assert_eq!(upstream.sessions_made(), 1);
+}
+
+#[test]
+fn status_and_stop_work_across_releases() {
+    for (daemon, shim) in [(VERSION, NEWER), (NEWER, VERSION)] {
+        let upstream = FakeUpstream::start();
+        let mut home = TestHome::new();
+        home.install(&BOTH, daemon);
+        one_shot(&home, &[&upstream.url()]);
+        let pid = home.daemon_pid();
+        home.install(&BOTH, shim);
+        let status = home.run(&["status"]);
+        assert_eq!(status.code, 0, "{status:?}");
+        let header = format!("mcp-remote {shim} (daemon {daemon}, pid");
+        assert!(status.stdout.starts_with(&header), "{status:?}");
+        assert_eq!(home.daemon_pid(), pid, "looking replaces nothing");
+        let stopped = home.run(&["stop"]);
+        assert_eq!((stopped.code, &*stopped.stderr), (0, ""), "{stopped:?}");
+        assert_eq!(home.daemon_pid(), None);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 #![cfg(unix)]
 
+mod activation;
 mod bad_input;
 mod batches;
 mod bytes;
@@ -43,6 +44,8 @@ mod request_timeout;
 mod resumption;
 mod secrets;
 mod server_requests;
+mod service;
+mod service_launch;
 mod session_loss;
 mod session_state;
 mod shared_state;

@@ -37,6 +37,31 @@ fn a_newer_daemon_is_left_alone_and_the_user_told() {
 }
 
 #[test]
+fn a_daemon_of_another_contract_says_how_it_is_and_stops() {
+    for api_version in [None, Some(API_VERSION + 1)] {
+        let home = TestHome::new();
+        let daemon = FakeDaemon::start(
+            &home,
+            Answers {
+                api_version,
+                version: "7.8.9",
+                handover: Handover::Hangs,
+            },
+        );
+        let status = home.run(&["status"]);
+        assert_eq!(status.code, 0, "{status:?}");
+        let header = format!("mcp-remote {VERSION} (daemon 7.8.9, ");
+        assert!(status.stdout.starts_with(&header), "{status:?}");
+        let stopped = home.run(&["stop"]);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+        let asked = daemon.asked();
+        let words: Vec<&str> = asked.iter().map(String::as_str).collect();
+        let hello = format!("hello {VERSION}");
+        assert_eq!(words, [&*hello, "status", &*hello, "stop"]);
+    }
+}
+
+#[test]
 fn an_older_daemon_that_makes_place_is_replaced() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

@@ -1,6 +1,6 @@
 //! A daemon of another release, as far as a shim meets it before it relays.
 //!
-//! Serves hello and handover on the usual socket and counts what it was asked;
+//! Serves the frozen calls (but watch and reload) on the usual socket and counts what it was asked;
 //! one relay stream may be played by the test. Everything else is unimplemented.
 
 use std::pin::Pin;
@@ -205,9 +205,13 @@ impl ManagementService for Management {
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        self.note("status".to_owned());
         let shown = self.0.shown.borrow().clone();
-        let shown = shown.ok_or_else(|| Status::unimplemented("status"))?;
-        Ok(Response::new(shown))
+        Ok(Response::new(shown.unwrap_or_else(|| StatusResponse {
+            version: self.0.answers.version.to_owned(),
+            pid: std::process::id(),
+            ..StatusResponse::default()
+        })))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
@@ -233,7 +237,11 @@ impl ManagementService for Management {
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
-        Err(Status::unimplemented("stop"))
+        self.note("stop".to_owned());
+        self.0.end.notify_one();
+        Ok(Response::new(StopResponse {
+            pid: std::process::id(),
+        }))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod fake_daemon;
 pub mod fake_relay;
 pub mod home;
+pub mod manager;
 pub mod monitor;
 pub mod process;
 pub mod proxy;

@@ -201,20 +201,18 @@ pub fn binary(name: &str) -> PathBuf {
     binary
 }
 
-/// Writes a program of the workspace to `path` as if it were another release: the
-/// same program with another number in it. What is there is replaced at once, as
-/// installers do, while it may be running.
+/// Writes a program of the workspace to `path` as another release: the other build, if
+/// `MCP_REMOTE_OTHER_BUILD` names its folder (see `skew.sh`), else the same program with
+/// another number in it. What is there is replaced at once, as installers do, while it
+/// may be running.
 ///
 /// # Panics
 /// If it cannot be written, or does not say that it is this release.
 pub fn install(name: &str, path: &std::path::Path, release: &str) {
-    let mut program = std::fs::read(binary(name)).expect("the program can be read");
-    let built = mcp_remote_proto::VERSION.as_bytes();
-    assert_eq!(built.len(), release.len(), "the number has its place");
-    let places: Vec<usize> = memchr::memmem::find_iter(&program, built).collect();
-    for at in places {
-        program[at..at + built.len()].copy_from_slice(release.as_bytes());
-    }
+    let program = match other_build().filter(|_| release != mcp_remote_proto::VERSION) {
+        Some(folder) => std::fs::read(folder.join(name)).expect("it has been built"),
+        None => renumbered(name, release),
+    };
     let new = path.with_extension("new");
     std::fs::write(&new, program).expect("the program can be written");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -233,6 +231,26 @@ pub fn install(name: &str, path: &std::path::Path, release: &str) {
     };
     let said = String::from_utf8(said.stdout).expect("it says text");
     assert!(said.trim_end().ends_with(release), "{name} says {said:?}");
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the tests, not of the programs"
+)]
+fn other_build() -> Option<PathBuf> {
+    std::env::var_os("MCP_REMOTE_OTHER_BUILD").map(PathBuf::from)
+}
+
+/// Reads a program with another number in it.
+fn renumbered(name: &str, release: &str) -> Vec<u8> {
+    let mut program = std::fs::read(binary(name)).expect("the program can be read");
+    let built = mcp_remote_proto::VERSION.as_bytes();
+    assert_eq!(built.len(), release.len(), "the number has its place");
+    let places: Vec<usize> = memchr::memmem::find_iter(&program, built).collect();
+    for at in places {
+        program[at..at + built.len()].copy_from_slice(release.as_bytes());
+    }
+    program
 }
 
 /// Returns the largest resident size that a process ever had, in bytes.

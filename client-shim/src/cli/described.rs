@@ -8,7 +8,9 @@ use crate::exit::ShimError;
 use crate::notices::Volume;
 
 use super::table::{self, Command, Values};
-use super::{Invocation, Parsed, completions, doctor, logs, man, shown, status, unexpected, usage};
+use super::{
+    Invocation, Parsed, completions, doctor, logs, man, service, shown, status, unexpected, usage,
+};
 
 /// Who makes something of what was given.
 type Reader = fn(Given) -> Result<Invocation, ShimError>;
@@ -20,6 +22,7 @@ const READERS: &[(&str, Reader)] = &[
     ("doctor", doctor::read),
     ("completions", completions::read),
     ("man", man::read),
+    ("service", service::read),
 ];
 
 /// Their names, for comparing them with the table.

@@ -72,6 +72,17 @@ const fn argument(name: &'static str, needed: bool, values: Values) -> Argument 
 /// How bad a line of the log is.
 pub(crate) const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
+/// What can be done with the service.
+const VERBS: &[&str] = &[
+    "install",
+    "uninstall",
+    "start",
+    "stop",
+    "restart",
+    "status",
+    "logs",
+];
+
 /// The shells that completions are written for.
 pub(crate) const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
@@ -125,6 +136,21 @@ pub(crate) const COMMANDS: &[Command] = &[
         more: "Never starts a daemon. Exits with 0 if all is well, 3 if no daemon runs, 10 if \
                something is being tried again, 11 if somebody has to sign in or act, 1 for a \
                server that is not known.",
+    },
+    Command {
+        name: "service",
+        arguments: &[argument("VERB", true, Values::OneOf(VERBS))],
+        flags: &[
+            Flag {
+                names: &["--dry-run"],
+                value: None,
+                summary: "print what would be written and run, and do nothing",
+            },
+            follow(),
+        ],
+        sets: &[],
+        summary: "runs the daemon as a service of systemd or launchd",
+        more: "",
     },
     Command {
         name: "logs",

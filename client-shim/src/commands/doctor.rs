@@ -153,7 +153,7 @@ async fn look(environment: Environment, notices: Notices) -> Context {
             return context;
         }
     };
-    match launcher.find().await {
+    match launcher.look().await {
         Found::Daemon(found) => {
             let asked = status::ask(&found, None).await;
             context.trouble = asked.as_ref().err().map(|error| error.sentence.clone());

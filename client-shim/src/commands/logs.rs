@@ -26,7 +26,7 @@ pub(crate) async fn run(
     launcher: &Launcher,
     notices: Notices,
 ) -> Result<Exit, ShimError> {
-    let daemon = match launcher.find().await {
+    let daemon = match launcher.look().await {
         Found::Daemon(daemon) => daemon,
         Found::Silent(error) => return Err(error),
         Found::Nothing => return Err(not_running(launcher)),

@@ -40,7 +40,7 @@ pub(crate) async fn run(
         let sentence = "--watch needs a terminal on standard output: use --watch --json";
         return Err(ShimError::new(Exit::USAGE, sentence));
     }
-    let daemon = match launcher.find().await {
+    let daemon = match launcher.look().await {
         Found::Daemon(daemon) => daemon,
         Found::Silent(error) => return Err(error),
         Found::Nothing if arguments.json => {

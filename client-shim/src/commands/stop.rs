@@ -12,7 +12,7 @@ use super::print;
 /// # Errors
 /// None runs, or it does not stop.
 pub(crate) async fn run(launcher: &Launcher) -> Result<Exit, ShimError> {
-    let daemon = match launcher.find().await {
+    let daemon = match launcher.look().await {
         Found::Daemon(daemon) => daemon,
         Found::Nothing => {
             return Err(ShimError::new(
@@ -31,6 +31,7 @@ pub(crate) async fn run(launcher: &Launcher) -> Result<Exit, ShimError> {
         )));
     }
     if gone(daemon, PATIENCE).await {
+        launcher.forgive();
         print(&format!("mcp-remoted (pid {pid}) has stopped\n"))
     } else {
         Err(ShimError::general(format!(

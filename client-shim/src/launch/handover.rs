@@ -49,6 +49,11 @@ pub(super) fn is_older(daemon: &Daemon) -> bool {
             && Release::read(&daemon.hello.version) < Release::read(VERSION))
 }
 
+/// Says whether a daemon is of a newer release than this shim.
+pub(super) fn is_newer(daemon: &Daemon) -> bool {
+    Release::read(&daemon.hello.version) > Release::read(VERSION)
+}
+
 impl Launcher {
     /// Replaces an older daemon. One that stays is used if it understands us.
     ///
@@ -82,7 +87,11 @@ impl Launcher {
                 "the older one (pid {pid}) was asked to make place and is still running: end that process"
             )));
         }
-        if by_service && let Some(successor) = self.await_service().await {
+        // One that is installed is asked for below.
+        if by_service
+            && !self.is_service()
+            && let Some(successor) = self.await_service().await
+        {
             return Ok(successor);
         }
         self.start_locked().await

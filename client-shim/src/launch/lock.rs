@@ -28,6 +28,14 @@ pub(crate) async fn shared(path: &Path) -> io::Result<()> {
     on_thread(move || File::open(path)?.lock_shared()).await
 }
 
+/// Whether nobody holds the exclusive lock on `path` now.
+pub(crate) fn is_free(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => file.try_lock_shared().is_ok(),
+        Err(_) => true,
+    }
+}
+
 async fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -130,6 +130,16 @@ pub(crate) fn find_program(environment: &Environment) -> Result<PathBuf, ShimErr
     })
 }
 
+/// The name by which the daemon is to be started for years: a link on `PATH` that
+/// leads to it, if there is one, since what it leads to changes with each release.
+pub(super) fn lasting_program(environment: &Environment) -> Result<PathBuf, ShimError> {
+    let program = find_program(environment)?;
+    let same = |path: &PathBuf| matches!((path.canonicalize(), program.canonicalize()), (Ok(path), Ok(program)) if path == program);
+    let folders = environment.search_path().into_iter();
+    let named = folders.map(|folder| folder.join(PROGRAM)).find(same);
+    Ok(named.unwrap_or(program))
+}
+
 /// Asks a program for its release.
 pub(super) async fn release_of(program: PathBuf) -> Option<Release> {
     let asking = tokio::task::spawn_blocking(move || {

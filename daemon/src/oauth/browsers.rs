@@ -89,6 +89,13 @@ struct Attendant {
     asked_for: bool,
 }
 
+fn opened(outcome: Result<(), browser::OpenError>) -> bool {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "the daemon could not open a browser");
+    }
+    outcome.is_ok()
+}
+
 /// A shim that waits for a sign-in, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Attending {
@@ -105,13 +112,12 @@ impl Drop for Attending {
 impl Browsers {
     /// Starts with nobody.
     pub(crate) fn new() -> Self {
-        Self::opening_with(|url, display| match browser::open(url, display) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%error, "the daemon could not open a browser");
-                false
-            }
-        })
+        Self::opening_with(|url, display| opened(browser::open(url, display)))
+    }
+
+    /// The same in a unit of systemd: a browser gets a unit of its own.
+    pub(crate) fn apart() -> Self {
+        Self::opening_with(|url, display| opened(browser::open_apart(url, display)))
     }
 
     fn opening_with(open: fn(&str, &Display) -> bool) -> Self {

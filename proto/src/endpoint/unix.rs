@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use interprocess::local_socket::tokio::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name};
 use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::tokio::Listener as UdListener;
 
 use super::{Endpoint, FOLDER};
 
@@ -130,6 +131,18 @@ impl Listener {
         options.create_tokio().map(Self)
     }
 
+    /// Accepts on a socket that a service manager has bound and keeps.
+    ///
+    /// # Errors
+    /// Nobody can connect to it, or it cannot be watched.
+    pub fn adopt(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        if !rustix::net::sockopt::socket_acceptconn(&socket)? {
+            return Err(io::Error::other("it does not listen"));
+        }
+        let listener = UdListener::try_from(OwnedFd::from(socket))?;
+        Ok(Self(LocalSocketListener::UdSocket(listener)))
+    }
+
     /// Accepts the next connection. Cancel safe.
     ///
     /// # Errors
@@ -138,6 +151,17 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Stream> {
         same_user(self.0.accept().await?)
     }
+}
+
+/// Whether some process has a socket bound there. It does not notice: this is the
+/// wrong kind of socket to connect, which is said before anybody is disturbed.
+pub fn is_bound(endpoint: &Endpoint) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let asked = SocketAddrUnix::new(endpoint.path()).and_then(|address| {
+        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+        connect(socket, &address)
+    });
+    asked == Err(rustix::io::Errno::PROTOTYPE)
 }
 
 fn name(endpoint: &Endpoint) -> io::Result<Name<'_>> {

@@ -60,7 +60,7 @@ pub(super) fn unit(context: &Context) -> Vec<Finding> {
         None => findings.push(Finding::fail(
             CHECK,
             format!("{} names no program", file.display()),
-            "install the unit again",
+            "run mcp-remote service install",
         )),
         Some(program) => findings.extend(wrong_program(&program, context)),
     }
@@ -116,7 +116,7 @@ fn wrong_program(program: &Path, context: &Context) -> Option<Finding> {
         return Some(Finding::fail(
             CHECK,
             format!("the unit starts {}, which is not there", program.display()),
-            "install mcp-remoted there, or the unit again",
+            "install mcp-remoted there, or run mcp-remote service install",
         ));
     }
     let ours = launch::find_program(&context.environment).ok()?;
@@ -140,17 +140,11 @@ fn state(file: &Path, context: &Context) -> Finding {
     if matches!(started_by, Some("systemd" | "launchd")) {
         return Finding::ok(CHECK, format!("{file} is installed and runs the daemon"));
     }
-    let (asked, start) = match cfg!(target_os = "macos") {
-        true => (
-            launched(),
-            "run launchctl bootstrap with that file".to_owned(),
-        ),
-        false => (
-            output(
-                "systemctl".as_ref(),
-                &["--user", "is-active", "mcp-remoted"],
-            ),
-            "run systemctl --user enable --now mcp-remoted".to_owned(),
+    let asked = match cfg!(target_os = "macos") {
+        true => launched(),
+        false => output(
+            "systemctl".as_ref(),
+            &["--user", "is-active", "mcp-remoted"],
         ),
     };
     let said = asked.map(|said| (said.text.trim().to_owned(), said.well));
@@ -163,12 +157,12 @@ fn state(file: &Path, context: &Context) -> Finding {
         Some((_, true)) => Finding::warn(
             CHECK,
             format!("{file} is active, and another daemon serves this HOME"),
-            "run mcp-remote stop, then start the unit again",
+            "run mcp-remote service restart",
         ),
         Some((word, _)) if word == "failed" => Finding::fail(
             CHECK,
             format!("{file} has failed"),
-            "run journalctl --user -u mcp-remoted",
+            "run mcp-remote service logs, then mcp-remote service restart",
         ),
         // Without a manager there is no word on standard output.
         Some((word, _)) if word.is_empty() => Finding::warn(
@@ -176,7 +170,11 @@ fn state(file: &Path, context: &Context) -> Finding {
             format!("{file} is installed, and the service manager does not answer"),
             "",
         ),
-        Some((word, _)) => Finding::warn(CHECK, format!("{file} is installed and {word}"), start),
+        Some((word, _)) => Finding::warn(
+            CHECK,
+            format!("{file} is installed and {word}"),
+            "run mcp-remote service start",
+        ),
     }
 }
 

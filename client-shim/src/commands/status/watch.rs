@@ -45,7 +45,7 @@ pub(super) async fn run(
             }
             view.not_running()?;
             sleep(SECOND).await;
-            if let Found::Daemon(found) = launcher.find().await {
+            if let Found::Daemon(found) = launcher.look().await {
                 daemon = Some(found);
             }
         }
