@@ -1,6 +1,7 @@
 //! The gRPC edge: accepts this user's shims and serves the three services.
 //! Only `api/*` names tonic or the generated types.
 
+mod configured;
 mod convert;
 mod identity;
 mod login;
@@ -8,8 +9,10 @@ mod logout;
 mod management;
 mod peer;
 mod relay;
+mod servers;
 mod sign_in;
 mod status;
+mod warm;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::configuration::Settings;
 use crate::http::HttpClients;
 use crate::oauth::Authority;
 use crate::session::{Connections, Servers, SessionPoolHandle};
+pub(crate) use configured::check;
+pub(crate) use warm::keep as keep_warm;
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -38,6 +44,8 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Api {
     /// What the daemon runs with.
     pub(crate) config: Arc<Config>,
+    /// The user's configuration.
+    pub(crate) settings: Settings,
     /// Where it listens.
     pub(crate) socket: String,
     /// When it began.
@@ -60,15 +68,6 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// Cancelled before that if it makes place for a newer one.
     pub(crate) handover: CancellationToken,
-}
-
-impl Api {
-    /// Reads again what was read from files, and forgets what was concluded.
-    pub(crate) fn reload(&self) {
-        self.connections.renew();
-        self.servers.forget_transports();
-        tracing::info!("reloaded");
-    }
 }
 
 /// Serves until `api.stop`, then until the relays have ended, bounded.

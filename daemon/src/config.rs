@@ -1,5 +1,5 @@
-//! What the daemon runs with: flags, then environment, then defaults. The only
-//! reader of the environment.
+//! What the daemon runs with: flags, then environment, then the configuration file,
+//! then defaults. The only reader of the environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use mcp_remote_proto::endpoint::{Environment, Places, PlacesError};
 
 use crate::cli::Flags;
+use crate::configuration::Source;
+use crate::configuration::document::{DaemonTable, IdleExit, Seconds};
 use crate::http::ProxySettings;
 use crate::session::pool::PoolConfig;
 use crate::telemetry::LogFormat;
@@ -61,6 +63,10 @@ pub(crate) struct Config {
     pub(crate) ssl_cert_file: Option<PathBuf>,
     /// Where the folder of token files is; the npm package's lie beside it.
     pub(crate) auth_folder: PathBuf,
+    /// The home folder.
+    pub(crate) home: Option<PathBuf>,
+    /// Whether a flag or the file says when to exit for lack of shims.
+    pub(crate) idle_exit_given: bool,
 }
 
 impl Config {
@@ -70,6 +76,38 @@ impl Config {
     /// [`PlacesError`] if there is no place for the state folder.
     pub(crate) fn new(flags: &Flags) -> Result<Self, PlacesError> {
         Self::with(flags, &environment)
+    }
+
+    /// Says where the configuration file is. It follows from the home folder alone,
+    /// since programs are started with little else in the environment.
+    pub(crate) fn source(&self) -> Source {
+        let folder = match &self.home {
+            Some(home) => home.join(".config").join("mcp-remote"),
+            None => self.places.state().to_owned(),
+        };
+        Source {
+            path: folder.join("config.toml"),
+            home: self.home.clone(),
+            variable: |name| environment(name)?.into_string().ok(),
+        }
+    }
+
+    /// Takes what neither a flag nor the environment says from the file.
+    pub(crate) fn fill(&mut self, flags: &Flags, file: &DaemonTable) {
+        // Others are ended by whoever started them.
+        let counts = flags.idle_exit.is_none() && self.started_by == StartedBy::Shim;
+        if let Some(said) = file.idle_exit.filter(|_| counts) {
+            self.idle_exit_given = true;
+            self.idle_exit = match said {
+                IdleExit::Never => None,
+                IdleExit::After(Seconds(time)) => Some(time),
+            };
+        }
+        let level = file.log_level.map(|level| level.as_str().to_owned());
+        self.log_filter = self.log_filter.take().or(level);
+        if let Some(bytes) = file.max_message.filter(|_| flags.max_message.is_none()) {
+            self.pool.max_message = bytes.min(mcp_remote_proto::MAX_MESSAGE_LEN);
+        }
     }
 
     fn with(
@@ -89,7 +127,7 @@ impl Config {
                 .join("auth"),
         };
         let places = Places::new(&Environment {
-            home,
+            home: home.clone(),
             state_dir: path("MCP_REMOTE_STATE_DIR"),
             socket: path("MCP_REMOTE_SOCKET"),
             runtime_dir: path("XDG_RUNTIME_DIR"),
@@ -126,6 +164,8 @@ impl Config {
             },
             ssl_cert_file: path("SSL_CERT_FILE"),
             auth_folder,
+            home,
+            idle_exit_given: flags.idle_exit.is_some(),
         })
     }
 }

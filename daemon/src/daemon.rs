@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{self, Api};
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
+use crate::configuration::{self, Settings};
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
@@ -95,7 +96,8 @@ fn complain(sentence: &str) {
 }
 
 fn run(flags: &Flags) -> Result<ExitCode, Failure> {
-    let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
+    let mut config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
+    config.fill(flags, &configuration::of_daemon(&config.source()));
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
         let code = if error.is_open_to_others() { 5 } else { 1 };
@@ -189,6 +191,7 @@ fn raise_file_limit() {
 async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
+    let settings = read_settings(&config);
     let shutdown = Shutdown::default();
     let background = TaskTracker::new();
     let sessions = TaskTracker::new();
@@ -208,6 +211,7 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 
     let api = Api {
         config: config.clone(),
+        settings,
         socket: listening.endpoint.to_string(),
         started,
         pool,
@@ -255,6 +259,13 @@ fn outcome(
     }
 }
 
+/// Reads the configuration file; one that cannot be used is no reason not to start.
+fn read_settings(config: &Arc<Config>) -> Settings {
+    let known = config.clone();
+    let check = move |entry: &configuration::Entry| api::check(entry, &known);
+    Settings::read(config.source(), Box::new(check))
+}
+
 /// Begins to hold sessions.
 fn begin_pool(
     config: &Config,
@@ -300,14 +311,20 @@ fn begin_background(
     background: &TaskTracker,
 ) -> Result<(), Failure> {
     let (reloading, stop) = (api.clone(), shutdown.stop.clone());
-    shutdown::listen(stop.clone(), move || reloading.reload(), background)
+    let tasks = background.clone();
+    let reload = move || {
+        let api = reloading.clone();
+        // What is wrong has been logged.
+        tasks.spawn(async move { drop(api.reload().await) });
+    };
+    shutdown::listen(stop.clone(), reload, background)
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
     let (clients, idle_for) = (api.clients.clone(), api.config.pool.idle_for);
     background.spawn(end_unclaimed(kept, clients, idle_for, stop.clone()));
+    background.spawn(api::keep_warm(api.clone()));
     if let Some(after) = api.config.idle_exit {
-        let (shims, authority) = (api.shims.subscribe(), api.authority.clone());
-        background.spawn(exit_when_idle(shims, authority, after, stop));
+        background.spawn(exit_when_idle(api.clone(), after, stop));
     }
     Ok(())
 }
@@ -372,19 +389,16 @@ async fn end_unclaimed(
     }
 }
 
-/// Stops the daemon once no shim has been attached for a while and nobody is
-/// signing in.
-async fn exit_when_idle(
-    mut shims: watch::Receiver<u32>,
-    authority: Authority,
-    after: Duration,
-    stop: CancellationToken,
-) {
+/// Stops the daemon once no shim has been attached for a while, nobody is signing in
+/// and, unless the user said when to exit, no server is to be kept connected.
+async fn exit_when_idle(api: Api, after: Duration, stop: CancellationToken) {
+    let mut shims = api.shims.subscribe();
     loop {
         let idle = *shims.borrow_and_update() == 0;
         tokio::select! {
             () = tokio::time::sleep(after), if idle => {
-                if authority.is_signing_in() {
+                let is_warm = !api.config.idle_exit_given && api.settings.now().keeps_warm();
+                if is_warm || api.authority.is_signing_in() {
                     continue;
                 }
                 tracing::info!("no shim for {} s, stopping", after.as_secs());

@@ -23,6 +23,7 @@ mod reconnect;
 mod restore;
 pub(crate) mod server;
 mod switches;
+mod terms;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub(crate) use pool::{AcquireError, Found, Lease, SessionPoolHandle};
 pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
 pub(crate) use switches::{Change, Course, Outcome};
+pub(crate) use terms::{Outdated, Terms};
 
 /// Which transports may be used, and which comes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@ pub mod browser;
 pub mod channel;
 pub mod endpoint;
 pub mod members;
+pub mod names;
 pub mod release;
 
 /// The generated types of `mcp_remote.v1`.

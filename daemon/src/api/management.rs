@@ -7,9 +7,10 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::release::Release;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
-    WatchRequest,
+    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
+    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
+    ReloadRequest, ReloadResponse, RemoveServerRequest, RemoveServerResponse, StatusRequest,
+    StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -92,8 +93,8 @@ impl ManagementService for Management {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        self.api.reload();
-        Ok(Response::new(ReloadResponse {}))
+        let done = self.api.reload().await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
     }
 
     async fn handover(
@@ -125,6 +126,29 @@ impl ManagementService for Management {
         let LogoutRequest { open, all } = request.into_inner();
         let done = logout::run(&self.api, open, all).await;
         Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn add_server(
+        &self,
+        request: Request<AddServerRequest>,
+    ) -> Result<Response<AddServerResponse>, Status> {
+        let done = self.api.add_server(request.into_inner()).await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn remove_server(
+        &self,
+        request: Request<RemoveServerRequest>,
+    ) -> Result<Response<RemoveServerResponse>, Status> {
+        let done = self.api.remove_server(request.into_inner().name).await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn list_servers(
+        &self,
+        _: Request<ListServersRequest>,
+    ) -> Result<Response<ListServersResponse>, Status> {
+        Ok(Response::new(self.api.list_servers()))
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the daemon holds, as `status` shows it: the very values that the code
 //! uses, so that status cannot disagree with behaviour.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcp_remote_proto::v1::{self, ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
+use super::servers::shown_url;
 use crate::oauth::token_source::{AuthState, TokenSource};
 use crate::server_url::shown;
 use crate::session::Server;
@@ -15,28 +17,64 @@ use crate::upstream::{TransportKind, UpstreamError};
 
 /// Returns the state of everything, or of one server.
 pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
-    let servers = api.servers.all();
     // As the URL parser writes it, and with or without a final slash.
     let wanted = url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url));
     let wanted = wanted.trim_end_matches('/');
-    let wanted = servers
-        .iter()
-        .filter(|known| wanted.is_empty() || known.shown.trim_end_matches('/') == wanted);
-    let grants: Vec<TokenSource> = api.authority.sources();
+    let mut servers = all(api);
+    servers.retain(|known| {
+        let is_named = known.names.iter().any(|name| name == server);
+        wanted.is_empty() || is_named || known.url.trim_end_matches('/') == wanted
+    });
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_by: api.config.started_by.as_str().into(),
         socket: api.socket.clone(),
-        servers: wanted.map(|server| one(server, &grants)).collect(),
+        servers,
         shims: *api.shims.borrow(),
         health: health(api),
     }
 }
 
+/// Every server that is known, in use or from earlier days or from the configuration.
+fn all(api: &Api) -> Vec<ServerStatus> {
+    let grants: Vec<TokenSource> = api.authority.sources();
+    let known = api.servers.all();
+    let mut all: Vec<ServerStatus> = known.iter().map(|server| one(server, &grants)).collect();
+    for (name, entry) in &api.settings.now().servers {
+        let Some(url) = shown_url(entry) else {
+            continue;
+        };
+        let server = api.servers.find(&url);
+        let place =
+            server.and_then(|server| known.iter().position(|one| Arc::ptr_eq(one, &server)));
+        let unused = || ServerStatus {
+            url: url.shown().to_owned(),
+            state: ServerState::Idle.into(),
+            ..ServerStatus::default()
+        };
+        let place = place.unwrap_or_else(|| {
+            all.push(unused());
+            all.len() - 1
+        });
+        let status = &mut all[place];
+        status.names.push(name.clone());
+        let is_open = status.sessions_idle + status.sessions_leased > 0;
+        if !entry.is_enabled() && !is_open {
+            status.set_state(ServerState::Disabled);
+        }
+        if let Some(trouble) = &entry.trouble {
+            status.last_error.clone_from(trouble);
+        }
+    }
+    all.sort_by(|one, other| (&one.url, &one.names).cmp(&(&other.url, &other.names)));
+    all
+}
+
 fn health(api: &Api) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<String> = api.settings.problem().into_iter().collect();
+    sentences.extend(api.settings.warnings());
     if !api.servers.are_kept() {
         sentences
             .push("nothing is kept across restarts, since the storage failed: see the log".into());
@@ -77,6 +115,7 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
+        names: Vec::new(),
         auth: grants
             .iter()
             .filter(|source| source.identity().server.shown() == server.shown)

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lease::Lease;
 use crate::session::handle::SessionHandle;
-use crate::session::{Handshake, LeaseToken, Server, SessionKey};
+use crate::session::{Handshake, LeaseToken, Outdated, Server, SessionKey, Terms};
 use crate::upstream::UpstreamError;
 
 /// How long a shim waits for its turn.
@@ -45,6 +45,8 @@ pub(super) enum PoolMessage {
     Acquire(Box<Wanted>),
     /// Nobody uses this one any more.
     Returned { number: u64, state: Returned },
+    /// These are given to nobody any more who comes by the same way.
+    Outdated(Outdated),
 }
 
 /// In which state a session comes back.
@@ -64,6 +66,7 @@ pub(super) struct Wanted {
     pub(super) key: SessionKey,
     pub(super) handshake: Arc<Handshake>,
     pub(super) server: Arc<Server>,
+    pub(super) terms: Terms,
     /// The lease that the shim had from an earlier daemon.
     pub(super) lease: Option<LeaseToken>,
     /// The place of the message that will give the session back.
@@ -99,10 +102,12 @@ impl SessionPoolHandle {
         mut key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
+        terms: &Terms,
         lease: Option<LeaseToken>,
     ) -> Result<Lease, AcquireError> {
         loop {
-            let turn = self.ask(key, handshake.clone(), server.clone(), lease.clone());
+            let (handshake, server) = (handshake.clone(), server.clone());
+            let turn = self.ask(key, handshake, server, terms.clone(), lease.clone());
             let reply = tokio::time::timeout(TURN_TIMEOUT, turn)
                 .await
                 .map_err(|_| AcquireError::Busy)??;
@@ -117,11 +122,18 @@ impl SessionPoolHandle {
         }
     }
 
+    /// Ends sessions that are out of date: idle ones now, others when they are given
+    /// back.
+    pub(crate) async fn end_outdated(&self, outdated: Outdated) {
+        drop(self.control.send(PoolMessage::Outdated(outdated)).await);
+    }
+
     async fn ask(
         &self,
         key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
+        terms: Terms,
         lease: Option<LeaseToken>,
     ) -> Result<Reply, AcquireError> {
         let stopping = |_| AcquireError::Stopping;
@@ -133,6 +145,7 @@ impl SessionPoolHandle {
             key,
             handshake,
             server,
+            terms,
             lease,
             permit,
             reply,
