@@ -390,6 +390,8 @@ fn check_entry(parsed: &Parsed, place: &[&str], entry: &Entry, check: &Check) ->
     check(entry).map_err(|sentence| {
         let (what, key) = edit::in_keys(&sentence);
         let key = match key {
+            // What is wrong is that it is not written, about the URL that needs it.
+            Some("allow_http") => "url",
             Some(key) => key,
             None if what.contains("URL") => "url",
             None => "headers",

@@ -10,9 +10,10 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
 use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
-    WatchRequest,
+    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
+    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
+    ReloadRequest, ReloadResponse, RemoveServerRequest, RemoveServerResponse, StatusRequest,
+    StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
@@ -197,6 +198,27 @@ impl ManagementService for Management {
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
         Err(Status::unimplemented("stop"))
+    }
+
+    async fn add_server(
+        &self,
+        _: Request<AddServerRequest>,
+    ) -> Result<Response<AddServerResponse>, Status> {
+        Err(Status::unimplemented("add_server"))
+    }
+
+    async fn remove_server(
+        &self,
+        _: Request<RemoveServerRequest>,
+    ) -> Result<Response<RemoveServerResponse>, Status> {
+        Err(Status::unimplemented("remove_server"))
+    }
+
+    async fn list_servers(
+        &self,
+        _: Request<ListServersRequest>,
+    ) -> Result<Response<ListServersResponse>, Status> {
+        Err(Status::unimplemented("list_servers"))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {

@@ -7,6 +7,14 @@ Usage: mcp-remote <https://server-url> [callback-port] [flags]
        mcp-remote logout <https://server-url> [flags] | --all
        mcp-remote status [SERVER] [--json]
        mcp-remote stop
+       mcp-remote add NAME <https://server-url> [flags] [--warm] [--replace]
+       mcp-remote remove NAME
+       mcp-remote list [--json]
+       mcp-remote reload
+
+A server's name in ~/.config/mcp-remote/config.toml stands wherever its URL does;
+flags count before what is written there. add writes it there, remove takes it
+out, reload applies what was changed by hand.
 
 Speaks MCP on standard input and output for a remote server, through the
 daemon mcp-remoted, which keeps the session warm and is started when needed.

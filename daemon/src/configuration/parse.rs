@@ -29,8 +29,11 @@ pub(super) struct Wrong {
 /// What is wrong first.
 pub(super) fn parse(text: &str) -> Result<Parsed, Wrong> {
     let wrong = |message: &str, span: Option<Range<usize>>| Wrong {
+        what: match span.clone().and_then(|span| text.get(span)) {
+            Some(key) if message == "duplicate key" => format!("{key} is written twice"),
+            _ => plain(message),
+        },
         line: span.map(|span| line(text, span.start)),
-        what: plain(message),
     };
     let tree = toml_edit::Document::parse(text.to_owned())
         .map_err(|error| wrong(error.message(), error.span()))?;
@@ -150,9 +153,9 @@ mod tests {
             (
                 "[servers.a]\nurl = \"x\"\n[servers.a]\n",
                 3,
-                "duplicate key",
+                "a is written twice",
             ),
-            ("[servers.a]\nurl = 1\nurl = 2\n", 3, "duplicate key"),
+            ("[servers.a]\nurl = 1\nurl = 2\n", 3, "url is written twice"),
             (
                 "[servers.a]\nulr = \"s3cret\"\n",
                 2,

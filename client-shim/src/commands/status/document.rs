@@ -43,6 +43,10 @@ fn server(server: &ServerStatus) -> String {
         .string("last_error", &server.last_error)
         .number("last_used_unix_ms", server.last_used_unix_ms)
         .raw("auth", &json::array(server.auth.iter().map(grant)))
+        .raw(
+            "names",
+            &json::array(server.names.iter().map(|name| json::string(name))),
+        )
         .end()
 }
 
@@ -123,7 +127,7 @@ mod tests {
              \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0,\
              \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
-             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\"}]}],\
+             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\"}],\"names\":[]}],\
              \"health\":[\"disk full\"]}\n"
         );
     }

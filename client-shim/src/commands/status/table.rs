@@ -75,7 +75,10 @@ fn row(server: &ServerStatus, now: u64) -> Row {
         used => format!("{} ago", duration(now.saturating_sub(used))),
     };
     [
-        plain(&server.url),
+        match server.names.as_slice() {
+            [] => plain(&server.url),
+            names => plain(&names.join(", ")),
+        },
         word(server.state()).to_owned(),
         grants::cell(&server.auth, now),
         plain(protocol.trim_end()),
