@@ -156,13 +156,11 @@ impl Settings {
         if let Some(problem) = self.problem() {
             return Err(problem);
         }
-        let path = self.path().display();
-        Err(match names::check(name) {
-            Ok(()) => format!(
-                "no server is named {name} in {path}: mcp-remote list shows which are, mcp-remote reload reads the file again, or give a URL"
-            ),
-            Err(_) => format!("what was given is neither a URL nor a name of {path}"),
-        })
+        // What is no name may be anything, a secret too: it is not repeated.
+        Err(format!(
+            "there is no command and no server of this name in {}: mcp-remote list shows the servers, mcp-remote reload reads the file again, or give a URL",
+            self.path().display()
+        ))
     }
 
     /// Reads the file again and applies it. Blocks.

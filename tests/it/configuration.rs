@@ -260,7 +260,7 @@ fn a_name_that_is_not_there_or_switched_off_is_one_sentence() {
         "[servers.off]\nurl = \"{}\"\nenabled = false\n",
         upstream.url()
     ));
-    for (name, what) in [("none", "no server is named none"), ("off", "switched off")] {
+    for (name, what) in [("none", "no server of this name"), ("off", "switched off")] {
         let finished = home.run_with(&[name], &conversation("x"));
         let said = one_sentence(&finished.stderr);
         assert!(
