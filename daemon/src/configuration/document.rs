@@ -2,7 +2,7 @@
 //! stand behind it. Knows nothing of what the keys do.
 //!
 //! An unknown key or a value of another type is an error; where it stands is found
-//! out by [`parse`](super::parse).
+//! out by `parse.rs`.
 
 use std::collections::BTreeMap;
 
