@@ -111,7 +111,7 @@ fn nobody_is_asked_to_sign_in_for_it() {
 }
 
 #[test]
-fn a_daemon_with_a_warm_server_stays_and_one_without_may_go() {
+fn a_reload_begins_and_ends_it() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();
     home.configure(&warm(&upstream, ""));
