@@ -142,7 +142,9 @@ impl Settings {
                 "{path} holds headers or secrets and can be read by others: run chmod 600 {path}"
             )
         };
-        open.then(warning).into_iter().collect()
+        let mut warnings: Vec<String> = open.then(warning).into_iter().collect();
+        warnings.extend(self.now().without_effect());
+        warnings
     }
 
     /// Returns the entry of a name.
@@ -273,6 +275,31 @@ impl Configuration {
     /// Says whether a server is to be kept connected.
     pub(crate) fn keeps_warm(&self) -> bool {
         self.servers.values().any(Entry::is_kept_warm)
+    }
+
+    /// Says which keys are written that this build does nothing with: a tool that is
+    /// not ignored, or a token in a file, must be no surprise.
+    fn without_effect(&self) -> Option<String> {
+        let tables = self.servers.values().map(|entry| &entry.table);
+        let tables = tables.chain([&self.defaults.table]);
+        let mut keys = Vec::new();
+        type IsWritten = fn(&ServerTable) -> bool;
+        let written: [(&str, IsWritten); 3] = [
+            ("ignore_tools", |table| table.ignore_tools.is_some()),
+            ("connect_timeout", |table| table.connect_timeout.is_some()),
+            ("cache_lists", |table| table.cache_lists.is_some()),
+        ];
+        for (key, is_written) in written {
+            if tables.clone().any(is_written) {
+                keys.push(key);
+            }
+        }
+        if self.daemon.token_store == Some(document::TokenStore::Keyring) {
+            keys.push("token_store");
+        }
+        let keys = keys.join(", ");
+        (!keys.is_empty())
+            .then(|| format!("{keys} in the configuration: without effect in this build"))
     }
 
     fn changed_by(&self, other: &Self) -> Change {

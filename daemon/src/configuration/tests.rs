@@ -69,6 +69,16 @@ fn what_is_wrong_is_said_with_file_and_line_whatever_is_asked_for() {
 }
 
 #[test]
+fn what_has_no_effect_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "[daemon]\ntoken_store = \"keyring\"\n[servers.a]\nurl = \"https://a/\"\nignore_tools = \"x\"\n";
+    let warnings = settings(folder.path(), text).warnings();
+    let expected = "ignore_tools, token_store in the configuration: without effect in this build";
+    assert_eq!(warnings, [expected]);
+    assert!(settings(folder.path(), "").warnings().is_empty());
+}
+
+#[test]
 fn a_reload_changes_what_has_changed_and_a_broken_one_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = "[servers.a]\nurl = \"https://a/\"\n[servers.b]\nurl = \"https://b/\"\n";
