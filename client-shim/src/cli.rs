@@ -9,29 +9,35 @@ use std::iter::Peekable;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mcp_remote_proto::names;
 use mcp_remote_proto::v1::{Reuse, Transport};
 
-use crate::exit::{Exit, ShimError};
+use crate::exit::ShimError;
 use crate::headers::Source;
 use crate::notices::Volume;
 
+mod add;
 mod auth;
 mod completions;
 mod described;
 mod doctor;
 mod logs;
 mod man;
+mod servers;
 mod service;
 mod status;
 pub(crate) mod table;
 mod usage;
+mod words;
 
+pub(crate) use add::AddArguments;
 pub(crate) use auth::AuthArguments;
 pub(crate) use completions::Shell;
 pub(crate) use logs::LogsArguments;
 pub(crate) use service::{ServiceArguments, Verb};
 pub(crate) use status::StatusArguments;
 pub(crate) use usage::{usage as help, usage_of as help_on};
+use words::{is_url, seconds, shown, starts_with_digits, unexpected, usage};
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -129,18 +135,29 @@ pub(crate) enum Invocation {
     Stop,
     /// Steer the daemon as a service.
     Service(ServiceArguments),
+    /// Write a server into the configuration.
+    Add(Box<AddArguments>),
+    /// Take the server of this name out of it.
+    Remove(String),
+    /// Say which servers it has.
+    List {
+        /// For programs.
+        json: bool,
+    },
+    /// Have the daemon read its files again.
+    Reload,
 }
 
 /// Whom to relay to, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BridgeArguments {
-    /// As typed.
+    /// The server's URL or name, as typed.
     pub(crate) url: String,
     /// In the order of the command line.
     pub(crate) headers: Vec<Source>,
-    /// `--transport`.
+    /// `--transport`; unspecified: as the configuration says.
     pub(crate) transport: Transport,
-    /// `--reuse`.
+    /// `--reuse`, likewise.
     pub(crate) reuse: Reuse,
     /// `--allow-http`.
     pub(crate) allow_http: bool,
@@ -152,7 +169,7 @@ pub(crate) struct BridgeArguments {
     pub(crate) drain_timeout: Duration,
     /// How to sign in.
     pub(crate) auth: AuthArguments,
-    /// `--request-timeout`; none: never.
+    /// `--request-timeout`; none: as the configuration says, zero: never.
     pub(crate) request_timeout: Option<Duration>,
 }
 
@@ -191,6 +208,8 @@ struct Words {
     ca_file: Option<String>,
     drain_timeout: Option<String>,
     request_timeout: Option<String>,
+    /// What follows `add`.
+    add: Option<Vec<Word>>,
     /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
@@ -219,10 +238,15 @@ impl Words {
             silent: has("--silent"),
             debug: has("--debug") || has("--verbose"),
         };
+        self.add = add::find(&words);
         if let Some(position) = broken.filter(|_| !self.help && !self.version) {
             return Err(usage(&format!(
                 "the argument in position {position} is not UTF-8"
             )));
+        }
+        if self.add.is_some() {
+            // Its flags are not understood here but kept.
+            return Ok(());
         }
         let mut words = words.into_iter().peekable();
         while let Some((position, word)) = words.next() {
@@ -312,6 +336,9 @@ impl Words {
         if self.version {
             return Ok(Invocation::Version);
         }
+        if let Some(words) = self.add.take() {
+            return add::parse(words).map(|arguments| Invocation::Add(Box::new(arguments)));
+        }
         let words: Vec<(usize, &str)> = self
             .positional
             .iter()
@@ -354,12 +381,14 @@ impl Words {
 
     fn bridge(&mut self) -> Result<Box<BridgeArguments>, ShimError> {
         let mut words = std::mem::take(&mut self.positional);
-        let Some(at) = words.iter().position(|(_, word)| is_url(word)) else {
+        let named = |(_, word): &Word| names::check(word).is_ok();
+        let url = words.iter().position(|(_, word)| is_url(word));
+        let Some(at) = url.or_else(|| words.first().filter(|word| named(word)).map(|_| 0)) else {
             return Err(match words.first() {
                 Some((position, _)) => usage(&format!(
-                    "the argument in position {position} is neither a server URL nor a command"
+                    "the argument in position {position} is neither a server's URL or name nor a command"
                 )),
-                None => usage("the server URL is missing"),
+                None => usage("the server's URL or name is missing"),
             });
         };
         let (_, url) = words.remove(at);
@@ -403,29 +432,31 @@ impl Words {
 
     fn transport(&mut self) -> Transport {
         match self.transport.as_deref() {
-            None | Some("http-first") => Transport::HttpFirst,
+            None => Transport::Unspecified,
+            Some("http-first") => Transport::HttpFirst,
             Some("sse-first") => Transport::SseFirst,
             Some("http-only") => Transport::HttpOnly,
             Some("sse-only") => Transport::SseOnly,
             Some(_) => {
-                let sentence = "the value of --transport is not known, http-first is used \
+                let sentence = "the value of --transport is not known and is ignored \
                      (known: http-first, sse-first, http-only, sse-only)";
                 self.warnings.push(sentence.to_owned());
-                Transport::HttpFirst
+                Transport::Unspecified
             }
         }
     }
 
     fn reuse(&mut self) -> Reuse {
         match self.reuse.as_deref() {
-            None | Some("sequential") => Reuse::Sequential,
+            None => Reuse::Unspecified,
+            Some("sequential") => Reuse::Sequential,
             Some("never") => Reuse::Never,
             Some("concurrent") => Reuse::Concurrent,
             Some(_) => {
-                let sentence = "the value of --reuse is not known, sequential is used \
+                let sentence = "the value of --reuse is not known and is ignored \
                      (known: never, sequential, concurrent)";
                 self.warnings.push(sentence.to_owned());
-                Reuse::Sequential
+                Reuse::Unspecified
             }
         }
     }
@@ -441,51 +472,16 @@ impl Words {
         })
     }
 
-    /// Zero is no timeout.
     fn request_timeout(&mut self) -> Option<Duration> {
         let text = self.request_timeout.as_deref()?;
         let timeout = seconds(text);
         if timeout.is_none() {
             let sentence =
-                "the value of --request-timeout is not a number of seconds, none is used";
+                "the value of --request-timeout is not a number of seconds and is ignored";
             self.warnings.push(sentence.to_owned());
         }
-        timeout.filter(|timeout| !timeout.is_zero())
+        timeout
     }
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// Only a callback port does.
-fn starts_with_digits(word: &str) -> bool {
-    word.starts_with(|first: char| first.is_ascii_digit())
-}
-
-fn is_url(word: &str) -> bool {
-    word.contains("://")
-}
-
-/// A flag's name, if it looks like one.
-fn shown(position: usize, name: &str) -> String {
-    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.starts_with("--") && name.len() <= 40 && name.bytes().all(letters) {
-        name.to_owned()
-    } else {
-        format!("in position {position}")
-    }
-}
-
-fn unexpected(command: &str, position: usize) -> ShimError {
-    usage(&format!(
-        "the argument in position {position} means nothing to mcp-remote {command}"
-    ))
-}
-
-fn usage(sentence: &str) -> ShimError {
-    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", help().trim_end()))
 }
 
 #[cfg(test)]

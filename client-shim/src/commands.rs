@@ -1,16 +1,24 @@
 //! The subcommands, one file each. Standard output is theirs.
 
 use std::io::{ErrorKind, Write};
+use std::time::Duration;
 
+use tonic::{Code, Response, Status};
+
+use crate::daemon::Daemon;
 use crate::exit::{Exit, ShimError};
 
+pub(crate) mod add;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod reload;
+pub(crate) mod remove;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -29,5 +37,29 @@ pub(crate) fn print(text: &str) -> Result<Exit, ShimError> {
             "standard output cannot be written: {error}"
         ))),
         _ => Ok(Exit::OK),
+    }
+}
+
+/// A daemon reads and writes a file for it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Waits for what a daemon answers to a call about its configuration.
+///
+/// # Errors
+/// Its own sentence, or that it does not know the call.
+async fn answered<T>(
+    daemon: &Daemon,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, ShimError> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) if status.code() == Code::Unimplemented => Err(ShimError::new(
+            Exit::VERSION_MISMATCH,
+            format!("{daemon} has no configuration: run mcp-remote stop, then try again"),
+        )),
+        Ok(Err(status)) => Err(ShimError::general(status.message())),
+        Err(_) => Err(ShimError::general(format!(
+            "{daemon} does not answer: end that process and try again"
+        ))),
     }
 }

@@ -103,6 +103,22 @@ fn run(
                 notices,
             ))
         }
+        Invocation::Add(arguments) => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::add::run(*arguments, &launcher, notices))
+        }
+        Invocation::Remove(name) => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::remove::run(name, &launcher, notices))
+        }
+        Invocation::List { json } => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::list::run(json, &launcher, notices))
+        }
+        Invocation::Reload => {
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::reload::run(&launcher, notices))
+        }
         Invocation::Stop => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))

@@ -1,6 +1,7 @@
 //! The gRPC edge: accepts this user's shims and serves the three services.
 //! Only `api/*` names tonic or the generated types.
 
+mod configured;
 mod convert;
 mod identity;
 mod login;
@@ -9,8 +10,10 @@ mod logs;
 mod management;
 mod peer;
 mod relay;
+mod servers;
 mod sign_in;
 mod status;
+mod warm;
 mod watching;
 
 use std::sync::Arc;
@@ -27,10 +30,13 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::changes::Changes;
 use crate::config::Config;
+use crate::configuration::Settings;
 use crate::http::HttpClients;
 use crate::oauth::Authority;
 use crate::session::{Connections, Servers, SessionPoolHandle};
 use crate::telemetry::Log;
+pub(crate) use configured::check;
+pub(crate) use warm::keep as keep_warm;
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -43,6 +49,8 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Api {
     /// What the daemon runs with.
     pub(crate) config: Arc<Config>,
+    /// The user's configuration.
+    pub(crate) settings: Settings,
     /// Where it listens.
     pub(crate) socket: String,
     /// When it began.
@@ -69,15 +77,6 @@ pub(crate) struct Api {
     pub(crate) changes: Changes,
     /// The log.
     pub(crate) log: Log,
-}
-
-impl Api {
-    /// Reads again what was read from files, and forgets what was concluded.
-    pub(crate) fn reload(&self) {
-        self.connections.renew();
-        self.servers.forget_transports();
-        tracing::info!("reloaded");
-    }
 }
 
 /// Serves until `api.stop`, then until the relays have ended, bounded.

@@ -1,5 +1,5 @@
-//! What the daemon runs with: flags, then environment, then defaults. The only
-//! reader of the environment.
+//! What the daemon runs with: flags, then environment, then the configuration file,
+//! then defaults. The only reader of the environment.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +8,8 @@ use std::time::Duration;
 use mcp_remote_proto::endpoint::{Environment, Places, PlacesError};
 
 use crate::cli::Flags;
+use crate::configuration::Source;
+use crate::configuration::document::{DaemonTable, IdleExit, Seconds, TokenStore};
 use crate::http::ProxySettings;
 use crate::oauth::store::TokenStoreKind;
 use crate::session::pool::PoolConfig;
@@ -80,8 +82,14 @@ pub(crate) struct Config {
     pub(crate) auth_folder: PathBuf,
     /// Whether tokens are in files at all.
     pub(crate) token_store: TokenStoreKind,
+    /// Whether the environment says so.
+    token_store_given: bool,
     /// Whether the gRPC services describe themselves.
     pub(crate) reflection: bool,
+    /// The home folder.
+    pub(crate) home: Option<PathBuf>,
+    /// Whether a flag or the file says when to exit for lack of shims.
+    pub(crate) idle_exit_given: bool,
 }
 
 impl Config {
@@ -92,6 +100,44 @@ impl Config {
     /// no sense.
     pub(crate) fn new(flags: &Flags) -> Result<Self, ConfigError> {
         Self::with(flags, &environment)
+    }
+
+    /// Says where the configuration file is. It follows from the home folder alone,
+    /// since programs are started with little else in the environment.
+    pub(crate) fn source(&self) -> Source {
+        let folder = match &self.home {
+            Some(home) => home.join(".config").join("mcp-remote"),
+            None => self.places.state().to_owned(),
+        };
+        Source {
+            path: folder.join("config.toml"),
+            home: self.home.clone(),
+            variable: |name| environment(name)?.into_string().ok(),
+        }
+    }
+
+    /// Takes what neither a flag nor the environment says from the file.
+    pub(crate) fn fill(&mut self, flags: &Flags, file: &DaemonTable) {
+        // Others are ended by whoever started them.
+        let counts = flags.idle_exit.is_none() && self.started_by == StartedBy::Shim;
+        if let Some(said) = file.idle_exit.filter(|_| counts) {
+            self.idle_exit_given = true;
+            self.idle_exit = match said {
+                IdleExit::Never => None,
+                IdleExit::After(Seconds(time)) => Some(time),
+            };
+        }
+        if let Some(said) = file.token_store.filter(|_| !self.token_store_given) {
+            self.token_store = match said {
+                TokenStore::File => TokenStoreKind::Files,
+                TokenStore::Keyring => TokenStoreKind::Keyring,
+            };
+        }
+        let level = file.log_level.map(|level| level.as_str().to_owned());
+        self.log_filter = self.log_filter.take().or(level);
+        if let Some(bytes) = file.max_message.filter(|_| flags.max_message.is_none()) {
+            self.pool.max_message = bytes.min(mcp_remote_proto::MAX_MESSAGE_LEN);
+        }
     }
 
     fn with(
@@ -111,7 +157,7 @@ impl Config {
                 .join("auth"),
         };
         let places = Places::new(&Environment {
-            home,
+            home: home.clone(),
             state_dir: path("MCP_REMOTE_STATE_DIR"),
             socket: path("MCP_REMOTE_SOCKET"),
             runtime_dir: path("XDG_RUNTIME_DIR"),
@@ -149,7 +195,10 @@ impl Config {
             ssl_cert_file: path("SSL_CERT_FILE"),
             auth_folder,
             token_store: token_store(text("MCP_REMOTE_TOKEN_STORE"))?,
+            token_store_given: variable("MCP_REMOTE_TOKEN_STORE").is_some(),
             reflection: flags.reflection || variable("MCP_REMOTE_REFLECTION").is_some(),
+            home,
+            idle_exit_given: flags.idle_exit.is_some(),
         })
     }
 }
@@ -239,6 +288,22 @@ mod tests {
         assert_eq!(folder(&[("HOME", "/h")]), PathBuf::from("/h/.mcp-auth"));
         let named = [("HOME", "/h"), ("MCP_REMOTE_CONFIG_DIR", "/c")];
         assert_eq!(folder(&named), PathBuf::from("/c"));
+    }
+
+    #[test]
+    fn where_tokens_are_kept_is_for_the_environment_to_say_then_for_the_file() {
+        let file = DaemonTable {
+            token_store: Some(TokenStore::Keyring),
+            ..DaemonTable::default()
+        };
+        let kept = |variables: &[(&str, &str)]| {
+            let mut config = config(&Flags::default(), variables);
+            config.fill(&Flags::default(), &file);
+            config.token_store
+        };
+        assert_eq!(kept(&[("HOME", "/h")]), TokenStoreKind::Keyring);
+        let said = [("HOME", "/h"), ("MCP_REMOTE_TOKEN_STORE", "file")];
+        assert_eq!(kept(&said), TokenStoreKind::Files);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::api::{self, Api};
 use crate::changes::Changes;
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
+use crate::configuration::{self, Settings};
 use crate::heap;
 use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
@@ -99,7 +100,8 @@ fn complain(sentence: &str) {
 }
 
 fn run(flags: &Flags) -> Result<ExitCode, Failure> {
-    let config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
+    let mut config = Config::new(flags).map_err(|error| Failure::new(2, error))?;
+    config.fill(flags, &configuration::of_daemon(&config.source()));
     let handed = service_manager::handed();
     detach(&config);
     endpoint::private_folder(config.places.state()).map_err(|error| {
@@ -204,6 +206,7 @@ fn raise_file_limit() {
 async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
+    let settings = read_settings(&config);
     let shutdown = Shutdown::default();
     let background = TaskTracker::new();
     let sessions = TaskTracker::new();
@@ -231,6 +234,7 @@ async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitC
 
     let api = Api {
         config: config.clone(),
+        settings,
         socket: listening.endpoint.to_string(),
         started,
         pool,
@@ -278,6 +282,13 @@ fn outcome(
         (Ok(()), None) => Err(Failure::new(1, "the server ended unasked")),
         (Err(error), _) => Err(Failure::new(1, format!("the server ended: {error}"))),
     }
+}
+
+/// Reads the configuration file; one that cannot be used is no reason not to start.
+fn read_settings(config: &Arc<Config>) -> Settings {
+    let known = config.clone();
+    let check = move |entry: &configuration::Entry| api::check(entry, &known);
+    Settings::read(config.source(), Box::new(check))
 }
 
 /// Begins to hold sessions.
@@ -331,15 +342,21 @@ fn begin_background(
         // Whoever else started us starts us again.
         handover: by_shim.then(|| shutdown.handover.clone()),
     };
-    shutdown::listen(begin_end, move || reloading.reload(), background)
+    let tasks = background.clone();
+    let reload = move || {
+        let api = reloading.clone();
+        // What is wrong has been logged.
+        tasks.spawn(async move { drop(api.reload().await) });
+    };
+    shutdown::listen(begin_end, reload, background)
         .map_err(|error| Failure::new(1, format!("signals cannot be handled: {error}")))?;
     background.spawn(service_manager::stay_alive(stop.clone()));
     background.spawn(save_now_and_then(api.servers.clone(), stop.clone()));
     let (clients, idle_for) = (api.clients.clone(), api.config.pool.idle_for);
     background.spawn(end_unclaimed(kept, clients, idle_for, stop.clone()));
+    background.spawn(api::keep_warm(api.clone()));
     if let Some(after) = api.config.idle_exit {
-        let (shims, authority) = (api.shims.subscribe(), api.authority.clone());
-        background.spawn(exit_when_idle(shims, authority, after, stop));
+        background.spawn(exit_when_idle(api.clone(), after, stop));
     }
     Ok(())
 }
@@ -407,19 +424,16 @@ async fn end_unclaimed(
     }
 }
 
-/// Stops the daemon once no shim has been attached for a while and nobody is
-/// signing in.
-async fn exit_when_idle(
-    mut shims: watch::Receiver<u32>,
-    authority: Authority,
-    after: Duration,
-    stop: CancellationToken,
-) {
+/// Stops the daemon once no shim has been attached for a while, nobody is signing in
+/// and, unless the user said when to exit, no server is to be kept connected.
+async fn exit_when_idle(api: Api, after: Duration, stop: CancellationToken) {
+    let mut shims = api.shims.subscribe();
     loop {
         let idle = *shims.borrow_and_update() == 0;
         tokio::select! {
             () = tokio::time::sleep(after), if idle => {
-                if authority.is_signing_in() {
+                let is_warm = !api.config.idle_exit_given && api.settings.now().keeps_warm();
+                if is_warm || api.authority.is_signing_in() {
                     continue;
                 }
                 tracing::info!("no shim for {} s, stopping", after.as_secs());

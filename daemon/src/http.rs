@@ -6,6 +6,7 @@
 
 mod payload;
 mod proxy;
+mod trust;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::secret::Secret;
 
 pub(crate) use payload::Payload;
 pub(crate) use proxy::ProxySettings;
+use trust::Trust;
 
 /// How long connecting may take, TLS included, in one attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,6 +107,16 @@ impl HttpClients {
         self.lock().clear();
     }
 
+    /// Forgets the clients that would be built with other certificates now; returns
+    /// their options.
+    pub(crate) async fn forget_changed(&self) -> Vec<NetworkOptions> {
+        let clients = self.lock().clone();
+        let looking = tokio::task::spawn_blocking(move || changed(&clients));
+        let changed = looking.await.unwrap_or_default();
+        self.lock().retain(|options, _| !changed.contains(options));
+        changed
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, HttpClient>> {
         self.0
             .lock()
@@ -112,13 +124,23 @@ impl HttpClients {
     }
 }
 
+/// Returns the options of clients that would be built with other certificates now.
+fn changed(clients: &HashMap<NetworkOptions, HttpClient>) -> Vec<NetworkOptions> {
+    let the_systems = clients.values().any(|client| client.trust.is_the_systems());
+    let system = the_systems.then(|| rustls_native_certs::load_native_certs().certs);
+    let differs = |client: &HttpClient| !client.trust.still_holds(system.as_deref());
+    let changed = clients.iter().filter(|(_, client)| differs(client));
+    changed.map(|(options, _)| options.clone()).collect()
+}
+
 fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
-    let tls = tls(options)?;
+    let (tls, trust) = tls(options)?;
     Ok(HttpClient {
         requests: finish(builder(options, tls.clone())?)?,
         streams: finish(builder(options, tls.clone())?)?,
         options: options.clone(),
         tls,
+        trust: Arc::new(trust),
     })
 }
 
@@ -151,12 +173,20 @@ fn finish(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, HttpError>
         .map_err(|error| HttpError::Setup(cause(&error)))
 }
 
-fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, HttpError> {
+fn tls(options: &NetworkOptions) -> Result<(rustls::ClientConfig, Trust), HttpError> {
+    let mut trust = Trust::default();
+    for file in options.ssl_cert_file.iter().chain(&options.ca_file) {
+        trust.note_file(file);
+    }
     let mut roots = rustls::RootCertStore::empty();
     // Certificates that rustls cannot use are left out, as other clients do.
     let _counts = match &options.ssl_cert_file {
         Some(file) => roots.add_parsable_certificates(certificates("SSL_CERT_FILE", file)?),
-        None => roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        None => {
+            let system = rustls_native_certs::load_native_certs().certs;
+            trust.note_system(&system);
+            roots.add_parsable_certificates(system)
+        }
     };
     if let Some(file) = &options.ca_file {
         let _counts = roots.add_parsable_certificates(certificates("--ca-file", file)?);
@@ -168,7 +198,7 @@ fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, HttpError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok((config, trust))
 }
 
 fn certificates(source: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
@@ -198,6 +228,7 @@ pub(crate) struct HttpClient {
     streams: reqwest::Client,
     options: NetworkOptions,
     tls: rustls::ClientConfig,
+    trust: Arc<Trust>,
 }
 
 impl HttpClient {

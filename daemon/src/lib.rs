@@ -19,6 +19,8 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod upstream;
 
+pub(crate) mod configuration;
+
 pub(crate) mod oauth;
 
 pub(crate) mod changes;

@@ -38,7 +38,7 @@ use crate::session::{
     Change, Fate, Handshake, Inbound, InitializeResult, Outbound, OutboundKind, names,
 };
 use crate::upstream::UpstreamError;
-pub(crate) use open_lease::check;
+pub(crate) use open_lease::{check, warm};
 pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 pub(crate) use sign_in::AUTH_TIMEOUT;
 
@@ -299,6 +299,9 @@ impl Relay {
         if changed && self.in_flight.is_empty() {
             self.give_back().await;
             self.handshake = Some(handshake);
+        }
+        if let Some(handshake) = &self.handshake {
+            self.deps.server.spoken_to(handshake);
         }
         match self.leased().await? {
             Ok(result) => self.answer(None, result.answer(&id)).await,

@@ -24,7 +24,8 @@ mod reconnect;
 mod restore;
 pub(crate) mod server;
 mod switches;
-mod waiting;
+mod terms;
+pub(crate) mod waiting;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub(crate) use pool::{AcquireError, Found, Lease, SessionPoolHandle};
 pub(crate) use reconnect::{REPEAT_DELAYS, jittered};
 pub(crate) use server::{Server, Servers};
 pub(crate) use switches::{Change, Course, Outcome};
+pub(crate) use terms::{Outdated, Terms};
 
 /// Which transports may be used, and which comes first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -40,6 +40,8 @@ pub(crate) struct ServerRecord {
     pub(crate) version: String,
     /// The newest answer to `initialize`.
     pub(crate) initialize_result: String,
+    /// The newest `initialize` of a client that is capable of nothing.
+    pub(crate) client: String,
     /// Requests relayed, ever.
     pub(crate) calls: u64,
     /// Requests without an answer, ever.

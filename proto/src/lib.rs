@@ -9,6 +9,7 @@ pub mod channel;
 pub mod codec;
 pub mod endpoint;
 pub mod members;
+pub mod names;
 pub mod release;
 
 /// The generated types of `mcp_remote.v1`.

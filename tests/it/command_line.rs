@@ -54,16 +54,24 @@ fn the_daemon_has_help_and_version_too() {
 #[test]
 fn a_wrong_command_line_is_a_usage_error() {
     let home = TestHome::new();
-    for arguments in [&[] as &[&str], &["--debug"], &["nonsense"]] {
+    for arguments in [&[] as &[&str], &["--debug"], &["non/sense"]] {
         let finished = home.run(arguments);
         assert_eq!(finished.code, 2, "{arguments:?}: {finished:?}");
         assert_eq!(finished.stdout, "");
         assert!(finished.stderr.len() > 15, "{finished:?}");
     }
     // A word in the wrong place may be a secret: its position is said instead.
-    let finished = home.run(&["s3cr3t-word"]);
+    let finished = home.run(&["s3cr3t/word"]);
     assert!(!finished.stderr.contains("s3cr3t"), "{finished:?}");
     assert!(finished.stderr.contains("position 1"), "{finished:?}");
+    // Nor is one that could be the name of a server and is none.
+    let finished = home.run(&["s3cr3t-word"]);
+    assert_eq!(finished.code, 1, "{finished:?}");
+    assert!(!finished.stderr.contains("s3cr3t"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("no server of this name"),
+        "{finished:?}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::text_of;
+use mcp_remote_tests::tls::TestCa;
 use mcp_remote_tests::upstream::{Config, FakeUpstream, Replies};
 
 use crate::support::{attached, messages, one_shot};
@@ -165,12 +166,17 @@ fn a_new_daemon_still_works_when_the_server_changed_meanwhile() {
 }
 
 #[test]
-fn after_a_reload_a_session_goes_on_over_new_connections() {
+fn after_new_certificates_a_session_goes_on_over_new_connections() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();
-    let mut shim = attached(&home, &[&upstream.url()]);
+    let file = TestCa::new().write(home.folder());
+    let mut shim = attached(
+        &home,
+        &[&upstream.url(), "--ca-file", file.to_str().expect("UTF-8")],
+    );
     shim.echo("before");
     upstream.wait_for("GET", 1);
+    TestCa::new().write(home.folder());
     Rpc::connect(&home).reload().expect("it reloads");
     let held = shim.begin_call("hold", r#"{"gate":"g"}"#);
     upstream.wait_for("GET", 2);

@@ -11,9 +11,11 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
 use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, SetLogLevelRequest,
-    SetLogLevelResponse, StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
+    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
+    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, RemoveServerRequest,
+    RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse, StatusRequest, StatusResponse,
+    StopRequest, StopResponse, WatchRequest,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, watch};
@@ -242,6 +244,27 @@ impl ManagementService for Management {
         Ok(Response::new(StopResponse {
             pid: std::process::id(),
         }))
+    }
+
+    async fn add_server(
+        &self,
+        _: Request<AddServerRequest>,
+    ) -> Result<Response<AddServerResponse>, Status> {
+        Err(Status::unimplemented("add_server"))
+    }
+
+    async fn remove_server(
+        &self,
+        _: Request<RemoveServerRequest>,
+    ) -> Result<Response<RemoveServerResponse>, Status> {
+        Err(Status::unimplemented("remove_server"))
+    }
+
+    async fn list_servers(
+        &self,
+        _: Request<ListServersRequest>,
+    ) -> Result<Response<ListServersResponse>, Status> {
+        Err(Status::unimplemented("list_servers"))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {

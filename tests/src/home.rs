@@ -197,6 +197,23 @@ impl TestHome {
         finish(self.command("mcp-remote", arguments).stdin(Stdio::null()))
     }
 
+    /// Returns where the configuration file of this home is.
+    pub fn configuration(&self) -> PathBuf {
+        self.home().join(".config/mcp-remote/config.toml")
+    }
+
+    /// Writes the configuration file.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configure(&self, text: &str) {
+        let path = self.configuration();
+        private_folder(path.parent().expect("it is in a folder"));
+        std::fs::write(&path, text).expect("the configuration can be written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).expect("it is ours");
+    }
+
     /// Returns the pid of the daemon that holds this home's lock.
     pub fn daemon_pid(&self) -> Option<u32> {
         let path = self.state().join("lock");

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
+use mcp_remote_proto::names;
 use mcp_remote_proto::v1::{
     Display, Notice, NoticeLevel, Open, Options, Purpose, ServerSummary, Transport,
 };
@@ -50,8 +51,10 @@ pub(crate) fn opening(
     })?;
     let interactive = std::io::stderr().is_terminal() || std::io::stdin().is_terminal();
     let transport: Transport = arguments.transport;
+    let (name, server_url) = name_or_url(&arguments.url);
     let open = Open {
-        server_url: arguments.url.clone(),
+        name,
+        server_url,
         options: Some(Options {
             allow_http: arguments.allow_http,
             transport: transport.into(),
@@ -60,6 +63,7 @@ pub(crate) fn opening(
             debug: arguments.debug,
             request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
             reuse: arguments.reuse.into(),
+            no_request_timeout: arguments.request_timeout == Some(Duration::ZERO),
         }),
         headers,
         proxy: environment.proxy(),
@@ -73,6 +77,14 @@ pub(crate) fn opening(
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })
+}
+
+/// Tells the name of a configured server, which the daemon looks up, from a URL.
+pub(crate) fn name_or_url(typed: &str) -> (String, String) {
+    match names::check(typed) {
+        Ok(()) => (typed.to_owned(), String::new()),
+        Err(_) => (String::new(), typed.to_owned()),
+    }
 }
 
 impl Opening {
@@ -92,7 +104,7 @@ impl Opening {
             .expect("an opening is made with one")
     }
 
-    /// Returns the server's URL without secrets.
+    /// Returns the server's name, or its URL without secrets.
     pub(crate) fn server(&self) -> &str {
         &self.server
     }
@@ -133,11 +145,10 @@ pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
     Err(ShimError::new(exit, status.message()))
 }
 
-/// At least one: none would mean for ever.
+/// At least one, unless it is to be for ever.
 fn milliseconds(timeout: Duration) -> u64 {
-    u64::try_from(timeout.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1)
+    let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    milliseconds.max(u64::from(!timeout.is_zero()))
 }
 
 /// The daemon stands in another folder than the user.
@@ -149,8 +160,11 @@ fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
         .map_err(|path| ShimError::general(format!("{what} {} is not UTF-8", path.display())))
 }
 
-/// Leaves out credentials, query and fragment, which may be secret.
+/// Leaves out credentials, query and fragment, which may be secret; a name has none.
 pub(super) fn without_secrets(url: &str) -> String {
+    if names::check(url).is_ok() {
+        return url.to_owned();
+    }
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let scheme_of = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     let Some((scheme, rest)) = url[..end]
@@ -181,6 +195,7 @@ mod tests {
             ("https:///user:pass@h/mcp", "https://h/mcp"),
             ("https:/user:pass@h", "what is not a URL"),
             ("user:pass@https://h", "what is not a URL"),
+            ("github", "github"),
         ] {
             assert_eq!(without_secrets(url), shown);
         }

@@ -9,7 +9,8 @@ use crate::notices::Volume;
 
 use super::table::{self, Command, Values};
 use super::{
-    Invocation, Parsed, completions, doctor, logs, man, service, shown, status, unexpected, usage,
+    Invocation, Parsed, completions, doctor, logs, man, servers, service, shown, status,
+    unexpected, usage,
 };
 
 /// Who makes something of what was given.
@@ -23,6 +24,9 @@ const READERS: &[(&str, Reader)] = &[
     ("completions", completions::read),
     ("man", man::read),
     ("service", service::read),
+    ("remove", servers::remove),
+    ("list", servers::list),
+    ("reload", servers::reload),
 ];
 
 /// Their names, for comparing them with the table.
@@ -158,8 +162,9 @@ fn known(values: Values) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Exit, parse};
+    use super::super::parse;
     use super::*;
+    use crate::exit::Exit;
 
     fn invocation(line: &[&str]) -> Result<Invocation, ShimError> {
         parse(line.iter().map(OsString::from)).invocation

@@ -138,6 +138,88 @@ pub(crate) const COMMANDS: &[Command] = &[
                server that is not known.",
     },
     Command {
+        name: "add",
+        arguments: &[
+            argument("NAME", true, Values::Any),
+            argument("URL", true, Values::Any),
+            argument("callback-port", false, Values::Any),
+        ],
+        flags: &[
+            Flag {
+                names: &["--warm"],
+                value: None,
+                summary: "keep it connected from the daemon's start on",
+            },
+            Flag {
+                names: &["--replace"],
+                value: None,
+                summary: "instead of the server that has this name",
+            },
+            Flag {
+                names: &["--session-idle"],
+                value: Some(("SECONDS", Values::Any)),
+                summary: "keep a session that nobody uses for so long",
+            },
+            Flag {
+                names: &["--proxy"],
+                value: Some(("URL", Values::Any)),
+                summary: "reach it through this proxy; none, or environment for that of whoever runs",
+            },
+            Flag {
+                names: &["--no-proxy"],
+                value: Some(("HOSTS", Values::Any)),
+                summary: "hosts that are reached without it",
+            },
+            Flag {
+                names: &["--scope"],
+                value: Some(("SCOPES", Values::Any)),
+                summary: "ask for these scopes when signing in",
+            },
+            Flag {
+                names: &["--ignore-tool"],
+                value: Some(("PATTERN", Values::Any)),
+                summary: "hide the tools of this name",
+            },
+            Flag {
+                names: &["--connect-timeout"],
+                value: Some(("SECONDS", Values::Any)),
+                summary: "give up connecting after this long",
+            },
+            Flag {
+                names: &["--cache-lists"],
+                value: Some(("WHEN", Values::Any)),
+                summary: "answer lists from memory: never, certain, or for so many seconds",
+            },
+        ],
+        sets: &[BRIDGE],
+        summary: "writes a server into config.toml, with the flags of a bridge",
+        more: "From then on NAME stands wherever its URL does.",
+    },
+    Command {
+        name: "remove",
+        arguments: &[argument("NAME", true, Values::Any)],
+        flags: NONE,
+        sets: &[],
+        summary: "takes a server out of config.toml",
+        more: "",
+    },
+    Command {
+        name: "list",
+        arguments: &[],
+        flags: &[json("print one JSON object instead of a table")],
+        sets: &[],
+        summary: "says which servers config.toml has",
+        more: "",
+    },
+    Command {
+        name: "reload",
+        arguments: &[],
+        flags: NONE,
+        sets: &[],
+        summary: "has the daemon read config.toml and certificates again",
+        more: "Only servers whose entries have changed are affected.",
+    },
+    Command {
         name: "service",
         arguments: &[argument("VERB", true, Values::OneOf(VERBS))],
         flags: &[

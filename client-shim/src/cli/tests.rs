@@ -1,6 +1,7 @@
 //! The grammar, case by case.
 
 use super::*;
+use crate::exit::Exit;
 
 fn parsed(line: &[&str]) -> Parsed {
     parse(line.iter().map(OsString::from))
@@ -31,8 +32,8 @@ fn a_url_is_enough() {
     let (arguments, warnings) = bridge(&[URL]);
     assert_eq!(arguments.url, URL);
     assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
-    assert_eq!(arguments.transport, Transport::HttpFirst);
-    assert_eq!(arguments.reuse, Reuse::Sequential);
+    assert_eq!(arguments.transport, Transport::Unspecified);
+    assert_eq!(arguments.reuse, Reuse::Unspecified);
     assert!(warnings.is_empty());
 }
 
@@ -142,7 +143,7 @@ fn a_flag_of_the_npm_package_takes_its_value_along() {
 #[test]
 fn bad_values_fall_back_with_a_warning() {
     let (arguments, warnings) = bridge(&[URL, "--transport", "nonsense", "--drain-timeout", "-1"]);
-    assert_eq!(arguments.transport, Transport::HttpFirst);
+    assert_eq!(arguments.transport, Transport::Unspecified);
     assert_eq!(arguments.drain_timeout, Duration::from_secs(30));
     assert_eq!(warnings.len(), 2);
     let (arguments, warnings) = bridge(&[URL, "--drain-timeout", "0.5", "--ca-file"]);
@@ -154,7 +155,8 @@ fn bad_values_fall_back_with_a_warning() {
 fn a_request_waits_for_ever_unless_told_otherwise() {
     let timeout = |line: &[&str]| bridge(line).0.request_timeout;
     assert_eq!(timeout(&[URL]), None);
-    assert_eq!(timeout(&[URL, "--request-timeout", "0"]), None);
+    let none = timeout(&[URL, "--request-timeout", "0"]);
+    assert_eq!(none, Some(Duration::ZERO));
     let given = ["--request-timeout=1.5", URL, "--request-timeout", "9"];
     assert_eq!(timeout(&given), Some(Duration::from_millis(1500)));
     let (arguments, warnings) = bridge(&[URL, "--request-timeout", "-1"]);
@@ -224,11 +226,37 @@ fn help_and_version_win_anywhere() {
 
 #[test]
 fn no_url_is_a_usage_error() {
-    assert!(refused(&[]).starts_with("the server URL is missing\nUsage: "));
+    assert!(refused(&[]).starts_with("the server's URL or name is missing\nUsage: "));
     assert!(
-        refused(&["--debug", "github"])
-            .starts_with("the argument in position 2 is neither a server URL nor a command")
+        refused(&["--debug", "git/hub"]).starts_with(
+            "the argument in position 2 is neither a server's URL or name nor a command"
+        )
     );
+}
+
+#[test]
+fn a_name_stands_where_a_url_does() {
+    let (arguments, warnings) = bridge(&["--debug", "github", "9696"]);
+    assert_eq!(arguments.url, "github");
+    assert_eq!(arguments.auth.callback_port, Some(9696));
+    assert!(warnings.is_empty());
+    for command in ["login", "logout"] {
+        assert!(parsed(&[command, "github"]).invocation.is_ok());
+    }
+    let remove = Invocation::Remove("github".into());
+    assert_eq!(parsed(&["remove", "github"]).invocation, Ok(remove));
+    assert_eq!(parsed(&["reload"]).invocation, Ok(Invocation::Reload));
+    let list = Invocation::List { json: true };
+    assert_eq!(parsed(&["list", "--json"]).invocation, Ok(list));
+    for line in [
+        &["remove"][..],
+        &["remove", "a b"],
+        &["remove", "a", "b"],
+        &["list", "a"],
+        &["reload", "--json"],
+    ] {
+        refused(line);
+    }
 }
 
 #[test]
@@ -269,8 +297,8 @@ fn subcommands() {
             all: true
         })
     ));
-    assert!(refused(&["logout"]).starts_with("the server URL is missing"));
-    assert!(refused(&["login"]).starts_with("the server URL is missing"));
+    assert!(refused(&["logout"]).starts_with("the server's URL or name is missing"));
+    assert!(refused(&["login"]).starts_with("the server's URL or name is missing"));
     assert!(refused(&["stop", "--all"]).starts_with("the flag --all means nothing"));
     assert_eq!(warnings(&[URL, "--all"]), ["unknown flag --all is ignored"]);
     let position = |position| format!("the argument in position {position} means nothing");
@@ -307,7 +335,8 @@ fn parsed_words() -> Vec<&'static str> {
 #[test]
 fn every_command_that_is_parsed_is_in_the_table_and_the_other_way_round() {
     let described = described::names();
-    let parsed: Vec<&str> = parsed_words().into_iter().chain(described).collect();
+    let parsed = parsed_words().into_iter().chain(described).chain(["add"]);
+    let parsed: Vec<&str> = parsed.collect();
     assert!(parsed.contains(&"stop") && parsed.contains(&"logs"));
     for name in &parsed {
         assert!(table::find(name).is_some(), "{name} is not in the table");
@@ -318,6 +347,9 @@ fn every_command_that_is_parsed_is_in_the_table_and_the_other_way_round() {
             "{} is not parsed",
             command.name
         );
+        // So no server can be called that.
+        let known = names::COMMANDS.contains(&command.name);
+        assert!(known, "{} may be a server's name", command.name);
     }
 }
 
@@ -342,6 +374,22 @@ fn every_flag_that_is_parsed_is_in_the_table_and_the_other_way_round() {
             let parsed = known.iter().any(|names| names.contains(name));
             assert!(parsed, "{name} is not parsed");
         }
+    }
+}
+
+#[test]
+fn what_add_takes_is_in_the_table_and_the_other_way_round() {
+    let add = table::find("add").expect("it is there");
+    let is_common = |name: &str| {
+        let mut common = table::COMMON.iter();
+        common.any(|flag| flag.names.contains(&name))
+    };
+    let advertised: Vec<&str> = add.flags().flat_map(|flag| flag.names).copied().collect();
+    for name in &advertised {
+        assert!(is_common(name) || add::knows(name), "{name} is not parsed");
+    }
+    for name in add::own() {
+        assert!(advertised.contains(&name), "{name} is not in the table");
     }
 }
 

@@ -14,6 +14,10 @@ const ABOUT: &str = "\
 Speaks MCP on standard input and output for a remote server, through the
 daemon mcp-remoted, which keeps the session warm and is started when needed.
 At a terminal it signs in if that is needed, says who answers, and ends.
+
+A server's name in ~/.config/mcp-remote/config.toml stands wherever its URL
+does; flags count before what is written there. add writes it there, remove
+takes it out, reload applies what was changed by hand.
 ";
 
 /// What `--help` prints.

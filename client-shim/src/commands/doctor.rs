@@ -174,6 +174,12 @@ impl Context {
         self.running.as_ref()?.status.as_ref()
     }
 
+    /// Where the configuration is, whether it is there or not.
+    fn config_file(&self) -> Option<PathBuf> {
+        let home = self.home.as_ref()?;
+        Some(home.join(".config/mcp-remote/config.toml"))
+    }
+
     fn needs_login(&self) -> bool {
         self.status().is_some_and(|status| {
             let mut servers = status.servers.iter();

@@ -12,7 +12,7 @@ use crate::oauth::identity::Identity;
 use crate::relay::{Earlier, NoticeLevel, Resumed, ToShim};
 use crate::server_url::ServerUrl;
 use crate::session::{
-    Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, TransportChoice,
+    Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, Terms, TransportChoice,
 };
 use crate::upstream::UserHeaders;
 
@@ -23,6 +23,8 @@ pub(super) struct Opening {
     pub(super) spec: ServerSpec,
     /// Who may have the session besides this shim.
     pub(super) reuse: Reuse,
+    /// How a session is kept afterwards.
+    pub(super) terms: Terms,
     /// The handshake of a shim that comes back.
     pub(super) resumed: Option<Resumed>,
     /// What the shim wants.
@@ -82,6 +84,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into())),
         reuse,
+        terms: Terms::default(),
         spec: ServerSpec {
             url,
             transport,

@@ -3,7 +3,8 @@
 
 use mcp_remote_proto::v1::{LogoutResponse, Open};
 
-use super::{Api, convert};
+use super::Api;
+use super::configured::For;
 use crate::oauth::token_source::LoggedOut;
 
 /// Signs out; see `LogoutRequest`.
@@ -26,7 +27,7 @@ pub(super) async fn run(
             false => Err("it is not said whom to sign out".into()),
         };
     };
-    let opening = convert::opening(open, &api.config)?;
+    let opening = api.opening(open, For::Forget)?;
     // Its files may be there although nobody has used it since the daemon began.
     let source = api.authority.source(opening.identity);
     let sources = match all {

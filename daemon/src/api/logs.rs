@@ -12,7 +12,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
-use super::status::Wanted;
+use super::Api;
+use super::status::{Wanted, names};
 use crate::telemetry::Log;
 use crate::telemetry::tail::Line;
 
@@ -24,11 +25,12 @@ struct Reading {
 }
 
 /// Returns the frames of a reading.
-pub(super) fn frames(log: &Log, request: &LogsRequest) -> impl Stream<Item = LogsResponse> + use<> {
+pub(super) fn frames(api: &Api, request: &LogsRequest) -> impl Stream<Item = LogsResponse> + use<> {
+    let log = &api.log;
     let (kept, following) = log.tail.follow();
     let reading = Reading {
         level: request.level(),
-        wanted: Wanted::new(&request.server),
+        wanted: Wanted::new(&request.server, &names(api)),
         kept: kept.into(),
         following: request.follow.then_some(following),
     };
@@ -138,7 +140,7 @@ mod tests {
         let (kept, following) = tail.follow();
         let mut reading = Reading {
             level: LogLevel::Warn,
-            wanted: Wanted::new("https://h/mcp/"),
+            wanted: Wanted::new("https://h/mcp/", &[]),
             kept: kept.into(),
             following: Some(following),
         };

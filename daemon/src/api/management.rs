@@ -5,9 +5,11 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::release::Release;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
-    HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, SetLogLevelRequest,
-    SetLogLevelResponse, StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
+    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
+    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
+    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, RemoveServerRequest,
+    RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse, StatusRequest, StatusResponse,
+    StopRequest, StopResponse, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -69,8 +71,8 @@ impl ManagementService for Management {
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadResponse>, Status> {
-        self.api.reload();
-        Ok(Response::new(ReloadResponse {}))
+        let done = self.api.reload().await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
     }
 
     async fn handover(
@@ -110,7 +112,7 @@ impl ManagementService for Management {
         &self,
         request: Request<LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
-        let frames = logs::frames(&self.api.log, request.get_ref());
+        let frames = logs::frames(&self.api, request.get_ref());
         let stop = self.api.stop.clone().cancelled_owned();
         Ok(Response::new(frames.take_until(stop).map(Ok).boxed()))
     }
@@ -123,6 +125,29 @@ impl ManagementService for Management {
         let before = changed.map_err(Status::invalid_argument)?;
         let before = before.into();
         Ok(Response::new(SetLogLevelResponse { before }))
+    }
+
+    async fn add_server(
+        &self,
+        request: Request<AddServerRequest>,
+    ) -> Result<Response<AddServerResponse>, Status> {
+        let done = self.api.add_server(request.into_inner()).await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn remove_server(
+        &self,
+        request: Request<RemoveServerRequest>,
+    ) -> Result<Response<RemoveServerResponse>, Status> {
+        let done = self.api.remove_server(request.into_inner().name).await;
+        Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    async fn list_servers(
+        &self,
+        _: Request<ListServersRequest>,
+    ) -> Result<Response<ListServersResponse>, Status> {
+        Ok(Response::new(self.api.list_servers()))
     }
 }
 

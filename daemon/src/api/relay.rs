@@ -13,6 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
+use super::configured::For;
+use super::convert::Opening;
 use super::sign_in::{self, SignInReplies};
 use super::{Api, convert, login};
 use crate::http::HttpError;
@@ -62,29 +64,10 @@ impl RelayService for Relays {
         if open.api_version != API_VERSION {
             return Err(other_version(&open));
         }
-        let mut opening =
-            convert::opening(*open, &self.api.config).map_err(Status::invalid_argument)?;
-        // Certificate files that cannot be read are said at once.
-        if let Err(HttpError::Setup(sentence)) =
-            self.api.clients.client(&opening.spec.network).await
-        {
-            return Err(Status::invalid_argument(sentence));
-        }
-        if !opening.spec.headers.authorize() {
-            opening.spec.tokens = Some(self.api.authority.source(opening.identity));
-        }
-        let deps = RelayDeps {
-            pool: self.api.pool.clone(),
-            server: self.api.servers.get(&opening.spec.url),
-            spec: Arc::new(opening.spec),
-            reuse: opening.reuse,
-            max_message: self.api.config.pool.max_message,
-            warnings: opening.warnings,
-            debug: opening.debug,
-            request_timeout: opening.request_timeout,
-            auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
-            stop: self.api.stop.clone(),
-        };
+        let opening = self.api.opening(*open, For::Use);
+        let mut opening = opening.map_err(Status::invalid_argument)?;
+        let deps = deps(&self.api, &mut opening).await;
+        let deps = deps.map_err(Status::invalid_argument)?;
         match opening.purpose {
             Purpose::Check => self.check(deps).await,
             Purpose::Login => {
@@ -98,6 +81,32 @@ impl RelayService for Relays {
             }
         }
     }
+}
+
+/// Makes what a relay works with; of the opening it leaves what is the shim's.
+///
+/// # Errors
+/// Certificate files that cannot be read are said at once.
+pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, String> {
+    if let Err(HttpError::Setup(sentence)) = api.clients.client(&opening.spec.network).await {
+        return Err(sentence);
+    }
+    if !opening.spec.headers.authorize() {
+        opening.spec.tokens = Some(api.authority.source(opening.identity.clone()));
+    }
+    Ok(RelayDeps {
+        pool: api.pool.clone(),
+        server: api.servers.get(&opening.spec.url),
+        spec: Arc::new(opening.spec.clone()),
+        reuse: opening.reuse,
+        terms: opening.terms.clone(),
+        max_message: api.config.pool.max_message,
+        warnings: std::mem::take(&mut opening.warnings),
+        debug: opening.debug,
+        request_timeout: opening.request_timeout,
+        auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
+        stop: api.stop.clone(),
+    })
 }
 
 impl Relays {

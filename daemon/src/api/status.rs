@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mcp_remote_proto::v1::{self, ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
+use super::servers::shown_url;
 use crate::oauth::token_source::{AuthState, TokenSource};
 use crate::server_url::shown;
 use crate::session::Server;
@@ -16,42 +17,106 @@ use crate::upstream::{TransportKind, UpstreamError};
 
 /// Returns the state of everything, or of one server.
 pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
-    let mut servers: Vec<Arc<Server>> = api.servers.all();
-    let wanted = Wanted::new(server);
-    servers.retain(|known| wanted.is(&known.shown));
-    let grants: Vec<TokenSource> = api.authority.sources();
+    let wanted = Wanted::new(server, &names(api));
+    let mut servers = all(api);
+    servers.retain(|known| wanted.is(&known.url));
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_by: api.config.started_by.as_str().into(),
         socket: api.socket.clone(),
-        servers: servers.iter().map(|server| one(server, &grants)).collect(),
+        servers,
         shims: *api.shims.borrow(),
         health: health(api),
     }
 }
 
-/// Which servers somebody asks about: one, as the URL parser writes it, with or
-/// without a final slash, or all.
+/// Which servers somebody asks about: one, by name or URL as the URL parser writes
+/// it, with or without a final slash, or all.
 #[derive(Debug)]
-pub(super) struct Wanted(String);
+pub(super) struct Wanted {
+    /// Empty: all.
+    url: String,
+    /// What it is called besides.
+    names: Vec<String>,
+}
+
+/// The names of the configuration and the URLs that they stand for.
+pub(super) fn names(api: &Api) -> Vec<(String, String)> {
+    let configuration = api.settings.now();
+    let servers = configuration.servers.iter();
+    let named = servers.filter_map(|(name, entry)| {
+        let url = shown_url(entry)?.shown().to_owned();
+        Some((name.clone(), url))
+    });
+    named.collect()
+}
 
 impl Wanted {
     /// Reads what was asked for; empty: all.
-    pub(super) fn new(server: &str) -> Self {
-        let url = url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url));
-        Self(url.trim_end_matches('/').to_owned())
+    pub(super) fn new(server: &str, names: &[(String, String)]) -> Self {
+        let named = names.iter().find(|(name, _)| name == server);
+        let url = match named {
+            Some((_, url)) => url.clone(),
+            None => url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url)),
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        let same = |other: &str| !url.is_empty() && other.trim_end_matches('/') == url;
+        let others = names.iter().filter(|(_, other)| same(other));
+        let names = others.map(|(name, _)| name.clone()).collect();
+        Self { url, names }
     }
 
     /// Says whether the server that people see so is one of them.
     pub(super) fn is(&self, shown: &str) -> bool {
-        self.0.is_empty() || shown.trim_end_matches('/') == self.0
+        self.url.is_empty()
+            || shown.trim_end_matches('/') == self.url
+            || self.names.iter().any(|name| name == shown)
     }
 }
 
+/// Every server that is known, in use or from earlier days or from the configuration.
+fn all(api: &Api) -> Vec<ServerStatus> {
+    let grants: Vec<TokenSource> = api.authority.sources();
+    let known = api.servers.all();
+    let mut all: Vec<ServerStatus> = known.iter().map(|server| one(server, &grants)).collect();
+    for (name, entry) in &api.settings.now().servers {
+        let Some(url) = shown_url(entry) else {
+            continue;
+        };
+        let server = api.servers.find(&url);
+        let place =
+            server.and_then(|server| known.iter().position(|one| Arc::ptr_eq(one, &server)));
+        let unused = || ServerStatus {
+            url: url.shown().to_owned(),
+            state: ServerState::Idle.into(),
+            ..ServerStatus::default()
+        };
+        let place = place.unwrap_or_else(|| {
+            all.push(unused());
+            all.len() - 1
+        });
+        let status = &mut all[place];
+        status.names.push(name.clone());
+        let is_open = status.sessions_idle + status.sessions_leased > 0;
+        let usable = entry.is_enabled() && entry.trouble.is_none();
+        if !usable && !is_open {
+            status.set_state(ServerState::Disabled);
+            // What else went wrong with it does not matter any more.
+            status.last_error.clear();
+        }
+        if let Some(trouble) = &entry.trouble {
+            status.last_error.clone_from(trouble);
+        }
+    }
+    all.sort_by(|one, other| (&one.url, &one.names).cmp(&(&other.url, &other.names)));
+    all
+}
+
 fn health(api: &Api) -> Vec<String> {
-    let mut sentences = Vec::new();
+    let mut sentences: Vec<String> = api.settings.problem().into_iter().collect();
+    sentences.extend(api.settings.warnings());
     if !api.servers.are_kept() {
         sentences
             .push("nothing is kept across restarts, since the storage failed: see the log".into());
@@ -98,6 +163,7 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
+        names: Vec::new(),
         next_attempt_unix_ms,
         tools_known: None,
         auth,
@@ -187,8 +253,16 @@ mod tests {
             ("https://h", "https://h/", true),
             ("https://h/other", "https://h/mcp", false),
             ("nonsense", "https://h/mcp", false),
+            ("named", "https://h/mcp", true),
+            ("named", "named", true),
+            ("https://h/mcp", "named", true),
+            ("other", "https://h/mcp", false),
+            ("https://h/mcp", "other", false),
         ] {
-            assert_eq!(Wanted::new(asked).is(shown), expected, "{asked}");
+            let names = [("named", "https://h/mcp"), ("other", "https://o/")];
+            let names = names.map(|(name, url)| (name.to_owned(), url.to_owned()));
+            let wanted = Wanted::new(asked, &names);
+            assert_eq!(wanted.is(shown), expected, "{asked} {shown}");
         }
     }
 }

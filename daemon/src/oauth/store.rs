@@ -6,7 +6,7 @@
 //! What a call has written survives a crash once the call has returned. The
 //! version in the folder's name is the layout's: an upgrade signs nobody out.
 
-mod files;
+pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;

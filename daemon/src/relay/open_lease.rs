@@ -39,6 +39,27 @@ pub(crate) async fn check(
     Ok((open.result.clone(), open.is_warm(), lease))
 }
 
+/// Makes sure that there is an open session for clients that come with this
+/// handshake, and gives it back. Never begins to sign in.
+pub(crate) async fn warm(
+    deps: &RelayDeps,
+    handshake: &Arc<Handshake>,
+) -> Result<SessionHandle, UpstreamError> {
+    let (inbox, inbound) = mpsc::channel(1);
+    let (mut open, news) = acquire(deps, handshake, None, inbox.clone()).await?;
+    let initialized = Bytes::from_static(INITIALIZED);
+    open.session().initialized(initialized).await;
+    // It was in nobody's use, so nobody has found out whether it still is one.
+    if open.is_warm()
+        && let Err(error) = ping(&open, Replies::to(inbox), inbound, news).await
+    {
+        open.spoil();
+        deps.server.failed(&error);
+        return Err(error);
+    }
+    Ok(open.session().clone())
+}
+
 async fn ping(
     open: &OpenLease,
     replies: Replies,
@@ -83,7 +104,13 @@ pub(super) async fn acquire(
     let key = handshake.key(deps.spec.clone(), deps.reuse);
     let lease = deps
         .pool
-        .acquire(key, handshake.clone(), deps.server.clone(), lease)
+        .acquire(
+            key,
+            handshake.clone(),
+            deps.server.clone(),
+            &deps.terms,
+            lease,
+        )
         .await;
     let lease = lease.map_err(|error| match error {
         AcquireError::Opening(error) => error,

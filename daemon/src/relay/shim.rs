@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::session::{
     Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
+    Terms,
 };
 
 /// What goes to the shim.
@@ -49,6 +50,8 @@ pub(crate) struct RelayDeps {
     pub(crate) spec: Arc<ServerSpec>,
     /// Who may have the session besides this shim.
     pub(crate) reuse: Reuse,
+    /// How a session is kept afterwards.
+    pub(crate) terms: Terms,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.

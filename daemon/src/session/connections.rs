@@ -4,10 +4,11 @@
 //! them; a request on one would wait until the system gives it up. While it slept,
 //! the wall clock went on and the monotonic clock did not: that is how it shows.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::http::HttpClients;
+use crate::http::{HttpClients, NetworkOptions};
 
 /// A wall clock that went ahead of the monotonic one by more than this between two
 /// uses: the machine slept (or was set, which costs a handshake).
@@ -40,7 +41,7 @@ impl Clocks {
 /// Which connections may be used: those made at this count or later.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Freshness {
-    /// Counts the times that all HTTP clients were given up.
+    /// Counts the times that the HTTP clients were given up.
     pub(crate) clients: u64,
     /// Counts those that were because of a sleep: streams are as old.
     pub(crate) sleeps: u64,
@@ -51,6 +52,8 @@ pub(crate) struct Freshness {
 pub(crate) struct Connections {
     clients: Arc<HttpClients>,
     state: Mutex<(Option<Clocks>, Freshness)>,
+    /// Counts the times that the clients of these options were given up besides.
+    replaced: Mutex<HashMap<NetworkOptions, u64>>,
 }
 
 impl Connections {
@@ -59,6 +62,7 @@ impl Connections {
         Self {
             clients,
             state: Mutex::default(),
+            replaced: Mutex::default(),
         }
     }
 
@@ -67,8 +71,18 @@ impl Connections {
         &self.clients
     }
 
-    /// Returns how fresh connections have to be for use at this time.
-    pub(crate) fn check(&self, now: Clocks) -> Freshness {
+    /// Returns how fresh connections over this network have to be for use at this
+    /// time.
+    pub(crate) fn check(&self, now: Clocks, network: &NetworkOptions) -> Freshness {
+        let replaced = self.lock_replaced().get(network).copied();
+        let freshness = self.check_all(now);
+        Freshness {
+            clients: freshness.clients + replaced.unwrap_or_default(),
+            ..freshness
+        }
+    }
+
+    fn check_all(&self, now: Clocks) -> Freshness {
         let mut state = self.lock();
         let (last, freshness) = &mut *state;
         if last.replace(now).is_some_and(|last| now.slept_since(last)) {
@@ -80,10 +94,23 @@ impl Connections {
         *freshness
     }
 
-    /// Gives up all clients: the next use of each session makes new connections.
-    pub(crate) fn renew(&self) {
-        self.clients.forget();
-        self.lock().1.clients += 1;
+    /// Gives up the clients whose certificates have changed: the next use of each of
+    /// their sessions makes new connections.
+    pub(crate) async fn renew_changed(&self) {
+        let changed = self.clients.forget_changed().await;
+        if !changed.is_empty() {
+            tracing::info!("certificates have changed, using no connection from before");
+        }
+        let mut replaced = self.lock_replaced();
+        for network in changed {
+            *replaced.entry(network).or_default() += 1;
+        }
+    }
+
+    fn lock_replaced(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, u64>> {
+        self.replaced
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (Option<Clocks>, Freshness)> {
@@ -131,18 +158,38 @@ mod tests {
             wall: start.wall + Duration::from_secs(60),
             ..start
         };
-        let before = connections.check(start);
-        let after = connections.check(woken);
+        let network = NetworkOptions::default();
+        let before = connections.check(start, &network);
+        let after = connections.check(woken, &network);
         assert_eq!(
             (after.clients, after.sleeps),
             (before.clients + 1, before.sleeps + 1)
         );
-        assert_eq!(connections.check(woken), after);
-        connections.renew();
-        let renewed = connections.check(woken);
-        assert_eq!(
-            (renewed.clients, renewed.sleeps),
-            (after.clients + 1, after.sleeps)
-        );
+        assert_eq!(connections.check(woken, &network), after);
+    }
+
+    #[tokio::test]
+    async fn only_those_whose_certificates_changed_get_new_connections() {
+        let connections = Connections::new(Arc::default());
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, include_str!("connections/ca.pem")).expect("written");
+        let with_file = NetworkOptions {
+            ca_file: Some(file.clone()),
+            ..NetworkOptions::default()
+        };
+        let without = NetworkOptions::default();
+        for network in [&with_file, &without] {
+            connections.clients().client(network).await.expect("built");
+        }
+        let now = Clocks::now();
+        let check = |network| connections.check(now, network).clients;
+        let before = (check(&with_file), check(&without));
+        connections.renew_changed().await;
+        assert_eq!((check(&with_file), check(&without)), before);
+        std::fs::remove_file(&file).expect("it can be removed");
+        connections.renew_changed().await;
+        let after = (check(&with_file), check(&without));
+        assert_eq!(after, (before.0 + 1, before.1));
     }
 }

@@ -123,6 +123,17 @@ impl SessionHandle {
         state && !self.mailbox.is_closed()
     }
 
+    /// Waits until the session is lost, has ended or is about to.
+    pub(crate) async fn gone(&self) {
+        let mut state = self.state.clone();
+        let lost = state
+            .wait_for(|state| matches!(state, SessionState::Lost(_) | SessionState::Failed(_)));
+        tokio::select! {
+            _lost = lost => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+
     /// Mints a request id that this session has not had.
     pub(crate) fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)

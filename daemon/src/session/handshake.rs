@@ -10,6 +10,9 @@ use crate::jsonrpc::{Envelope, Kind, RequestId};
 use crate::protocol::ProtocolVersion;
 use crate::upstream::{TransportKind, UpstreamError, printable};
 
+/// Longest `initialize` of a client that is written down, in bytes.
+const MAX_WRITTEN: usize = 16 * 1024;
+
 /// Longest server name or version that is kept, in characters.
 const MAX_NAME: usize = 100;
 
@@ -105,9 +108,8 @@ impl Handshake {
     /// capable of, the server may ask it for; among several it could not be told
     /// whom it asks.
     pub(crate) fn key(&self, spec: std::sync::Arc<ServerSpec>, wanted: Reuse) -> SessionKey {
-        let capable = !matches!(self.capabilities.as_str(), "{}" | "null");
         let reuse = match wanted {
-            Reuse::Concurrent if capable => Reuse::Sequential,
+            Reuse::Concurrent if self.is_capable() => Reuse::Sequential,
             wanted => wanted,
         };
         SessionKey {
@@ -117,6 +119,25 @@ impl Handshake {
             capabilities: self.capabilities.clone(),
             client_name: self.client_name.clone(),
         }
+    }
+
+    /// Says whether the server may ask the client for something.
+    pub(crate) fn is_capable(&self) -> bool {
+        !matches!(self.capabilities.as_str(), "{}" | "null")
+    }
+
+    /// Writes it down, if it is short enough for that.
+    pub(crate) fn write(&self) -> String {
+        let bytes = self.initialize.bytes();
+        match bytes.len() <= MAX_WRITTEN {
+            true => String::from_utf8_lossy(bytes).into_owned(),
+            false => String::new(),
+        }
+    }
+
+    /// Reads what has been written down.
+    pub(crate) fn read(text: String) -> Option<Self> {
+        Self::of_client(Envelope::parse(text.into()).ok()?)
     }
 
     /// Returns the revision that the server is asked for.

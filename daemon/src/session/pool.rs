@@ -5,6 +5,7 @@
 //! session back, on any path, because its place in the pool's mailbox is reserved
 //! first. Knows nothing of what is said in a session.
 
+mod ageing;
 mod asking;
 mod lease;
 
@@ -21,8 +22,7 @@ use super::actor::{self, SessionDeps};
 use super::audience::Sharing;
 use super::connections::Connections;
 use super::handle::{Keep, SessionHandle};
-use super::{KeptSessions, Reuse, Server, SessionKey};
-use crate::oauth::token_source::TokenSource;
+use super::{KeptSessions, Reuse, Server, SessionKey, Terms};
 pub(crate) use asking::{AcquireError, SessionPoolHandle};
 use asking::{PoolMessage, Reply, Returned, Wanted};
 pub(crate) use lease::Lease;
@@ -109,9 +109,13 @@ struct Entry {
     /// Its use now; more than one if the last has not been given back yet.
     using: Weak<Use>,
     uses: u32,
-    idle_since: Option<Instant>,
-    /// Whoever it was opened for has signed out.
-    signed_out: bool,
+    /// Since when nobody has it, as the moment at which it ends for that.
+    idle_until: Option<Instant>,
+    /// Of whoever leased it last.
+    terms: Terms,
+    /// Whether it ends with its use: what it was made from has changed, or whoever
+    /// it was opened for has signed out.
+    outdated: bool,
 }
 
 /// The sessions of one key, as far as others may have them.
@@ -148,7 +152,7 @@ struct SessionPool {
     tasks: TaskTracker,
     entries: HashMap<u64, Entry>,
     kinds: HashMap<SessionKey, Kind>,
-    /// Idle sessions by the moment they became so; numbers make keys unique.
+    /// Idle sessions by the moment at which they end; numbers make keys unique.
     expiries: BTreeMap<(Instant, u64), ()>,
     waiting: VecDeque<Box<Wanted>>,
     next_number: u64,
@@ -160,7 +164,7 @@ impl SessionPool {
             let expiry = self
                 .expiries
                 .first_key_value()
-                .map(|((since, _), ())| *since + self.config.idle_for);
+                .map(|((until, _), ())| *until);
             tokio::select! {
                 () = stop.cancelled() => break,
                 message = messages.recv() => match message {
@@ -169,6 +173,7 @@ impl SessionPool {
                     Some(PoolMessage::SignedOut(tokens, reply)) => {
                         drop(reply.send(self.signed_out(&tokens)));
                     }
+                    Some(PoolMessage::Outdated(outdated)) => self.end_outdated(&outdated),
                     None => break,
                 },
                 () = sleep_until(expiry) => self.expire(),
@@ -181,7 +186,7 @@ impl SessionPool {
             }
         }
         for entry in self.entries.values() {
-            match entry.idle_since {
+            match entry.idle_until {
                 Some(_) if self.deps.handover.is_cancelled() => {
                     entry.session.leave_behind(Keep::Clean);
                 }
@@ -249,8 +254,9 @@ impl SessionPool {
             session,
             using: Weak::new(),
             uses: 0,
-            idle_since: None,
-            signed_out: false,
+            idle_until: None,
+            terms: wanted.terms.clone(),
+            outdated: false,
         };
         self.entries.insert(number, entry);
         match wanted.key.reuse {
@@ -314,7 +320,8 @@ impl SessionPool {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        entry.idle_since = None;
+        entry.idle_until = None;
+        entry.terms = wanted.terms;
         let using = entry.using.upgrade().unwrap_or_else(|| {
             if entry.uses == 0 {
                 entry.server.leased.add();
@@ -356,7 +363,7 @@ impl SessionPool {
             || !for_next
             || !entry.session.is_usable()
             || entry.session.is_marked()
-            || entry.signed_out
+            || entry.outdated
         {
             self.remove(number);
         } else {
@@ -370,10 +377,10 @@ impl SessionPool {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        let now = Instant::now();
-        entry.idle_since = Some(now);
+        let until = Instant::now() + entry.terms.idle_for.unwrap_or(self.config.idle_for);
+        entry.idle_until = Some(until);
         entry.server.idle.add();
-        self.expiries.insert((now, number), ());
+        self.expiries.insert((until, number), ());
         let for_several = entry.is_for_several();
         let kind = self.kinds.entry(entry.key.clone()).or_default();
         if for_several && kind.shared.is_none_or(|shared| shared == number) {
@@ -386,23 +393,6 @@ impl SessionPool {
         {
             self.remove(oldest);
         }
-    }
-
-    /// Ends the sessions of these tokens, or keeps them from others until they end.
-    fn signed_out(&mut self, tokens: &TokenSource) -> Vec<SessionHandle> {
-        let mut idle = Vec::new();
-        for (number, entry) in &mut self.entries {
-            if entry.key.spec.tokens.as_ref() == Some(tokens) {
-                entry.signed_out = true;
-                idle.extend(entry.idle_since.map(|_| *number));
-                self.kinds.remove(&entry.key);
-            }
-        }
-        let ended = idle.iter().filter_map(|number| self.take_out(*number));
-        let ending: Vec<_> = ended.map(|entry| entry.session).collect();
-        ending.iter().for_each(SessionHandle::close);
-        self.serve_waiting();
-        ending
     }
 
     fn serve_waiting(&mut self) {
@@ -419,15 +409,15 @@ impl SessionPool {
     }
 
     fn expire(&mut self) {
-        let Some(oldest) = Instant::now().checked_sub(self.config.idle_for) else {
-            return;
-        };
-        while let Some(((since, number), ())) = self.expiries.first_key_value() {
-            if *since > oldest {
+        let now = Instant::now();
+        while let Some(((until, number), ())) = self.expiries.first_key_value() {
+            if *until > now {
                 break;
             }
             let number = *number;
-            self.remove(number);
+            if !self.is_kept_warm(number) || !self.postpone(number) {
+                self.remove(number);
+            }
         }
         self.serve_waiting();
     }
@@ -443,11 +433,11 @@ impl SessionPool {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
-        let Some(since) = entry.idle_since.take() else {
+        let Some(until) = entry.idle_until.take() else {
             return;
         };
         entry.server.idle.remove();
-        self.expiries.remove(&(since, number));
+        self.expiries.remove(&(until, number));
         if let Some(kind) = self.kinds.get_mut(&entry.key) {
             kind.idle.retain(|other| *other != number);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::count::Count;
 use super::latency::Latencies;
 use super::waiting::Attempt;
-use super::{InitializeResult, ServerSpec};
+use super::{Handshake, InitializeResult, ServerSpec};
 use crate::changes::Changes;
 use crate::server_url::ServerUrl;
 use crate::storage::{ServerRecord, Storage};
@@ -84,6 +84,9 @@ pub(crate) struct Facts {
     pub(crate) waiting: Vec<Attempt>,
     /// When a shim last used it, in ms since the epoch.
     pub(crate) last_used_unix_ms: u64,
+    /// How the newest client that a session can be opened for in advance introduced
+    /// itself.
+    pub(crate) client: Option<Arc<Handshake>>,
 }
 
 impl Servers {
@@ -124,6 +127,11 @@ impl Servers {
             by_key.remove(&oldest);
         }
         server
+    }
+
+    /// Returns the server of a URL if it is known.
+    pub(crate) fn find(&self, url: &ServerUrl) -> Option<Arc<Server>> {
+        self.lock().get(&key(url)).cloned()
     }
 
     /// Returns every server, sorted by URL.
@@ -215,6 +223,7 @@ impl Server {
             last_error: None,
             waiting: Vec::new(),
             last_used_unix_ms: record.last_used_unix_ms,
+            client: Handshake::read(record.client).map(Arc::new),
         };
         Self {
             shown: record.url,
@@ -245,6 +254,9 @@ impl Server {
             name: facts.name,
             version: facts.version,
             initialize_result: facts.initialize_result.to_string(),
+            client: facts
+                .client
+                .map_or_else(String::new, |client| client.write()),
             last_used_unix_ms: facts.last_used_unix_ms,
             calls: self.calls.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
@@ -284,6 +296,15 @@ impl Server {
                 String::from_utf8_lossy(reply.map_or(&[], |reply| reply)).into();
             facts.succeeded();
         });
+    }
+
+    /// Notes how a client introduced itself, if a session for the next one like it
+    /// can be opened in advance: one that is capable of nothing cannot be asked
+    /// anything meanwhile.
+    pub(crate) fn spoken_to(&self, client: &Arc<Handshake>) {
+        if !client.is_capable() {
+            self.lock_facts().client = Some(client.clone());
+        }
     }
 
     /// Notes whether it keeps sessions.

@@ -34,13 +34,21 @@ pub(super) fn running(context: &Context) -> Vec<Finding> {
             status.version, status.pid, status.started_by, status.socket
         ),
     ));
+    // What is wrong with the configuration is said where that is looked at.
+    let config = context.config_file().map(|file| file.display().to_string());
+    let is_config = |sentence: &str| {
+        let config = config.as_deref();
+        config.is_some_and(|config| sentence.starts_with(config))
+    };
     let sentences = status.health.iter();
+    let sentences = sentences.filter(|sentence| !is_config(sentence));
     findings.extend(sentences.map(|sentence| Finding::warn(check, sentence, "")));
     let needing = status.servers.iter();
     let needing = needing.filter(|server| server.state() == ServerState::NeedsLogin);
     findings.extend(needing.map(|server| {
-        let advice = format!("run mcp-remote login {}", server.url);
-        Finding::warn("sign-in", format!("{} needs a sign-in", server.url), advice)
+        let name = server.names.first().unwrap_or(&server.url);
+        let advice = format!("run mcp-remote login {name}");
+        Finding::warn("sign-in", format!("{name} needs a sign-in"), advice)
     }));
     findings
 }

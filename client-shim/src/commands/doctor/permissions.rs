@@ -103,18 +103,35 @@ pub(super) fn store(context: &Context) -> Vec<Finding> {
 /// is wrong inside, the daemon says.
 pub(super) fn configuration(context: &Context) -> Vec<Finding> {
     let check = "config";
-    let Some(home) = &context.home else {
+    let Some(file) = context.config_file() else {
         return Vec::new();
     };
-    let file = home.join(".config/mcp-remote/config.toml");
     if !exists(&file) {
         return vec![Finding::ok(
             check,
             "there is no config.toml, and none is needed",
         )];
     }
-    let found = format!("{} is there", file.display());
-    vec![private(check, &file).unwrap_or_else(|| Finding::ok(check, found))]
+    // The daemon alone can read it; what is wrong with the file begins with its path.
+    let path = file.display().to_string();
+    let health = context
+        .status()
+        .into_iter()
+        .flat_map(|status| &status.health);
+    // Who may read it is looked at here.
+    let is_wrong = |sentence: &&String| {
+        sentence.starts_with(&path) && !sentence.contains("can be read by others")
+    };
+    let wrong = health.filter(is_wrong);
+    let advice = "change the file, then run mcp-remote reload";
+    let mut findings: Vec<Finding> = wrong
+        .map(|sentence| Finding::fail(check, sentence.as_str(), advice))
+        .collect();
+    findings.extend(private(check, &file));
+    if findings.is_empty() {
+        findings.push(Finding::ok(check, format!("{path} is there")));
+    }
+    findings
 }
 
 /// The wall clock, by which tokens expire, against the times of our files.

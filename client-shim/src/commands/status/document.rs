@@ -57,6 +57,10 @@ fn server(server: &ServerStatus, now: u64) -> String {
         .string("action", note.action.word())
         .string("command", &note.command)
         .string("note", &note.text)
+        .raw(
+            "names",
+            &json::array(server.names.iter().map(|name| json::string(name))),
+        )
         .end()
 }
 
@@ -139,7 +143,7 @@ mod tests {
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
              \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\"}],\"tools_known\":null,\
              \"next_attempt_unix_ms\":0,\"action\":\"retry\",\"command\":\"\",\
-             \"note\":\"said \\\"no\\\"; tried again at the next request\"}],\
+             \"note\":\"said \\\"no\\\"; tried again at the next request\",\"names\":[]}],\
              \"health\":[\"disk full\"],\"action\":\"retry\"}\n"
         );
     }

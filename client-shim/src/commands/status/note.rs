@@ -51,7 +51,15 @@ impl Action {
 
 /// Returns how a server is named on a command line.
 pub(super) fn name(server: &ServerStatus) -> String {
-    plain(&server.url)
+    plain(server.names.first().unwrap_or(&server.url))
+}
+
+/// Returns all that a server is called.
+pub(super) fn names(server: &ServerStatus) -> String {
+    match server.names.as_slice() {
+        [] => plain(&server.url),
+        names => plain(&names.join(", ")),
+    }
 }
 
 /// Says what to do about a server.
@@ -59,10 +67,11 @@ pub(super) fn of(server: &ServerStatus, now: u64) -> Note {
     let error = plain(&server.last_error);
     let (action, text) = match server.state() {
         ServerState::NeedsLogin => return sign_in(server),
-        ServerState::Disabled => (
+        ServerState::Disabled if error.is_empty() => (
             Action::Enable,
             "switched off by enabled = false in config.toml".to_owned(),
         ),
+        ServerState::Disabled => (Action::Enable, error),
         ServerState::BackingOff => match server.next_attempt_unix_ms.checked_sub(now) {
             Some(left) if server.next_attempt_unix_ms > 0 => (
                 Action::Wait,
@@ -139,11 +148,7 @@ mod tests {
                 Action::Retry,
                 "refused ; made again at the next request",
             ),
-            (
-                ServerState::Disabled,
-                Action::Enable,
-                "switched off by enabled = false in config.toml",
-            ),
+            (ServerState::Disabled, Action::Enable, "refused "),
             (
                 ServerState::NeedsLogin,
                 Action::Login,
@@ -153,6 +158,16 @@ mod tests {
             let note = note(state, |_| ());
             assert_eq!((note.action, note.text.as_str()), (action, text));
         }
+    }
+
+    #[test]
+    fn what_the_configuration_switches_off_is_said_so_and_names_are_used() {
+        let off = note(ServerState::Disabled, |server| server.last_error.clear());
+        assert_eq!(off.text, "switched off by enabled = false in config.toml");
+        let named = note(ServerState::NeedsLogin, |server| {
+            server.names = vec!["hub".into(), "other".into()];
+        });
+        assert_eq!(named.command, "mcp-remote login hub");
     }
 
     #[test]

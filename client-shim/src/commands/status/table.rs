@@ -104,7 +104,7 @@ fn row(server: &ServerStatus, now: u64) -> [Cell; HEADINGS.len()] {
     let paint = paint(server.state());
     let auth = grants::cell(&server.auth, now);
     [
-        (Paint::Plain, note::name(server)),
+        (Paint::Plain, note::names(server)),
         (paint, word(server.state()).to_owned()),
         (Paint::Plain, auth),
         (Paint::Plain, sessions(server)),

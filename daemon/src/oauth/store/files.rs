@@ -46,7 +46,7 @@ pub(crate) enum FileError {
 
 /// What to do with permissions that let others in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loose {
+pub(crate) enum Loose {
     /// Tighten them, with a warning.
     Repair,
     /// Leave them: the file is another program's.
@@ -129,7 +129,7 @@ fn check_folder(path: &Path, metadata: &fs::Metadata, _forbidden: u32) -> Result
 }
 
 /// Reads a file; `None` if there is none.
-pub(super) fn read(path: &Path, loose: Loose) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+pub(crate) fn read(path: &Path, loose: Loose) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     let failed = |error| FileError::Io(path.to_owned(), error);
     let file = match open(path) {
         Ok(file) => file,
@@ -227,7 +227,7 @@ pub(crate) struct Replacement {
 
 impl Replacement {
     /// Takes room for a file that will replace `target`.
-    pub(super) fn prepare(target: &Path) -> Result<Self, FileError> {
+    pub(crate) fn prepare(target: &Path) -> Result<Self, FileError> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let count = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -258,7 +258,7 @@ impl Replacement {
     }
 
     /// Puts the content in place of the old file, for good.
-    pub(super) fn commit(self, content: &[u8]) -> Result<(), FileError> {
+    pub(crate) fn commit(self, content: &[u8]) -> Result<(), FileError> {
         self.commit_stepwise(content, &mut |_| Ok(()))
     }
 

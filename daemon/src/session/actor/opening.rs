@@ -6,17 +6,22 @@ use std::sync::atomic::Ordering;
 use super::Session;
 use crate::session::SessionKey;
 use crate::session::connect::{self, Opened};
-use crate::session::connections::Clocks;
+use crate::session::connections::{Clocks, Freshness};
 use crate::session::exchange::Upstream;
 use crate::session::kept::{Claimed, KeptSessions, LeaseToken};
 use crate::session::phase::{Phase, TaskEnd};
 
 impl Session {
+    fn check_freshness(&self) -> Freshness {
+        let network = &self.key.spec.network;
+        self.deps.connections.check(Clocks::now(), network)
+    }
+
     /// Opens the session, for the first time or again.
     pub(super) fn open(&mut self) {
         self.phase = Phase::Opening;
         self.generation += 1;
-        self.freshness = self.deps.connections.check(Clocks::now());
+        self.freshness = self.check_freshness();
         let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (lease, epoch) = (self.lease.clone(), self.epoch);
@@ -45,7 +50,7 @@ impl Session {
         tracing::info!("going on with a session of an earlier daemon");
         self.phase = Phase::Opening;
         self.generation += 1;
-        self.freshness = self.deps.connections.check(Clocks::now());
+        self.freshness = self.check_freshness();
         let (spec, deps) = (self.key.spec.clone(), self.deps.clone());
         self.tasks.spawn(async move {
             // Before the first request, so that none after it has its id.

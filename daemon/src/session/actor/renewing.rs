@@ -17,7 +17,10 @@ impl Session {
     /// Looks whether the session's connections may be used now; if not, messages
     /// wait until it has others.
     pub(super) fn check_connections(&mut self) {
-        let needed = self.deps.connections.check(Clocks::now());
+        let needed = self
+            .deps
+            .connections
+            .check(Clocks::now(), &self.key.spec.network);
         if needed == self.freshness || !matches!(self.phase, Phase::Ready(_)) {
             return;
         }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::lease::Lease;
 use crate::oauth::token_source::TokenSource;
 use crate::session::handle::SessionHandle;
-use crate::session::{Handshake, LeaseToken, Server, SessionKey};
+use crate::session::{Handshake, LeaseToken, Outdated, Server, SessionKey, Terms};
 use crate::upstream::UpstreamError;
 
 /// How long a shim waits for its turn.
@@ -51,6 +51,8 @@ pub(super) enum PoolMessage {
     Returned { number: u64, state: Returned },
     /// Whoever these tokens were for has signed out: gives the sessions that end.
     SignedOut(TokenSource, oneshot::Sender<Vec<SessionHandle>>),
+    /// These are given to nobody any more who comes by the same way.
+    Outdated(Outdated),
 }
 
 /// In which state a session comes back.
@@ -70,6 +72,7 @@ pub(super) struct Wanted {
     pub(super) key: SessionKey,
     pub(super) handshake: Arc<Handshake>,
     pub(super) server: Arc<Server>,
+    pub(super) terms: Terms,
     /// The lease that the shim had from an earlier daemon.
     pub(super) lease: Option<LeaseToken>,
     /// The place of the message that will give the session back.
@@ -105,10 +108,12 @@ impl SessionPoolHandle {
         mut key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
+        terms: &Terms,
         lease: Option<LeaseToken>,
     ) -> Result<Lease, AcquireError> {
         loop {
-            let turn = self.ask(key, handshake.clone(), server.clone(), lease.clone());
+            let (handshake, server) = (handshake.clone(), server.clone());
+            let turn = self.ask(key, handshake, server, terms.clone(), lease.clone());
             let reply = tokio::time::timeout(TURN_TIMEOUT, turn)
                 .await
                 .map_err(|_| AcquireError::Busy)??;
@@ -138,11 +143,18 @@ impl SessionPoolHandle {
         drop(tokio::time::timeout(END_TIMEOUT, ended).await);
     }
 
+    /// Ends sessions that are out of date: idle ones now, others when they are given
+    /// back.
+    pub(crate) async fn end_outdated(&self, outdated: Outdated) {
+        drop(self.control.send(PoolMessage::Outdated(outdated)).await);
+    }
+
     async fn ask(
         &self,
         key: SessionKey,
         handshake: Arc<Handshake>,
         server: Arc<Server>,
+        terms: Terms,
         lease: Option<LeaseToken>,
     ) -> Result<Reply, AcquireError> {
         let stopping = |_| AcquireError::Stopping;
@@ -154,6 +166,7 @@ impl SessionPoolHandle {
             key,
             handshake,
             server,
+            terms,
             lease,
             permit,
             reply,

@@ -1,0 +1,45 @@
+//! What a word of the command line looks like, and what is said of one that makes no
+//! sense. A word that is not understood may be a secret: its position is said instead.
+
+use std::time::Duration;
+
+use super::help;
+use crate::exit::{Exit, ShimError};
+
+/// Reads a number of seconds.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Only a callback port does.
+pub(super) fn starts_with_digits(word: &str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// Says whether a word is meant to be a URL.
+pub(super) fn is_url(word: &str) -> bool {
+    word.contains("://")
+}
+
+/// A flag's name, if it looks like one.
+pub(super) fn shown(position: usize, name: &str) -> String {
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.starts_with("--") && name.len() <= 40 && name.bytes().all(letters) {
+        name.to_owned()
+    } else {
+        format!("in position {position}")
+    }
+}
+
+/// Complains about a word that a command does not take.
+pub(super) fn unexpected(command: &str, position: usize) -> ShimError {
+    usage(&format!(
+        "the argument in position {position} means nothing to mcp-remote {command}"
+    ))
+}
+
+/// Complains, and says how it is meant.
+pub(super) fn usage(sentence: &str) -> ShimError {
+    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", help().trim_end()))
+}

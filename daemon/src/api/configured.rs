@@ -1,0 +1,355 @@
+//! Opening frames and the configuration: the entry that a frame names, or what
+//! counts for all, says whatever the command line leaves unsaid.
+//!
+//! An entry acts as flags would, so that a name and its URL with the same flags are
+//! one identity and share sessions and tokens.
+
+use std::time::Duration;
+
+use mcp_remote_proto::v1;
+
+use super::Api;
+use super::convert::{self, Opening};
+use crate::config::Config;
+use crate::configuration::document::{self, Seconds};
+use crate::configuration::{Entry, EntryHeader, Settings};
+use crate::session::Terms;
+
+/// What an opening frame is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// Speaking with the server.
+    Use,
+    /// Forgetting who is signed in, which goes for one that cannot be used too.
+    Forget,
+}
+
+impl Api {
+    /// Checks an opening frame, and adds what the configuration says.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong; never a secret.
+    pub(super) fn opening(&self, mut open: v1::Open, purpose: For) -> Result<Opening, String> {
+        let named = !open.name.is_empty();
+        let entry = match named {
+            true if !open.server_url.is_empty() => {
+                return Err("both the name and the URL of a server are given".into());
+            }
+            true => self.settings.server(&open.name)?,
+            false => self.settings.now().defaults.clone(),
+        };
+        if purpose == For::Use {
+            usable(&entry, &open.name, &self.settings)?;
+        }
+        let name = std::mem::take(&mut open.name);
+        let terms = Terms {
+            name: named.then(|| name.into()),
+            idle_for: entry.table.session_idle.map(|Seconds(time)| time),
+            warm: named && entry.is_kept_warm(),
+        };
+        fill(&mut open, &entry);
+        let mut opening = convert::opening(open, &self.config)?;
+        opening.terms = terms;
+        Ok(opening)
+    }
+}
+
+fn usable(entry: &Entry, name: &str, settings: &Settings) -> Result<(), String> {
+    let path = settings.path().display();
+    if !entry.is_enabled() {
+        return Err(format!(
+            "the server {name} is switched off: remove enabled = false in {path}, then run mcp-remote reload"
+        ));
+    }
+    match (&entry.trouble, name) {
+        (None, _) => Ok(()),
+        (Some(trouble), "") => Err(format!("{path}: [defaults]: {trouble}")),
+        (Some(trouble), name) => Err(format!("{path}: {name}: {trouble}")),
+    }
+}
+
+/// Says whether an entry makes sense, in the words of the command line.
+///
+/// # Errors
+/// A sentence that names the flag and repeats no value.
+pub(crate) fn check(entry: &Entry, config: &Config) -> Result<(), String> {
+    let proxy = entry.table.proxy.as_deref().unwrap_or("none");
+    let schemes = ["http", "https", "socks4", "socks5", "socks5h"];
+    let is_proxy = |text| {
+        url::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
+    };
+    if !matches!(proxy, "none" | "environment") && !is_proxy(proxy) {
+        return Err(
+            "the value of --proxy is neither the URL of a proxy nor \"none\" nor \"environment\""
+                .into(),
+        );
+    }
+    let mut open = v1::Open::default();
+    fill(&mut open, entry);
+    if entry.table.url.is_none() {
+        // Any will do to check the rest.
+        open.server_url = "https://localhost/".into();
+    }
+    convert::opening(open, config).map(drop)
+}
+
+/// Says for each thing that the frame does not what the entry does.
+fn fill(open: &mut v1::Open, entry: &Entry) {
+    let table = &entry.table;
+    if open.server_url.is_empty() {
+        open.server_url = table.url.clone().unwrap_or_default();
+    }
+    options(open.options.get_or_insert_default(), table);
+    match table.proxy.as_deref() {
+        None | Some("environment") => {}
+        Some("none") => {
+            open.proxy = Some(v1::ProxyEnvironment {
+                no_proxy: "*".into(),
+                ..v1::ProxyEnvironment::default()
+            });
+        }
+        Some(proxy) => {
+            open.proxy = Some(v1::ProxyEnvironment {
+                http_proxy: proxy.into(),
+                https_proxy: proxy.into(),
+                all_proxy: proxy.into(),
+                no_proxy: table.no_proxy.clone().unwrap_or_default(),
+            });
+        }
+    }
+    if table.no_browser == Some(true)
+        && let Some(display) = &mut open.display
+    {
+        display.no_browser = true;
+        display.may_open_browser = false;
+    }
+    auth(open.auth.get_or_insert_default(), entry);
+    headers(open, &entry.headers);
+}
+
+fn options(options: &mut v1::Options, table: &document::ServerTable) {
+    options.allow_http |= table.allow_http == Some(true);
+    if options.transport() == v1::Transport::Unspecified
+        && let Some(transport) = table.transport
+    {
+        options.set_transport(match transport {
+            document::Transport::HttpFirst => v1::Transport::HttpFirst,
+            document::Transport::SseFirst => v1::Transport::SseFirst,
+            document::Transport::HttpOnly => v1::Transport::HttpOnly,
+            document::Transport::SseOnly => v1::Transport::SseOnly,
+        });
+    }
+    if options.reuse() == v1::Reuse::Unspecified
+        && let Some(reuse) = table.reuse
+    {
+        options.set_reuse(match reuse {
+            document::Reuse::Never => v1::Reuse::Never,
+            document::Reuse::Sequential => v1::Reuse::Sequential,
+            document::Reuse::Concurrent => v1::Reuse::Concurrent,
+        });
+    }
+    unsaid(&mut options.ca_file, table.ca_file.as_ref());
+    if options.request_timeout_ms == 0
+        && !options.no_request_timeout
+        && let Some(Seconds(timeout)) = table.request_timeout
+    {
+        options.request_timeout_ms = milliseconds(timeout);
+    }
+}
+
+fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
+    let table = &entry.table;
+    // As which client, and for which resource, is said as a whole.
+    if auth.static_client_info.is_empty() && auth.client_metadata_url.is_empty() {
+        auth.static_client_info
+            .clone_from(entry.client_info.reveal());
+        unsaid(
+            &mut auth.client_metadata_url,
+            table.client_metadata_url.as_ref(),
+        );
+    }
+    if auth.resource.is_empty() && !auth.disable_resource {
+        unsaid(&mut auth.resource, table.resource.as_ref());
+        auth.disable_resource = table.disable_resource_parameter == Some(true);
+    }
+    unsaid(
+        &mut auth.static_client_metadata,
+        Some(entry.client_metadata.reveal()),
+    );
+    for (name, value) in table.authorize_params.iter().flatten() {
+        if !auth.authorize_params.iter().any(|said| said.name == *name) {
+            auth.authorize_params.push(v1::AuthorizeParam {
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    if auth.callback_port == 0 {
+        auth.callback_port = table.callback_port.unwrap_or_default().into();
+    }
+    unsaid(&mut auth.callback_host, table.callback_host.as_ref());
+    unsaid(&mut auth.callback_path, table.callback_path.as_ref());
+    unsaid(&mut auth.success_url, table.auth_success_url.as_ref());
+    if auth.timeout_s == 0
+        && let Some(Seconds(timeout)) = table.auth_timeout
+    {
+        let seconds = timeout.as_secs_f64().ceil();
+        // Saturates.
+        auth.timeout_s = seconds as u32;
+    }
+    auth.use_id_token |= table.use_id_token == Some(true);
+    auth.allow_missing_pkce |= table.allow_missing_pkce == Some(true);
+}
+
+/// A header of the command line stands for all of its name.
+fn headers(open: &mut v1::Open, entry: &[EntryHeader]) {
+    let said = std::mem::take(&mut open.headers);
+    let auth = open.auth.get_or_insert_default();
+    for header in entry {
+        let is_said = |given: &v1::Header| given.name.eq_ignore_ascii_case(&header.name);
+        if said.iter().any(is_said) {
+            continue;
+        }
+        auth.raw_headers.push(header.raw.reveal().clone());
+        open.headers.push(v1::Header {
+            name: header.name.clone(),
+            value: header.value.reveal().clone(),
+        });
+    }
+    open.headers.extend(said);
+}
+
+/// Says it if it is not said yet.
+fn unsaid(place: &mut String, value: Option<&String>) {
+    if place.is_empty()
+        && let Some(value) = value
+    {
+        place.clone_from(value);
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::Flags;
+    use crate::configuration::Source;
+    use crate::session::{Reuse, TransportChoice};
+
+    fn settings(folder: &Path, text: &str) -> Settings {
+        let path = folder.join("config.toml");
+        std::fs::write(&path, text).expect("it can be written");
+        let config = Config::new(&Flags::default()).expect("there is a home");
+        let source = Source {
+            path,
+            home: Some(folder.to_owned()),
+            variable: |name| name.starts_with("MCP_REMOTE_").then(|| "value".to_owned()),
+        };
+        Settings::read(source, Box::new(move |entry| check(entry, &config)))
+    }
+
+    /// The commented example of the README.
+    fn example() -> &'static str {
+        let readme = include_str!("../../../README.md");
+        let block = readme.split("\n```toml\n").nth(1).expect("there is one");
+        block.split("\n```\n").next().expect("it ends")
+    }
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in [("headers.txt", "X-File: f\n"), ("client.json", "{}")] {
+            std::fs::write(folder.path().join(name), text).expect("it can be written");
+        }
+        folder
+    }
+
+    #[test]
+    fn the_example_of_the_readme_can_be_used_and_has_every_key() {
+        let folder = folder();
+        let settings = settings(folder.path(), example());
+        assert_eq!(settings.problem(), None);
+        let entry = settings.server("example").expect("it is there");
+        assert_eq!(entry.trouble, None);
+        for table in ["daemon", "defaults", "servers.example"] {
+            // The parser says which keys there are.
+            let unknown = format!("[{table}]\nno_such_key = 1\n");
+            let error = toml_edit::de::from_str::<document::Document>(&unknown);
+            let error = error.err().expect("there is no such key").to_string();
+            let keys = error.split('`').skip(3).step_by(2);
+            let mut count = 0;
+            for key in keys {
+                count += 1;
+                let written = example().contains(&format!("\n{key} = "));
+                assert!(written, "{key} is not in the example");
+            }
+            assert!(count > 3, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_entry_acts_as_flags_would_and_flags_win() {
+        let folder = folder();
+        let settings = settings(folder.path(), example());
+        let entry = settings.server("example").expect("it is there");
+        let mut open = v1::Open::default();
+        fill(&mut open, &entry);
+        let config = Config::new(&Flags::default()).expect("there is a home");
+        let opening = convert::opening(open, &config).expect("usable");
+        assert_eq!(opening.spec.transport, TransportChoice::HttpFirst);
+        assert_eq!(opening.reuse, Reuse::Sequential);
+        assert_eq!(opening.spec.network.proxy, None);
+        assert_eq!(opening.request_timeout, Some(Duration::from_secs(120)));
+        assert_eq!(opening.identity.callback.port, Some(5598));
+        assert!(opening.identity.scope.is_some());
+        let raw = [
+            "X-Key: ${MCP_REMOTE_EXAMPLE_KEY}",
+            "X-Team: blue",
+            "X-File: f",
+        ];
+        assert_eq!(opening.identity.raw_headers, raw);
+        let mut open = v1::Open {
+            headers: vec![v1::Header {
+                name: "x-key".into(),
+                value: "mine".into(),
+            }],
+            auth: Some(v1::AuthOptions {
+                raw_headers: vec!["x-key: mine".into()],
+                client_metadata_url: "https://example.com/mine.json".into(),
+                disable_resource: true,
+                authorize_params: vec![v1::AuthorizeParam {
+                    name: "audience".into(),
+                    value: "mine".into(),
+                }],
+                callback_port: 1,
+                timeout_s: 2,
+                ..v1::AuthOptions::default()
+            }),
+            options: Some(v1::Options {
+                no_request_timeout: true,
+                transport: v1::Transport::SseOnly.into(),
+                ..v1::Options::default()
+            }),
+            ..v1::Open::default()
+        };
+        fill(&mut open, &entry);
+        let options = open.options.clone().expect("it is there");
+        assert_eq!(options.request_timeout_ms, 0);
+        assert_eq!(options.transport(), v1::Transport::SseOnly);
+        let auth = open.auth.clone().expect("it is there");
+        assert_eq!(auth.static_client_info, "");
+        assert_eq!((auth.resource.as_str(), auth.disable_resource), ("", true));
+        assert_eq!(auth.authorize_params.len(), 1);
+        assert_eq!((auth.callback_port, auth.timeout_s), (1, 2));
+        let sent: Vec<&str> = open.headers.iter().map(|one| one.value.as_str()).collect();
+        assert_eq!(sent, ["blue", "f", "mine"]);
+        assert_eq!(
+            auth.raw_headers,
+            ["x-key: mine", "X-Team: blue", "X-File: f"]
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The calls about the configuration file: read it again, change it, show it.
+
+use mcp_remote_proto::v1::{
+    AddServerRequest, AddServerResponse, ConfiguredServer, ListServersResponse, ReloadResponse,
+    RemoveServerResponse, Setting,
+};
+
+use super::Api;
+use crate::configuration::document::{CacheLists, Reuse, Seconds, ServerTable, Texts, Transport};
+use crate::configuration::{self, Change, Entry, Settings};
+use crate::server_url::ServerUrl;
+use crate::session::Outdated;
+
+impl Api {
+    /// Reads again what was read from files, and forgets what was concluded. Of the
+    /// sessions only those of servers whose entries have changed end.
+    ///
+    /// # Errors
+    /// Why the configuration cannot be used, in one sentence; the one before stays.
+    pub(crate) async fn reload(&self) -> Result<ReloadResponse, String> {
+        self.connections.renew_changed().await;
+        self.servers.forget_transports();
+        let change = blocking(&self.settings, Settings::reload).await?;
+        let response = ReloadResponse {
+            changed: change.names.iter().cloned().collect(),
+            notes: change.notes.clone(),
+        };
+        self.end_outdated(change).await;
+        tracing::info!("reloaded");
+        Ok(response)
+    }
+
+    /// Writes a server into the file.
+    ///
+    /// # Errors
+    /// Why not, in one sentence.
+    pub(super) async fn add_server(
+        &self,
+        request: AddServerRequest,
+    ) -> Result<AddServerResponse, String> {
+        let AddServerRequest {
+            name,
+            url,
+            settings,
+            replace,
+        } = request;
+        let settings: Vec<_> = settings
+            .into_iter()
+            .map(|Setting { flag, value }| configuration::Setting { flag, value })
+            .collect();
+        let adding = move |known: &Settings| known.add(&name, url.trim(), &settings, replace);
+        let (change, replaced) = blocking(&self.settings, adding).await?;
+        let notes = change.notes.clone();
+        self.end_outdated(change).await;
+        Ok(AddServerResponse {
+            file: self.settings.path().display().to_string(),
+            replaced,
+            notes,
+        })
+    }
+
+    /// Takes a server out of the file.
+    ///
+    /// # Errors
+    /// Why not, in one sentence.
+    pub(super) async fn remove_server(&self, name: String) -> Result<RemoveServerResponse, String> {
+        let change = blocking(&self.settings, move |known| known.remove(&name)).await?;
+        let notes = change.notes.clone();
+        self.end_outdated(change).await;
+        Ok(RemoveServerResponse {
+            file: self.settings.path().display().to_string(),
+            notes,
+        })
+    }
+
+    /// Shows the servers in force.
+    pub(super) fn list_servers(&self) -> ListServersResponse {
+        let servers = &self.settings.now().servers;
+        ListServersResponse {
+            file: self.settings.path().display().to_string(),
+            problem: self.settings.problem().unwrap_or_default(),
+            servers: servers
+                .iter()
+                .map(|(name, entry)| configured(name, entry))
+                .collect(),
+        }
+    }
+
+    async fn end_outdated(&self, change: Change) {
+        let outdated = Outdated {
+            names: change.names,
+            urls: change.defaults,
+        };
+        if outdated != Outdated::default() {
+            self.pool.end_outdated(outdated).await;
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    settings: &Settings,
+    work: impl FnOnce(&Settings) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let settings = settings.clone();
+    tokio::task::spawn_blocking(move || work(&settings))
+        .await
+        .unwrap_or_else(|_| Err("the daemon is stopping".into()))
+}
+
+/// Returns the URL of an entry as people may see it.
+pub(super) fn shown_url(entry: &Entry) -> Option<ServerUrl> {
+    // It was checked when the file was read.
+    ServerUrl::parse(entry.table.url.as_deref()?, true).ok()
+}
+
+fn configured(name: &str, entry: &Entry) -> ConfiguredServer {
+    let url = shown_url(entry);
+    let mut headers: Vec<String> = Vec::new();
+    for header in &entry.headers {
+        if !headers.contains(&header.name) {
+            headers.push(header.name.clone());
+        }
+    }
+    ConfiguredServer {
+        name: name.to_owned(),
+        url: url.map(|url| url.shown().to_owned()).unwrap_or_default(),
+        enabled: entry.is_enabled(),
+        warm: entry.is_kept_warm(),
+        headers,
+        settings: settings(&entry.table),
+        problem: entry.trouble.clone().unwrap_or_default(),
+    }
+}
+
+/// Returns every setting that is not a secret, as in the file.
+fn settings(table: &ServerTable) -> Vec<Setting> {
+    let switch = |value: Option<bool>| value.map(|value| value.to_string());
+    let seconds = |value: Option<Seconds>| value.map(text_of);
+    let texts = |value: &Option<Texts>| value.as_ref().map(|Texts(texts)| texts.join(","));
+    let transport = table.transport.map(|transport| match transport {
+        Transport::HttpFirst => "http-first",
+        Transport::SseFirst => "sse-first",
+        Transport::HttpOnly => "http-only",
+        Transport::SseOnly => "sse-only",
+    });
+    let reuse = table.reuse.map(|reuse| match reuse {
+        Reuse::Never => "never",
+        Reuse::Sequential => "sequential",
+        Reuse::Concurrent => "concurrent",
+    });
+    let cache_lists = table.cache_lists.map(|cached| match cached {
+        CacheLists::Never => "never".to_owned(),
+        CacheLists::Certain => "certain".to_owned(),
+        CacheLists::For(time) => text_of(time),
+    });
+    let params = table.authorize_params.as_ref();
+    let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
+    // Credentials of a proxy are nobody's business.
+    let proxy = table
+        .proxy
+        .as_deref()
+        .map(|proxy| match url::Url::parse(proxy) {
+            Ok(url) => crate::server_url::shown(&url),
+            Err(_) => proxy.to_owned(),
+        });
+    let port = table.callback_port.map(|port| port.to_string());
+    let all = [
+        ("header_file", texts(&table.header_file)),
+        ("transport", transport.map(str::to_owned)),
+        ("reuse", reuse.map(str::to_owned)),
+        ("session_idle", seconds(table.session_idle)),
+        ("cache_lists", cache_lists),
+        ("ignore_tools", texts(&table.ignore_tools)),
+        ("allow_http", switch(table.allow_http)),
+        ("ca_file", table.ca_file.clone()),
+        ("proxy", proxy),
+        ("no_proxy", table.no_proxy.clone()),
+        ("request_timeout", seconds(table.request_timeout)),
+        ("connect_timeout", seconds(table.connect_timeout)),
+        ("auth_timeout", seconds(table.auth_timeout)),
+        ("callback_port", port),
+        ("callback_host", table.callback_host.clone()),
+        ("callback_path", table.callback_path.clone()),
+        ("auth_success_url", table.auth_success_url.clone()),
+        ("no_browser", switch(table.no_browser)),
+        ("client_metadata_url", table.client_metadata_url.clone()),
+        ("resource", table.resource.clone()),
+        (
+            "disable_resource_parameter",
+            switch(table.disable_resource_parameter),
+        ),
+        ("authorize_params", params),
+        ("scope", table.scope.clone()),
+        ("use_id_token", switch(table.use_id_token)),
+        ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+    ];
+    let written = all.into_iter().filter_map(|(key, value)| {
+        Some(Setting {
+            flag: key.to_owned(),
+            value: value?,
+        })
+    });
+    written.collect()
+}
+
+fn text_of(Seconds(time): Seconds) -> String {
+    time.as_secs_f64().to_string()
+}
