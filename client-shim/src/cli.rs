@@ -15,26 +15,21 @@ use crate::exit::{Exit, ShimError};
 use crate::headers::Source;
 use crate::notices::Volume;
 
+mod adopt;
 mod auth;
+mod connection;
 mod usage;
 
+pub(crate) use adopt::{AdoptArguments, Seat};
 pub(crate) use auth::AuthArguments;
+pub(crate) use connection::ConnectionArguments;
 pub(crate) use usage::USAGE;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
 const NOT_SUPPORTED: &[(&str, bool)] = &[
-    ("--body-timeout", true),
     ("--client-credentials", false),
-    ("--connect-timeout", true),
     ("--device-code", false),
-    ("--disable-cookies", false),
-    ("--headers-timeout", true),
-    ("--ignore-tool", true),
-    ("--ipv4", false),
-    ("--keep-alive", false),
-    ("--ping-interval", true),
-    ("--protocol", true),
     ("--token-endpoint", true),
 ];
 
@@ -45,7 +40,6 @@ const SWITCHES: &[&str] = &[
     "--allow-missing-pkce",
     "--debug",
     "--disable-resource-parameter",
-    "--enable-proxy",
     "--help",
     "--json",
     "--no-browser",
@@ -107,6 +101,8 @@ pub(crate) enum Invocation {
     },
     /// End the daemon.
     Stop,
+    /// Take the npm package's place.
+    Adopt(AdoptArguments),
 }
 
 /// Whom to relay to, and how.
@@ -130,6 +126,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) drain_timeout: Duration,
     /// How to sign in.
     pub(crate) auth: AuthArguments,
+    /// About the connection and what goes over it.
+    pub(crate) connection: ConnectionArguments,
     /// `--request-timeout`; none: never.
     pub(crate) request_timeout: Option<Duration>,
 }
@@ -156,6 +154,8 @@ struct Words {
     all: bool,
     allow_http: bool,
     auth: AuthArguments,
+    connection: ConnectionArguments,
+    adopt: AdoptArguments,
     positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
@@ -213,22 +213,20 @@ impl Words {
             None => (word, None),
         };
         match name {
-            _ if SWITCHES.contains(&name) => match inline {
+            _ if is_switch(name) => match inline {
                 // `--allow-http=false` must not mean the opposite.
                 Some(_) => self
                     .warnings
                     .push(format!("{name} takes no value and is ignored")),
-                None if name == "--enable-proxy" => self.warnings.push(format!(
-                    "{name} is not needed and ignored: the proxy environment always counts"
-                )),
-                None if self.auth.switch(name) => {}
+                None if self.auth.switch(name) || self.connection.switch(name) => {}
+                None if self.adopt.switch(name) => {}
                 None => {
                     self.all |= name == "--all";
                     self.allow_http |= name == "--allow-http";
                     self.json |= name == "--json";
                 }
             },
-            _ if VALUED.contains(&name) || auth::VALUED.contains(&name) => {
+            _ if takes_value(name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -273,6 +271,10 @@ impl Words {
             "--request-timeout" => {
                 self.request_timeout = self.request_timeout.take().or(Some(value));
             }
+            _ if connection::VALUED.contains(&name) => {
+                self.warnings
+                    .extend(self.connection.valued(name, value).err());
+            }
             _ => self.warnings.extend(self.auth.valued(name, value).err()),
         }
     }
@@ -307,6 +309,12 @@ impl Words {
                 Ok(Invocation::Stop)
             }
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
+            [(_, "adopt")] => {
+                self.refuse_unknown("adopt")?;
+                self.adopt.seat().map_err(usage)?;
+                Ok(Invocation::Adopt(self.adopt))
+            }
+            [(_, "adopt"), (position, _), ..] => Err(unexpected("adopt", *position)),
             [(_, "login"), ..] => {
                 self.positional.remove(0);
                 Ok(Invocation::Login(self.bridge()?))
@@ -328,7 +336,9 @@ impl Words {
     fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
         let json = (self.json && command != "status").then_some("--json");
         let all = self.all.then_some("--all");
-        match self.unknown.first().map(String::as_str).or(json).or(all) {
+        let mut adopt = self.adopt.given().filter(|_| command != "adopt");
+        let foreign = json.or(all).or_else(|| adopt.next());
+        match self.unknown.first().map(String::as_str).or(foreign) {
             Some(flag) => Err(usage(&format!(
                 "the flag {flag} means nothing to mcp-remote {command}"
             ))),
@@ -352,6 +362,7 @@ impl Words {
                 self.unknown.push(flag.to_owned());
             }
         }
+        self.unknown.extend(self.adopt.given().map(str::to_owned));
         for flag in std::mem::take(&mut self.unknown) {
             let sentence = format!("unknown flag {flag} is ignored");
             self.warnings.push(sentence);
@@ -381,6 +392,7 @@ impl Words {
             ca_file: self.ca_file.take().map(PathBuf::from),
             drain_timeout,
             auth: std::mem::take(&mut self.auth),
+            connection: std::mem::take(&mut self.connection),
             request_timeout,
         }))
     }
@@ -436,6 +448,20 @@ impl Words {
         }
         timeout.filter(|timeout| !timeout.is_zero())
     }
+}
+
+/// Says whether the flag has no value.
+fn is_switch(name: &str) -> bool {
+    [SWITCHES, connection::SWITCHES, adopt::SWITCHES]
+        .iter()
+        .any(|flags| flags.contains(&name))
+}
+
+/// Says whether a value follows the flag.
+fn takes_value(name: &str) -> bool {
+    [VALUED, auth::VALUED, connection::VALUED]
+        .iter()
+        .any(|flags| flags.contains(&name))
 }
 
 fn seconds(text: &str) -> Option<Duration> {

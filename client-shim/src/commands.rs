@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Write};
 
 use crate::exit::{Exit, ShimError};
 
+#[cfg(unix)]
+pub(crate) mod adopt;
 pub(crate) mod check;
 pub(crate) mod login;
 pub(crate) mod logout;

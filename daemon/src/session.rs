@@ -26,7 +26,7 @@ mod switches;
 
 use std::sync::Arc;
 
-use crate::http::{HttpClients, HttpError, NetworkOptions};
+use crate::http::{CookieJar, HttpClients, HttpError, NetworkOptions};
 use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
@@ -101,6 +101,8 @@ pub(crate) struct ServerSpec {
     pub(crate) network: NetworkOptions,
     /// On whose behalf; none if the headers say it.
     pub(crate) tokens: Option<TokenSource>,
+    /// Whether a session keeps the cookies that the server sets in it.
+    pub(crate) cookies: bool,
 }
 
 impl ServerSpec {
@@ -114,6 +116,7 @@ impl ServerSpec {
             client: clients.client(&self.network).await?,
             headers: self.headers.clone(),
             tokens: self.tokens.clone(),
+            cookies: self.cookies.then(CookieJar::default),
             max_message,
         })
     }

@@ -12,7 +12,7 @@ use mcp_remote_proto::{API_VERSION, VERSION};
 use tonic::{Code, Status};
 
 use crate::auth_options;
-use crate::cli::BridgeArguments;
+use crate::cli::{BridgeArguments, ConnectionArguments};
 use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
 use crate::headers;
@@ -34,9 +34,12 @@ pub(crate) fn opening(
     environment: &Environment,
     notices: Notices,
 ) -> Result<Opening, ShimError> {
-    let ca_file = match &arguments.ca_file {
-        Some(path) => absolute(path, "--ca-file")?,
-        None => String::new(),
+    let node_ca_file = environment.path("NODE_EXTRA_CA_CERTS");
+    let ca_file = match (&arguments.ca_file, &node_ca_file) {
+        (Some(path), _) => absolute(path, "--ca-file")?,
+        // What Node.js adds to its own certificates, if it can be read.
+        (None, Some(path)) if path.is_file() => absolute(path, "NODE_EXTRA_CA_CERTS")?,
+        _ => String::new(),
     };
     let ssl_cert_file = match environment.path("SSL_CERT_FILE") {
         Some(path) => absolute(&path, "SSL_CERT_FILE")?,
@@ -60,6 +63,7 @@ pub(crate) fn opening(
             debug: arguments.debug,
             request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
             reuse: arguments.reuse.into(),
+            ..connection(&arguments.connection)
         }),
         headers,
         proxy: environment.proxy(),
@@ -110,6 +114,15 @@ impl Opening {
         format!("Connected to {name} {version} at {url} ({transport}, {protocol_version})")
     }
 
+    /// Says so in the npm package's words, which scripts look for.
+    pub(crate) fn established(server: &ServerSummary) -> String {
+        let transport = match server.transport.as_str() {
+            "http+sse" => "SSEClientTransport",
+            _ => "StreamableHTTPClientTransport",
+        };
+        format!("Proxy established successfully between local STDIO and remote {transport}")
+    }
+
     /// Passes on what the daemon says to the user.
     pub(crate) fn notice(&self, notices: Notices, notice: &Notice) {
         match notice.level() {
@@ -131,6 +144,24 @@ pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
         _ => return Ok(()),
     };
     Err(ShimError::new(exit, status.message()))
+}
+
+/// What the flags about the connection say.
+fn connection(arguments: &ConnectionArguments) -> Options {
+    let given = |timeout: Option<Duration>| {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        timeout.map_or(0, milliseconds)
+    };
+    Options {
+        ignore_tools: arguments.ignore_tools.clone(),
+        ping_interval_ms: given(arguments.ping_interval()),
+        connect_timeout_ms: given(arguments.connect_timeout),
+        headers_timeout_ms: given(arguments.headers_timeout),
+        body_timeout_ms: given(arguments.body_timeout),
+        ipv4: arguments.ipv4,
+        disable_cookies: arguments.disable_cookies,
+        ..Options::default()
+    }
 }
 
 /// At least one: none would mean for ever.

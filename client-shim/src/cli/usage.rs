@@ -7,6 +7,7 @@ Usage: mcp-remote <https://server-url> [callback-port] [flags]
        mcp-remote logout <https://server-url> [flags] | --all
        mcp-remote status [SERVER] [--json]
        mcp-remote stop
+       mcp-remote adopt [--npx | --global] [--undo]
 
 Speaks MCP on standard input and output for a remote server, through the
 daemon mcp-remoted, which keeps the session warm and is started when needed.
@@ -23,6 +24,14 @@ Flags:
   --drain-timeout SECONDS wait this long for answers at the end (default 30)
   --request-timeout SECONDS  give a request up after this long without an answer
                           or progress (default: never)
+  --ignore-tool PATTERN   hide the tools of this name, * stands for anything
+  --keep-alive, --ping-interval SECONDS  ping the server meanwhile (every 30 s)
+  --connect-timeout SECONDS  give up connecting after this long (default 10)
+  --headers-timeout SECONDS  the beginning of a response likewise (default: never)
+  --body-timeout SECONDS  a response that is silent likewise (default: never)
+  --ipv4                  connect to IPv4 addresses only
+  --disable-cookies       keep no cookies
+  --protocol legacy, --enable-proxy  as the npm package; both are so anyway
   --no-browser            print the URL to sign in at, open no browser
   --auth-timeout SECONDS  wait this long for somebody to sign in
   --static-oauth-client-info JSON|@file      a client registered by hand

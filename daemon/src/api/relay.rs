@@ -82,6 +82,8 @@ impl RelayService for Relays {
             warnings: opening.warnings,
             debug: opening.debug,
             request_timeout: opening.request_timeout,
+            tools: opening.tools,
+            ping_interval: opening.ping_interval,
             auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
             stop: self.api.stop.clone(),
         };
