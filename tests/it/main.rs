@@ -4,10 +4,13 @@
 
 #![cfg(unix)]
 
+mod adopt;
 mod bad_input;
 mod batches;
 mod bytes;
 mod command_line;
+mod connecting;
+mod cookies;
 mod daemon_loss;
 mod dependencies;
 mod duplex;
@@ -15,9 +18,11 @@ mod event_streams;
 mod handed_over;
 mod handover;
 mod headers;
+mod hidden_tools;
 mod hostile;
 mod http_errors;
 mod isolation;
+mod keep_alive;
 mod kept_sessions;
 mod kept_switches;
 mod leaving;
