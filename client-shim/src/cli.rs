@@ -23,6 +23,7 @@ mod usage;
 pub(crate) use adopt::{AdoptArguments, Seat};
 pub(crate) use auth::AuthArguments;
 pub(crate) use connection::ConnectionArguments;
+use connection::seconds;
 pub(crate) use usage::USAGE;
 
 /// Flags of the npm package that this release does not have, and whether a
@@ -462,11 +463,6 @@ fn takes_value(name: &str) -> bool {
     [VALUED, auth::VALUED, connection::VALUED]
         .iter()
         .any(|flags| flags.contains(&name))
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Only a callback port does.

@@ -26,7 +26,7 @@ const seat = (home) => path.join(home.folder, "node_modules", ".bin", "mcp-remot
 
 /** The commands that every server and release has to serve. */
 function commands(release, mode, more = () => {}) {
-  describe(`${release}, ${mode}`, { timeout: 170_000 }, () => {
+  describe(`${release}, ${mode}`, { concurrency: 1, timeout: 170_000 }, () => {
     const scene = {};
 
     before(async () => {
@@ -73,7 +73,7 @@ async function visit(url) {
 }
 
 // Most of a command's time is TASAK's own waiting at its end.
-describe("TASAK", { concurrency: 7, timeout: 170_000 }, () => {
+describe("TASAK", { concurrency: 3, timeout: 300_000 }, () => {
   for (const release of Object.keys(RELEASES)) {
     commands(release, "sse");
     commands(release, "streamableHttp", (scene) => {
@@ -99,7 +99,7 @@ describe("TASAK", { concurrency: 7, timeout: 170_000 }, () => {
     });
   }
 
-  describe("the daemon", { timeout: 120_000 }, () => {
+  describe("the daemon", { concurrency: 1, timeout: 120_000 }, () => {
     let home, server, tasak;
 
     before(async () => {
@@ -133,7 +133,7 @@ describe("TASAK", { concurrency: 7, timeout: 170_000 }, () => {
   });
 
   for (const release of Object.keys(RELEASES)) {
-    describe(`signing in, ${release}`, { timeout: 120_000 }, () => {
+    describe(`signing in, ${release}`, { concurrency: 1, timeout: 120_000 }, () => {
       let home, server, tasak;
 
       before(async () => {
@@ -149,7 +149,7 @@ describe("TASAK", { concurrency: 7, timeout: 170_000 }, () => {
 
       test("at a terminal, while a command waits for it", async () => {
         const waiting = tasak.run("real", "greet", "--name", "first");
-        await until(20_000, "a command that waits for a sign-in", async () => {
+        await until(60_000, "a command that waits for a sign-in", async () => {
           const [row] = (await home.status()).servers ?? [];
           return row?.auth.some(({ state }) => state === "signing-in");
         });
@@ -247,8 +247,8 @@ describe("TASAK's time", { timeout: 170_000 }, () => {
       await take("canned");
       await take("ours");
     }
-    const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
-    const [ours, least] = [median(times.ours), median(times.canned)];
+    // The least disturbed of each: the rest is what else the machine does.
+    const [ours, least] = [Math.min(...times.ours), Math.min(...times.canned)];
     context.diagnostic(`tasak real echo: ${ours.toFixed(3)} s, with a canned answer ${least.toFixed(3)} s`);
     assert.ok(ours - least <= 0.3, `${times.ours} against ${times.canned}`);
   });

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use super::seconds;
-
 /// Flags about the connection that a value follows.
 pub(super) const VALUED: &[&str] = &[
     "--body-timeout",
@@ -93,6 +91,12 @@ impl ConnectionArguments {
         slot.get_or_insert(given);
         Ok(())
     }
+}
+
+/// Reads a number of seconds.
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The revisions to 2025-11-25 are what the npm package calls legacy.
