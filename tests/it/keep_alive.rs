@@ -54,7 +54,7 @@ fn a_session_that_the_server_forgot_is_made_anew_before_it_is_needed() {
     }
 }
 
-/// Leaves the first pings without an answer.
+/// Answers the first ping, and not those that follow.
 fn deaf(kind: Kind, silent: usize) -> FakeUpstream {
     let upstream = FakeUpstream::with(Config {
         kind,
@@ -62,7 +62,10 @@ fn deaf(kind: Kind, silent: usize) -> FakeUpstream {
     });
     let pings = Arc::new(AtomicUsize::new(0));
     upstream.script(move |request| {
-        let is_silent = || label(request) == PING && pings.fetch_add(1, Ordering::Relaxed) < silent;
+        let is_silent = || {
+            let is_ping = label(request) == PING;
+            is_ping && (1..=silent).contains(&pings.fetch_add(1, Ordering::Relaxed))
+        };
         is_silent().then(|| match kind {
             Kind::StreamableHttp => Reply::Hang,
             Kind::HttpSse(_) => Reply::status(202),
@@ -114,14 +117,28 @@ fn a_server_that_works_on_a_call_may_leave_pings_alone() {
     let mut shim = pinging(&home, &upstream);
     let id = shim.begin_call("hold", r#"{"gate":"long"}"#);
     upstream.wait_for_hold("long");
-    // The second comes when the first has been given up.
-    upstream.wait_for(PING, 3);
+    // Each comes when the one before has been answered or given up.
+    upstream.wait_for(PING, 4);
     upstream.open_gate("long");
     let answer = shim.message();
     assert_eq!(
         (answer["id"].as_u64(), text_of(&answer)),
         (Some(id), "held long".into())
     );
+    assert_eq!(upstream.count("POST notifications/initialized"), 1);
+}
+
+#[test]
+fn a_server_that_never_answers_a_ping_keeps_its_session() {
+    let upstream = FakeUpstream::with(Config {
+        kind: Kind::HttpSse(404),
+        ..Config::default()
+    });
+    upstream.script(|request| (label(request) == PING).then(|| Reply::status(202)));
+    let home = TestHome::new();
+    let mut shim = pinging(&home, &upstream);
+    upstream.wait_for(PING, 3);
+    shim.echo("as ever");
     assert_eq!(upstream.count("POST notifications/initialized"), 1);
 }
 

@@ -197,7 +197,7 @@ while read -r line; do
 done
 `;
 
-describe("TASAK's time", { timeout: 170_000 }, () => {
+describe("TASAK's time", { timeout: 400_000 }, () => {
   let home, server, recorder, tasak;
 
   before(async () => {
@@ -243,12 +243,14 @@ describe("TASAK's time", { timeout: 170_000 }, () => {
     };
     writeFileSync(canned, CANNED);
     chmodSync(canned, 0o755);
-    for (let round = 0; round < 3; round += 1) {
+    // The least disturbed of each: the rest is what else the machine does, so on a
+    // busy one it takes more rounds to see it.
+    let [ours, least] = [Infinity, 0];
+    for (let round = 0; round < 3 || (ours - least > 0.3 && round < 12); round += 1) {
       await take("canned");
       await take("ours");
+      [ours, least] = [Math.min(...times.ours), Math.min(...times.canned)];
     }
-    // The least disturbed of each: the rest is what else the machine does.
-    const [ours, least] = [Math.min(...times.ours), Math.min(...times.canned)];
     context.diagnostic(`tasak real echo: ${ours.toFixed(3)} s, with a canned answer ${least.toFixed(3)} s`);
     assert.ok(ours - least <= 0.3, `${times.ours} against ${times.canned}`);
   });

@@ -21,6 +21,8 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)
 pub(super) struct KeepAlive {
     due: Option<Instant>,
     asked: Option<Asked>,
+    /// Whether the server has ever answered one: some do not, and live.
+    was_answered: bool,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ impl KeepAlive {
     /// Begins with a session that the shim has got.
     pub(super) fn begin(&mut self, interval: Option<Duration>) {
         self.asked = None;
+        self.was_answered = false;
         self.due = interval.and_then(|interval| Instant::now().checked_add(interval));
     }
 
@@ -47,7 +50,9 @@ impl KeepAlive {
             // It may still come.
             Inbound::Waiting(id, _) => return *id == minted,
             Inbound::Ended(id, _) if *id == minted => {}
-            Inbound::Message(message) if minted_id(message) == Some(minted) => {}
+            Inbound::Message(message) if minted_id(message) == Some(minted) => {
+                self.was_answered = true;
+            }
             Inbound::Skipped(Some(id), _) if id.as_json().parse() == Ok(minted) => {}
             Inbound::Lost { up_to, .. } if minted <= *up_to => {
                 self.asked = None;
@@ -63,7 +68,7 @@ impl KeepAlive {
 impl Relay {
     /// Waits until there is a ping to send, or one to give up. Cancel safe.
     pub(super) fn next_ping(&self) -> impl Future<Output = ()> + 'static {
-        let KeepAlive { due, asked } = &self.keep_alive;
+        let KeepAlive { due, asked, .. } = &self.keep_alive;
         let next = match asked {
             Some(asked) => Some(asked.until),
             None => due.filter(|_| self.lease.is_some()),
@@ -94,7 +99,8 @@ impl Relay {
             cancelled.cancel();
             lease.membership().disown(minted);
             // One that works on something may just have no time for pings.
-            if self.in_flight.is_empty() && !lease.membership().others_wait() {
+            let is_idle = self.in_flight.is_empty() && !lease.membership().others_wait();
+            if self.keep_alive.was_answered && is_idle {
                 tracing::info!("the server did not answer a ping in time");
                 lease.session().is_silent().await;
             }
