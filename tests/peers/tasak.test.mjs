@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { chmodSync, readFileSync, readlinkSync, renameSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import path from "node:path";
+import { performance } from "node:perf_hooks";
 import { after, before, describe, test } from "node:test";
 
 import { Everything } from "./support/everything.mjs";
@@ -246,7 +247,8 @@ describe("TASAK's time", { timeout: 400_000 }, () => {
     // The least disturbed of each: the rest is what else the machine does, so on a
     // busy one it takes more rounds to see it.
     let [ours, least] = [Infinity, 0];
-    for (let round = 0; round < 3 || (ours - least > 0.3 && round < 12); round += 1) {
+    const end = performance.now() + 120_000;
+    for (let round = 0; round < 3 || (ours - least > 0.3 && performance.now() < end); round += 1) {
       await take("canned");
       await take("ours");
       [ours, least] = [Math.min(...times.ours), Math.min(...times.canned)];
