@@ -328,6 +328,7 @@ impl Bridge {
             Received::Notice(notice) => self.opening.notice(self.notices, &notice),
             Received::Server(server) => {
                 self.notices.debug(self.opening.connected(&server));
+                self.notices.debug(Opening::established(&server));
                 self.ledger.leased(server.lease);
             }
             Received::Goodbye(goodbye) => {

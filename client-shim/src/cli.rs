@@ -17,8 +17,10 @@ use crate::headers::Source;
 use crate::notices::Volume;
 
 mod add;
+mod adopt;
 mod auth;
 mod completions;
+mod connection;
 mod described;
 mod doctor;
 mod logs;
@@ -31,28 +33,23 @@ mod usage;
 mod words;
 
 pub(crate) use add::AddArguments;
+pub(crate) use adopt::{AdoptArguments, Seat};
 pub(crate) use auth::AuthArguments;
 pub(crate) use completions::Shell;
+pub(crate) use connection::ConnectionArguments;
 pub(crate) use logs::LogsArguments;
 pub(crate) use service::{ServiceArguments, Verb};
 pub(crate) use status::StatusArguments;
 pub(crate) use usage::{usage as help, usage_of as help_on};
-use words::{is_url, seconds, shown, starts_with_digits, unexpected, usage};
+use words::{
+    is_switch, is_url, seconds, shown, starts_with_digits, takes_value, unexpected, usage,
+};
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
 const NOT_SUPPORTED: &[(&str, bool)] = &[
-    ("--body-timeout", true),
     ("--client-credentials", false),
-    ("--connect-timeout", true),
     ("--device-code", false),
-    ("--disable-cookies", false),
-    ("--headers-timeout", true),
-    ("--ignore-tool", true),
-    ("--ipv4", false),
-    ("--keep-alive", false),
-    ("--ping-interval", true),
-    ("--protocol", true),
     ("--token-endpoint", true),
 ];
 
@@ -63,7 +60,6 @@ const SWITCHES: &[&str] = &[
     "--allow-missing-pkce",
     "--debug",
     "--disable-resource-parameter",
-    "--enable-proxy",
     "--help",
     "--json",
     "--no-browser",
@@ -146,6 +142,8 @@ pub(crate) enum Invocation {
     },
     /// Have the daemon read its files again.
     Reload,
+    /// Take the npm package's place.
+    Adopt(AdoptArguments),
 }
 
 /// Whom to relay to, and how.
@@ -169,6 +167,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) drain_timeout: Duration,
     /// How to sign in.
     pub(crate) auth: AuthArguments,
+    /// About the connection and what goes over it.
+    pub(crate) connection: ConnectionArguments,
     /// `--request-timeout`; none: as the configuration says, zero: never.
     pub(crate) request_timeout: Option<Duration>,
 }
@@ -201,6 +201,7 @@ struct Words {
     all: bool,
     allow_http: bool,
     auth: AuthArguments,
+    connection: ConnectionArguments,
     positional: Vec<Word>,
     headers: Vec<Source>,
     transport: Option<String>,
@@ -265,22 +266,19 @@ impl Words {
             None => (word, None),
         };
         match name {
-            _ if SWITCHES.contains(&name) => match inline {
+            _ if is_switch(name) => match inline {
                 // `--allow-http=false` must not mean the opposite.
                 Some(_) => self
                     .warnings
                     .push(format!("{name} takes no value and is ignored")),
-                None if name == "--enable-proxy" => self.warnings.push(format!(
-                    "{name} is not needed and ignored: the proxy environment always counts"
-                )),
-                None if self.auth.switch(name) => {}
+                None if self.auth.switch(name) || self.connection.switch(name) => {}
                 None => {
                     self.all |= name == "--all";
                     self.allow_http |= name == "--allow-http";
                     self.json |= name == "--json";
                 }
             },
-            _ if VALUED.contains(&name) || auth::VALUED.contains(&name) => {
+            _ if takes_value(name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -324,6 +322,10 @@ impl Words {
             "--drain-timeout" => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
             "--request-timeout" => {
                 self.request_timeout = self.request_timeout.take().or(Some(value));
+            }
+            _ if connection::VALUED.contains(&name) => {
+                self.warnings
+                    .extend(self.connection.valued(name, value).err());
             }
             _ => self.warnings.extend(self.auth.valued(name, value).err()),
         }
@@ -426,6 +428,7 @@ impl Words {
             ca_file: self.ca_file.take().map(PathBuf::from),
             drain_timeout,
             auth: std::mem::take(&mut self.auth),
+            connection: std::mem::take(&mut self.connection),
             request_timeout,
         }))
     }

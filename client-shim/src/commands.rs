@@ -9,6 +9,8 @@ use crate::daemon::Daemon;
 use crate::exit::{Exit, ShimError};
 
 pub(crate) mod add;
+#[cfg(unix)]
+pub(crate) mod adopt;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;

@@ -19,6 +19,7 @@ mod json;
 mod launch;
 mod leave;
 mod notices;
+mod seat;
 mod service;
 mod sign_in;
 mod stdio;
@@ -28,22 +29,34 @@ use cli::{BridgeArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
-use notices::Notices;
+use notices::{Notices, Volume};
+use seat::Called;
 use terminal::Terminal;
 
 /// Runs the program; returns the process's exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::read();
+    let arguments = match Called::of(std::env::args_os()) {
+        Called::Ours(arguments) => arguments,
+        Called::Npx(arguments) => {
+            let became = seat::become_npx(&arguments, &environment);
+            return ended(became, Notices::new(Volume::default()));
+        }
+    };
     let Parsed {
         volume,
         warnings,
         invocation,
-    } = cli::parse(std::env::args_os().skip(1));
+    } = cli::parse(arguments.into_iter());
     let notices = Notices::new(volume);
     for warning in &warnings {
         notices.info(warning);
     }
     let outcome = invocation.and_then(|invocation| run(invocation, environment, notices));
+    ended(outcome, notices)
+}
+
+fn ended(outcome: Result<Exit, ShimError>, notices: Notices) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -123,6 +136,12 @@ fn run(
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))
         }
+        #[cfg(unix)]
+        Invocation::Adopt(arguments) => commands::adopt::run(arguments, &environment),
+        #[cfg(not(unix))]
+        Invocation::Adopt(_) => Err(ShimError::general(
+            "adopt is not for Windows: write mcp-remote where npx mcp-remote stands",
+        )),
     }
 }
 

@@ -284,11 +284,8 @@ impl Configuration {
         let tables = tables.chain([&self.defaults.table]);
         let mut keys = Vec::new();
         type IsWritten = fn(&ServerTable) -> bool;
-        let written: [(&str, IsWritten); 3] = [
-            ("ignore_tools", |table| table.ignore_tools.is_some()),
-            ("connect_timeout", |table| table.connect_timeout.is_some()),
-            ("cache_lists", |table| table.cache_lists.is_some()),
-        ];
+        let written: [(&str, IsWritten); 1] =
+            [("cache_lists", |table| table.cache_lists.is_some())];
         for (key, is_written) in written {
             if tables.clone().any(is_written) {
                 keys.push(key);

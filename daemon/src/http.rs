@@ -4,11 +4,13 @@
 //! Redirects are followed by hand: only within the origin, so that no header
 //! ever reaches another one, and with the method and body unchanged.
 
+mod cookies;
 mod payload;
 mod proxy;
 mod trust;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,11 +23,12 @@ use url::Url;
 
 use crate::secret::Secret;
 
+pub(crate) use cookies::CookieJar;
 pub(crate) use payload::Payload;
 pub(crate) use proxy::ProxySettings;
 use trust::Trust;
 
-/// How long connecting may take, TLS included, in one attempt.
+/// How long connecting may take, unless the user says.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Unused connections are kept a little longer than idle sessions are, so that
@@ -59,6 +62,28 @@ pub(crate) struct NetworkOptions {
     pub(crate) ssl_cert_file: Option<PathBuf>,
     /// The proxy for this server's URL, credentials included.
     pub(crate) proxy: Option<Secret<String>>,
+    /// How long is waited for what.
+    pub(crate) timeouts: Timeouts,
+    /// Whether only IPv4 addresses are connected to.
+    pub(crate) ipv4: bool,
+}
+
+/// How long connections and responses may take; `None`: as usual, which is for
+/// ever but for connecting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Timeouts {
+    /// Until there is a connection, TLS included, in one attempt.
+    pub(crate) connect: Option<Duration>,
+    /// From the request to the beginning of its response, connecting included.
+    pub(crate) headers: Option<Duration>,
+    /// Between the pieces of a response.
+    pub(crate) body: Option<Duration>,
+}
+
+impl Timeouts {
+    fn connecting(self) -> Duration {
+        self.connect.unwrap_or(CONNECT_TIMEOUT)
+    }
 }
 
 /// Why no client could be built, or a request got no response.
@@ -76,6 +101,9 @@ pub(crate) enum HttpError {
     /// A redirect that is not followed; the request was not handled.
     #[error("it redirects to {0}")]
     Redirect(String),
+    /// No response began in this time; the request may have been sent.
+    #[error("it did not answer within {} s", .0.as_secs_f64())]
+    Silent(Duration),
     /// The body is longer than the limit, in bytes.
     #[error("its answer is longer than {0} bytes")]
     TooLarge(usize),
@@ -117,6 +145,11 @@ impl HttpClients {
         changed
     }
 
+    /// Forgets the client for these options, so that new connections are made.
+    pub(crate) fn forget_one(&self, options: &NetworkOptions) {
+        self.lock().remove(options);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, HttpClient>> {
         self.0
             .lock()
@@ -152,7 +185,7 @@ fn builder(
         .use_preconfigured_tls(tls)
         .user_agent(concat!("mcp-remoted/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(options.timeouts.connecting())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
         .tcp_keepalive(KEEP_ALIVE)
@@ -160,6 +193,10 @@ fn builder(
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_while_idle(true)
         .no_proxy();
+    if options.ipv4 {
+        // Where connections come from decides to which addresses they may go.
+        builder = builder.local_address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
     if let Some(proxy) = &options.proxy {
         let unusable = |_| HttpError::Setup("the proxy setting is not a valid proxy URL".into());
         builder = builder.proxy(reqwest::Proxy::all(proxy.reveal()).map_err(unusable)?);
@@ -245,13 +282,15 @@ impl HttpClient {
     }
 
     /// Sends a request and returns the head of its response. Follows redirects
-    /// within the origin. Dropping the future abandons the request.
+    /// within the origin, and takes cookies along. Dropping the future abandons
+    /// the request.
     pub(crate) async fn send(
         &self,
         method: Method,
         url: &Url,
         headers: &HeaderMap,
         body: Option<Payload>,
+        cookies: Option<&CookieJar>,
     ) -> Result<Response, HttpError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -263,12 +302,21 @@ impl HttpClient {
             let mut request = client
                 .request(method.clone(), url.clone())
                 .headers(headers.clone());
+            if let Some(cookies) = cookies.and_then(|cookies| cookies.header(&url, headers)) {
+                request = request.header(http::header::COOKIE, cookies);
+            }
             if let Some(body) = &body {
                 request = request.body(body.body());
             }
-            let response = request.send().await.map_err(|error| no_response(&error))?;
+            let response = self.answered(request).await?;
+            if let Some(cookies) = cookies {
+                cookies.take(&url, response.headers());
+            }
             if !is_redirect(response.status()) {
-                return Ok(Response(response));
+                return Ok(Response {
+                    response,
+                    patience: self.options.timeouts.body,
+                });
             }
             let target = response
                 .headers()
@@ -285,6 +333,26 @@ impl HttpClient {
         }
         Err(HttpError::Redirect("itself, again and again".into()))
     }
+
+    async fn answered(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, HttpError> {
+        let answered = match self.options.timeouts.headers {
+            Some(patience) => tokio::time::timeout(patience, request.send())
+                .await
+                .map_err(|_| HttpError::Silent(patience))?,
+            None => request.send().await,
+        };
+        answered.map_err(|error| {
+            if error.is_connect() && error.is_timeout() {
+                let seconds = self.options.timeouts.connecting().as_secs_f64();
+                HttpError::Connect(format!("no connection within {seconds} s"))
+            } else {
+                no_response(&error)
+            }
+        })
+    }
 }
 
 /// 303 would turn a POST into a GET, which answers nothing here.
@@ -294,28 +362,35 @@ fn is_redirect(status: StatusCode) -> bool {
 
 /// A response whose body has not been read.
 #[derive(Debug)]
-pub(crate) struct Response(reqwest::Response);
+pub(crate) struct Response {
+    response: reqwest::Response,
+    /// How long it may be silent.
+    patience: Option<Duration>,
+}
 
 impl From<reqwest::Response> for Response {
     fn from(response: reqwest::Response) -> Self {
-        Self(response)
+        Self {
+            response,
+            patience: None,
+        }
     }
 }
 
 impl Response {
     /// Returns the status.
     pub(crate) fn status(&self) -> StatusCode {
-        self.0.status()
+        self.response.status()
     }
 
     /// Returns the headers.
     pub(crate) fn headers(&self) -> &HeaderMap {
-        self.0.headers()
+        self.response.headers()
     }
 
     /// Returns a header's text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers().get(name)?.to_str().ok()
+        self.response.headers().get(name)?.to_str().ok()
     }
 
     /// Returns the media type without parameters, in lower case.
@@ -332,7 +407,7 @@ impl Response {
     /// Reads the body, at most `limit` bytes of it.
     pub(crate) async fn body(mut self, limit: usize) -> Result<Bytes, HttpError> {
         if self
-            .0
+            .response
             .content_length()
             .is_some_and(|length| length > limit as u64)
         {
@@ -350,10 +425,15 @@ impl Response {
 
     /// Reads the next piece of the body. Cancel safe.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        self.0
-            .chunk()
-            .await
-            .map_err(|error| HttpError::Broken(cause(&error)))
+        let chunk = self.response.chunk();
+        let chunk = match self.patience {
+            Some(patience) => tokio::time::timeout(patience, chunk).await.map_err(|_| {
+                let seconds = patience.as_secs_f64();
+                HttpError::Broken(format!("nothing came for {seconds} s (--body-timeout)"))
+            })?,
+            None => chunk.await,
+        };
+        chunk.map_err(|error| HttpError::Broken(cause(&error)))
     }
 }
 
@@ -371,7 +451,7 @@ pub(crate) fn no_response(error: &reqwest::Error) -> HttpError {
 /// Says in words what is at the bottom of an error; never the URL.
 fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() && error.is_connect() {
-        return format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+        return "no connection in time".into();
     }
     let mut deepest: &dyn std::error::Error = error;
     while let Some(source) = deepest.source() {

@@ -9,6 +9,7 @@ mod elicitation;
 pub(crate) mod fault;
 mod in_flight;
 mod inbound;
+mod keep_alive;
 mod leaving;
 mod open_lease;
 mod questions;
@@ -21,6 +22,7 @@ mod sign_in;
 mod switching;
 mod task_tokens;
 mod timeout;
+mod tool_filter;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,9 +43,11 @@ use crate::upstream::UpstreamError;
 pub(crate) use open_lease::{check, warm};
 pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
 pub(crate) use sign_in::AUTH_TIMEOUT;
+pub(crate) use tool_filter::ToolFilter;
 
 use batches::{BatchId, Batches};
 use in_flight::InFlight;
+use keep_alive::KeepAlive;
 use leaving::drained;
 use open_lease::{News, OpenLease, acquire};
 use questions::{Question, Questions};
@@ -114,6 +118,7 @@ pub(crate) struct Relay {
     /// Until when a slow failure to connect stands for what was asked meanwhile.
     failing: Option<(Instant, UpstreamError)>,
     sign_in: SignIn,
+    keep_alive: KeepAlive,
     /// Whether the shim had more to say when the daemon stopped: it comes back.
     comes_back: bool,
     /// Whether the client says no more: it cannot be asked anything.
@@ -183,6 +188,7 @@ impl Relay {
             last_notice: String::new(),
             failing: None,
             sign_in: SignIn::default(),
+            keep_alive: KeepAlive::default(),
             comes_back: false,
             input_ended: false,
         };
@@ -210,7 +216,7 @@ impl Relay {
             if self.in_flight.is_empty() && self.sign_in.is_empty() && !reading {
                 return Ok(());
             }
-            let timeout = self.next_timeout();
+            let (timeout, ping) = (self.next_timeout(), self.next_ping());
             tokio::select! {
                 biased;
                 // Always some: the relay holds a sender.
@@ -232,6 +238,7 @@ impl Relay {
                 step = self.sign_in.next() => self.on_sign_in(step).await?,
                 () = out.closed() => return Err(Gone),
                 () = timeout => Box::pin(self.give_up_silent()).await?,
+                () = ping => self.ping().await,
                 // The shim says no more then; what it has said is still served.
                 () = stop.cancelled(), if !told => {
                     told = true;
@@ -311,6 +318,9 @@ impl Relay {
 
     async fn on_request(&mut self, envelope: Envelope) -> Result<(), Gone> {
         let id = envelope.id().expect("a request has an id");
+        if let Some(refusal) = self.deps.tools.refusal(&envelope) {
+            return self.answer(None, refusal).await;
+        }
         if self.lease.is_none() && envelope.method() == Some("ping") {
             let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
             return self.answer(None, answer.into()).await;
@@ -472,6 +482,7 @@ impl Relay {
         let token = lease.session().lease().clone();
         let server = ToShim::Server(result.clone(), lease.is_warm(), token);
         self.last_notice.clear();
+        self.keep_alive.begin(self.deps.ping_interval);
         self.lease = Some(lease);
         self.news = news;
         self.look_at_roots();

@@ -29,7 +29,7 @@ pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-use crate::http::{HttpClients, HttpError, NetworkOptions};
+use crate::http::{CookieJar, HttpClients, HttpError, NetworkOptions};
 use crate::oauth::token_source::TokenSource;
 use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
@@ -105,6 +105,8 @@ pub(crate) struct ServerSpec {
     pub(crate) network: NetworkOptions,
     /// On whose behalf; none if the headers say it.
     pub(crate) tokens: Option<TokenSource>,
+    /// Whether a session keeps the cookies that the server sets in it.
+    pub(crate) cookies: bool,
 }
 
 impl ServerSpec {
@@ -118,6 +120,7 @@ impl ServerSpec {
             client: clients.client(&self.network).await?,
             headers: self.headers.clone(),
             tokens: self.tokens.clone(),
+            cookies: self.cookies.then(CookieJar::default),
             max_message,
         })
     }

@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use url::Url;
 
-use crate::http::{HttpError, Payload, Response};
+use crate::http::{CookieJar, HttpError, Payload, Response};
 use crate::oauth::browsers::SignInUrl;
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::token_source::{AccessToken, TokenSource};
@@ -62,6 +62,8 @@ pub(crate) struct Target {
     pub(crate) headers: UserHeaders,
     /// The tokens to send; none if the user gives credentials.
     pub(crate) tokens: Option<TokenSource>,
+    /// The cookies of the session; none if the user wants none.
+    pub(crate) cookies: Option<CookieJar>,
     /// Largest message from the server, in bytes.
     pub(crate) max_message: usize,
 }
@@ -80,7 +82,9 @@ impl Target {
         if let Some(token) = &token {
             headers.insert(AUTHORIZATION, token.header().clone());
         }
-        let response = self.client.send(method, url, &headers, body).await?;
+        let cookies = self.cookies.as_ref();
+        let sending = self.client.send(method, url, &headers, body, cookies);
+        let response = sending.await?;
         if let Some(token) = token.as_ref().filter(|_| response.status().is_success()) {
             token.accept();
         }
@@ -101,7 +105,9 @@ impl Target {
         let raw = raw
             .chain(user)
             .chain(token.as_ref().and_then(AccessToken::text));
-        let secrets: Vec<String> = query.chain(raw.map(str::to_owned)).collect();
+        let cookies = self.cookies.iter().flat_map(CookieJar::secrets);
+        let secrets = query.chain(raw.map(str::to_owned)).chain(cookies);
+        let secrets: Vec<String> = secrets.collect();
         headers::without(
             &self.headers.redacted(text),
             secrets.iter().map(String::as_str),
@@ -291,6 +297,7 @@ impl From<HttpError> for UpstreamError {
             HttpError::Connect(cause) => Self::Unreachable(cause),
             HttpError::Broken(cause) => Self::Interrupted(cause),
             HttpError::Redirect(origin) => Self::Redirected(origin),
+            HttpError::Silent(patience) => Self::TimedOut(patience),
             HttpError::TooLarge(limit) => Self::TooLarge(limit),
         }
     }

@@ -105,8 +105,8 @@ fn an_unknown_flag_is_one_warning() {
     let url = upstream.url();
     for (flags, name) in [
         (&["--no-such-flag"] as &[&str], "--no-such-flag"),
-        (&["--enable-proxy"], "--enable-proxy"),
-        (&["--body-timeout", "60"], "--body-timeout"),
+        (&["--protocol", "auto"], "--protocol"),
+        (&["--body-timeout", "soon"], "--body-timeout"),
         (
             &["--token-endpoint", "https://api.example.com/"],
             "--token-endpoint",

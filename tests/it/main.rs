@@ -5,6 +5,7 @@
 #![cfg(unix)]
 
 mod activation;
+mod adopt;
 mod bad_input;
 mod batches;
 mod bytes;
@@ -12,6 +13,8 @@ mod command_line;
 mod completions;
 mod configuration;
 mod configured_servers;
+mod connecting;
+mod cookies;
 mod daemon_loss;
 mod dependencies;
 mod doctor;
@@ -20,9 +23,11 @@ mod event_streams;
 mod handed_over;
 mod handover;
 mod headers;
+mod hidden_tools;
 mod hostile;
 mod http_errors;
 mod isolation;
+mod keep_alive;
 mod kept_sessions;
 mod kept_switches;
 mod leaving;

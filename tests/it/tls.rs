@@ -41,6 +41,22 @@ fn ssl_cert_file_is_trusted() {
 }
 
 #[test]
+fn what_node_trusts_besides_is_trusted() {
+    let authority = TestCa::new();
+    let upstream = upstream(&authority);
+    let mut home = TestHome::new();
+    let file = authority.write(home.folder());
+    home.set("NODE_EXTRA_CA_CERTS", file.clone());
+    one_shot(&home, &[&upstream.url()]);
+    let flag = ["--ca-file", file.to_str().expect("UTF-8")];
+    home.set("NODE_EXTRA_CA_CERTS", "/nonexistent/ca.pem");
+    let plain = FakeUpstream::start();
+    one_shot(&home, &[&plain.url()]);
+    one_shot(&home, &[&[upstream.url().as_str()][..], &flag].concat());
+    assert_eq!(upstream.sessions_made(), 1);
+}
+
+#[test]
 fn an_unknown_authority_is_one_sentence_and_an_error_for_every_request() {
     let authority = TestCa::new();
     let upstream = upstream(&authority);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the suites here need, each part only if it is not installed as
-# its lock file says: the npm packages, a browser, the Python packages, the rmcp
-# server. `install.sh npm` installs the npm packages only.
+# its lock file says: the npm packages, a browser, the Python packages (TASAK among
+# them, twice), the rmcp server. `install.sh npm` installs the npm packages only.
 set -eu
 cd "$(dirname "$0")"
 
@@ -41,15 +41,20 @@ if ! command -v "${CHROMIUM:-chromium}" >/dev/null 2>&1; then
 fi
 
 need python3 "Python 3.11 or newer"
-if ! cmp -s python/requirements.txt .venv/.installed-lock; then
-    rm -rf .venv
-    python3 -m venv .venv || {
+# A folder, and the file that says what is in it.
+environment() {
+    cmp -s "python/$2" "$1/.installed-lock" && return
+    rm -rf "$1"
+    python3 -m venv "$1" || {
         echo "python3 cannot make environments: install python3-venv, then run this again" >&2
         exit 1
     }
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r python/requirements.txt
-    cp python/requirements.txt .venv/.installed-lock
-fi
+    "$1/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "python/$2"
+    cp "python/$2" "$1/.installed-lock"
+}
+environment .venv requirements.txt
+environment .venv-tasak1 tasak-mcp1.txt
+environment .venv-tasak2 tasak-mcp2.txt
 
 target=${CARGO_TARGET_DIR:-../../target}
 mkdir -p "$target"

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -115,6 +115,17 @@ impl TestTerminal {
     /// Sends a signal to the program.
     pub fn signal(&self, signal: Signal) {
         self.program.signal(signal);
+    }
+
+    /// Waits until the program has stopped, as by Ctrl-Z.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn wait_until_stopped(&self) {
+        let pid = i32::try_from(self.program.pid()).ok();
+        let pid = pid.and_then(Pid::from_raw).expect("it has an id");
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), options).expect("it stops");
     }
 
     /// Waits for the program's end; returns its exit code.

@@ -107,6 +107,8 @@ struct State {
     holding: BTreeSet<String>,
     complaints: Vec<String>,
     streams_cut: usize,
+    /// Header fields of every reply.
+    extra_headers: Vec<(String, String)>,
     /// The transport since the server was upgraded.
     became: Option<Kind>,
     down: bool,
@@ -137,8 +139,15 @@ impl Shared {
         self.state.update(|state| state.complaints.push(complaint));
     }
 
-    /// Asks the script, then the server that the configuration describes.
     fn reply(self: &Arc<Self>, request: &Request) -> Reply {
+        let headers = self.state.look(|state| state.extra_headers.clone());
+        let reply = self.plain_reply(request);
+        let with = |reply: Reply, (name, value): (String, String)| reply.with(&name, &value);
+        headers.into_iter().fold(reply, with)
+    }
+
+    /// Asks the script, then the server that the configuration describes.
+    fn plain_reply(self: &Arc<Self>, request: &Request) -> Reply {
         let script = {
             let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
             script.clone()
@@ -272,6 +281,14 @@ impl FakeUpstream {
                 .canned
                 .insert(method_or_tool.to_owned(), result.to_owned())
         });
+    }
+
+    /// Adds this header field to every reply from now on.
+    pub fn add_header(&self, name: &str, value: &str) {
+        let field = (name.to_owned(), value.to_owned());
+        self.shared
+            .state
+            .update(|state| state.extra_headers.push(field));
     }
 
     /// Lets calls of the tool `hold` with this gate go on.

@@ -13,7 +13,7 @@ use mcp_remote_proto::{API_VERSION, VERSION};
 use tonic::{Code, Status};
 
 use crate::auth_options;
-use crate::cli::BridgeArguments;
+use crate::cli::{BridgeArguments, ConnectionArguments};
 use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
 use crate::headers;
@@ -38,6 +38,11 @@ pub(crate) fn opening(
     let ca_file = match &arguments.ca_file {
         Some(path) => absolute(path, "--ca-file")?,
         None => String::new(),
+    };
+    // What Node.js adds to its own certificates, if it can be read.
+    let environment_ca_file = match environment.path("NODE_EXTRA_CA_CERTS") {
+        Some(path) if path.is_file() => absolute(&path, "NODE_EXTRA_CA_CERTS")?,
+        _ => String::new(),
     };
     let ssl_cert_file = match environment.path("SSL_CERT_FILE") {
         Some(path) => absolute(&path, "SSL_CERT_FILE")?,
@@ -64,6 +69,8 @@ pub(crate) fn opening(
             request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
             reuse: arguments.reuse.into(),
             no_request_timeout: arguments.request_timeout == Some(Duration::ZERO),
+            environment_ca_file,
+            ..connection(&arguments.connection)
         }),
         headers,
         proxy: environment.proxy(),
@@ -122,6 +129,15 @@ impl Opening {
         format!("Connected to {name} {version} at {url} ({transport}, {protocol_version})")
     }
 
+    /// Says so in the npm package's words, which scripts look for.
+    pub(crate) fn established(server: &ServerSummary) -> String {
+        let transport = match server.transport.as_str() {
+            "http+sse" => "SSEClientTransport",
+            _ => "StreamableHTTPClientTransport",
+        };
+        format!("Proxy established successfully between local STDIO and remote {transport}")
+    }
+
     /// Passes on what the daemon says to the user.
     pub(crate) fn notice(&self, notices: Notices, notice: &Notice) {
         match notice.level() {
@@ -145,7 +161,25 @@ pub(crate) fn refusal(status: &Status) -> Result<(), ShimError> {
     Err(ShimError::new(exit, status.message()))
 }
 
-/// At least one, unless it is to be for ever.
+/// What the flags about the connection say.
+fn connection(arguments: &ConnectionArguments) -> Options {
+    let given = |timeout: Option<Duration>| {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        timeout.map_or(0, milliseconds)
+    };
+    Options {
+        ignore_tools: arguments.ignore_tools.clone(),
+        ping_interval_ms: given(arguments.ping_interval()),
+        connect_timeout_ms: given(arguments.connect_timeout),
+        headers_timeout_ms: given(arguments.headers_timeout),
+        body_timeout_ms: given(arguments.body_timeout),
+        ipv4: arguments.ipv4,
+        disable_cookies: arguments.disable_cookies,
+        ..Options::default()
+    }
+}
+
+/// At least one: none would mean for ever.
 fn milliseconds(timeout: Duration) -> u64 {
     let milliseconds = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     milliseconds.max(u64::from(!timeout.is_zero()))

@@ -6,14 +6,12 @@
 use mcp_remote_proto::names;
 use mcp_remote_proto::v1::Setting;
 
-use super::{SWITCHES, VALUED, Word, auth, is_url, seconds, shown, starts_with_digits, usage};
+use super::{Word, is_switch, is_url, seconds, shown, starts_with_digits, takes_value, usage};
 use crate::exit::ShimError;
 
 /// Flags with a value that only the configuration knows.
 const VALUED_HERE: &[&str] = &[
     "--cache-lists",
-    "--connect-timeout",
-    "--ignore-tool",
     "--no-proxy",
     "--proxy",
     "--scope",
@@ -61,8 +59,8 @@ pub(super) fn find(words: &[Word]) -> Option<Vec<Word>> {
 /// Says whether a flag means something here.
 #[cfg(test)]
 pub(super) fn knows(name: &str) -> bool {
-    let all = [VALUED, auth::VALUED, VALUED_HERE, SWITCHES, SWITCHES_HERE].concat();
-    all.contains(&name) && !NOT_KEPT.contains(&name)
+    let own = [VALUED_HERE, SWITCHES_HERE].concat().contains(&name);
+    (own || takes_value(name) || is_switch(name)) && !NOT_KEPT.contains(&name)
 }
 
 /// The flags that no bridge has.
@@ -86,8 +84,8 @@ pub(super) fn parse(words: Vec<Word>) -> Result<AddArguments, ShimError> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (word.as_str(), None),
         };
-        let valued = [VALUED, auth::VALUED, VALUED_HERE].concat().contains(&name);
-        let switch = [SWITCHES, SWITCHES_HERE].concat().contains(&name);
+        let valued = takes_value(name) || VALUED_HERE.contains(&name);
+        let switch = is_switch(name) || SWITCHES_HERE.contains(&name);
         if valued {
             let value = inline.or_else(|| words.next().map(|(_, value)| value));
             let value = value.ok_or_else(|| usage(&format!("{name} needs a value")))?;
@@ -153,7 +151,8 @@ fn setting(flag: &str, value: String) -> Result<Setting, ShimError> {
             Some(path) => format!("@{}", absolute(path, flag)?),
             None => value,
         },
-        "--auth-timeout" | "--connect-timeout" | "--request-timeout" | "--session-idle"
+        "--auth-timeout" | "--body-timeout" | "--connect-timeout" | "--headers-timeout"
+        | "--ping-interval" | "--request-timeout" | "--session-idle"
             if seconds(&value).is_none() =>
         {
             return Err(usage(&format!(

@@ -9,7 +9,7 @@ use crate::notices::Volume;
 
 use super::table::{self, Command, Values};
 use super::{
-    Invocation, Parsed, completions, doctor, logs, man, servers, service, shown, status,
+    Invocation, Parsed, adopt, completions, doctor, logs, man, servers, service, shown, status,
     unexpected, usage,
 };
 
@@ -27,6 +27,7 @@ const READERS: &[(&str, Reader)] = &[
     ("remove", servers::remove),
     ("list", servers::list),
     ("reload", servers::reload),
+    ("adopt", adopt::read),
 ];
 
 /// Their names, for comparing them with the table.
@@ -65,10 +66,7 @@ pub(super) fn parse(arguments: &[OsString]) -> Option<Parsed> {
     let words = words?;
     let at = words.iter().position(|word| !word.starts_with('-'))?;
     // Before the command stands nothing that could have it as its value.
-    if !words[..at]
-        .iter()
-        .all(|word| super::SWITCHES.contains(word))
-    {
+    if !words[..at].iter().all(|word| super::is_switch(word)) {
         return None;
     }
     let command = table::find(words[at])?;

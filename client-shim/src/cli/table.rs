@@ -176,16 +176,6 @@ pub(crate) const COMMANDS: &[Command] = &[
                 summary: "ask for these scopes when signing in",
             },
             Flag {
-                names: &["--ignore-tool"],
-                value: Some(("PATTERN", Values::Any)),
-                summary: "hide the tools of this name",
-            },
-            Flag {
-                names: &["--connect-timeout"],
-                value: Some(("SECONDS", Values::Any)),
-                summary: "give up connecting after this long",
-            },
-            Flag {
                 names: &["--cache-lists"],
                 value: Some(("WHEN", Values::Any)),
                 summary: "answer lists from memory: never, certain, or for so many seconds",
@@ -232,6 +222,30 @@ pub(crate) const COMMANDS: &[Command] = &[
         ],
         sets: &[],
         summary: "runs the daemon as a service of systemd or launchd",
+        more: "",
+    },
+    Command {
+        name: "adopt",
+        arguments: &[],
+        flags: &[
+            Flag {
+                names: &["--npx"],
+                value: None,
+                summary: "an npx of our own",
+            },
+            Flag {
+                names: &["--global"],
+                value: None,
+                summary: "where npm installs for all folders",
+            },
+            Flag {
+                names: &["--undo"],
+                value: None,
+                summary: "remove what was made",
+            },
+        ],
+        sets: &[],
+        summary: "lets npx mcp-remote find this program",
         more: "",
     },
     Command {

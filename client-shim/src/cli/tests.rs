@@ -1,5 +1,7 @@
 //! The grammar, case by case.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::exit::Exit;
 
@@ -135,9 +137,121 @@ fn a_flag_of_the_npm_package_takes_its_value_along() {
         expected
     );
     assert_eq!(warnings(&["--token-endpoint=https://api/", URL]), expected);
-    let expected = ["--ipv4 is not supported by this release and ignored"];
-    assert_eq!(warnings(&["--ipv4", URL]), expected);
-    assert!(warnings(&["--enable-proxy", URL])[0].starts_with("--enable-proxy is not needed"));
+    let expected = ["--device-code is not supported by this release and ignored"];
+    assert_eq!(warnings(&["--device-code", URL]), expected);
+}
+
+/// Every flag of the npm package, with a value where it takes one, and how many
+/// warnings there are.
+const OF_THE_NPM_PACKAGE: &[(&[&str], usize)] = &[
+    (&["--header", "A: b"], 0),
+    (&["--header-file", "/f"], 0),
+    (&["--transport", "http-first"], 0),
+    (&["--protocol", "legacy"], 0),
+    (&["--protocol", "auto"], 1),
+    (&["--allow-http"], 0),
+    (&["--debug"], 0),
+    (&["--silent"], 0),
+    (&["--host", "127.0.0.1"], 0),
+    (&["--callback-path", "/cb"], 0),
+    (&["--auth-success-url", "https://h/"], 0),
+    (&["--auth-timeout", "60"], 0),
+    (&["--static-oauth-client-metadata", "{}"], 0),
+    (&["--static-oauth-client-info", "{}"], 0),
+    (&["--client-metadata-url", "https://h/c"], 0),
+    (&["--resource", "https://h/"], 0),
+    (&["--disable-resource-parameter"], 0),
+    (&["--authorize-param", "a=b"], 0),
+    (&["--use-id-token"], 0),
+    (&["--device-code"], 1),
+    (&["--client-credentials"], 1),
+    (&["--token-endpoint", "https://h/t"], 1),
+    (&["--enable-proxy"], 0),
+    (&["--connect-timeout", "5"], 0),
+    (&["--headers-timeout", "5"], 0),
+    (&["--body-timeout", "5"], 0),
+    (&["--keep-alive"], 0),
+    (&["--ping-interval", "5"], 0),
+    (&["--ipv4"], 0),
+    (&["--disable-cookies"], 0),
+    (&["--ignore-tool", "x*"], 0),
+];
+
+#[test]
+fn every_flag_of_the_npm_package_is_known() {
+    for (flag, expected) in OF_THE_NPM_PACKAGE {
+        for line in [[&[URL], *flag].concat(), [*flag, &[URL]].concat()] {
+            let (arguments, warnings) = bridge(&line);
+            assert_eq!(arguments.url, URL, "{line:?}");
+            assert_eq!(warnings.len(), *expected, "{line:?}: {warnings:?}");
+            assert!(
+                !warnings
+                    .iter()
+                    .any(|warning| warning.starts_with("unknown"))
+            );
+        }
+    }
+    let (arguments, _) = bridge(&[URL, "--ignore-tool", "a*", "--ignore-tool=b", "--ipv4"]);
+    assert_eq!(arguments.connection.ignore_tools, ["a*", "b"]);
+    assert!(arguments.connection.ipv4 && !arguments.connection.disable_cookies);
+}
+
+/// Returns the flags at the beginnings of the table's rows.
+fn flags_of(table: &str) -> BTreeSet<&str> {
+    let cells = table.lines().filter_map(|row| row.split('|').nth(1));
+    let words = cells.flat_map(|cell| cell.split(['`', ' ', ',']));
+    let is_flag = |word: &&str| word.starts_with("--") && !word.ends_with('-');
+    words.filter(is_flag).collect()
+}
+
+#[test]
+fn usage_readme_and_grammar_name_the_same_flags() {
+    let readme = include_str!("../../../README.md");
+    let table = readme
+        .split_once("| flag | what it does here | difference from the npm package |")
+        .and_then(|(_, rest)| rest.split_once("\n\n"))
+        .expect("README has a table of flags")
+        .0;
+    let in_readme = flags_of(table);
+    let known: BTreeSet<&str> = [SWITCHES, VALUED, auth::VALUED, connection::VALUED]
+        .concat()
+        .into_iter()
+        .chain(connection::SWITCHES.iter().copied())
+        .chain(NOT_SUPPORTED.iter().map(|(flag, _)| *flag))
+        // Those of subcommands stand with them.
+        .filter(|flag| flag.starts_with("--") && !["--all", "--json"].contains(flag))
+        .collect();
+    assert_eq!(in_readme, known);
+    let not_supported = |flag: &&str| NOT_SUPPORTED.iter().any(|(known, _)| known == flag);
+    let usage = help();
+    let words: BTreeSet<&str> = usage.split([' ', ',', '\n', '[', ']']).collect();
+    // What is accepted and does nothing is not advertised.
+    let advertised = |flag: &&&str| !not_supported(flag) && **flag != "--enable-proxy";
+    for flag in known.iter().filter(advertised) {
+        assert!(words.contains(flag), "{flag} is not in the usage");
+    }
+    let rows = OF_THE_NPM_PACKAGE.iter().map(|(flag, _)| flag[0]);
+    let of_npm: BTreeSet<&str> = rows.collect();
+    assert!(of_npm.is_subset(&known));
+}
+
+#[test]
+fn adopt_has_its_own_flags() {
+    let adopt = |line: &[&str]| match parsed(line).invocation {
+        Ok(Invocation::Adopt(arguments)) => (arguments.seat, arguments.undo),
+        other => panic!("{line:?} gave {other:?}"),
+    };
+    assert_eq!(adopt(&["adopt"]), (None, false));
+    assert_eq!(adopt(&["adopt", "--npx"]), (Some(Seat::Npx), false));
+    assert_eq!(
+        adopt(&["adopt", "--undo", "--global"]),
+        (Some(Seat::Global), true)
+    );
+    assert!(refused(&["adopt", "--npx", "--global"]).starts_with("adopt takes one of"));
+    assert!(refused(&["adopt", "now"]).starts_with("the argument in position 2"));
+    assert!(refused(&["adopt", "--json"]).starts_with("the flag --json means nothing"));
+    assert!(refused(&["stop", "--undo"]).starts_with("the flag --undo means nothing"));
+    assert_eq!(warnings(&[URL, "--npx"]), ["unknown flag --npx is ignored"]);
 }
 
 #[test]
@@ -360,19 +474,24 @@ fn every_flag_that_is_parsed_is_in_the_table_and_the_other_way_round() {
         .flat_map(table::Command::flags)
         .chain(table::COMMON)
         .collect();
-    for name in SWITCHES.iter().chain(VALUED).chain(auth::VALUED) {
+    let names = [SWITCHES, VALUED, auth::VALUED];
+    let names = [
+        names.concat(),
+        connection::SWITCHES.to_vec(),
+        connection::VALUED.to_vec(),
+    ]
+    .concat();
+    for name in &names {
         let flag = all.iter().find(|flag| flag.names.contains(name));
         // What is accepted and does nothing is not advertised.
         let silent = *name == "--enable-proxy";
         assert!(flag.is_some() || silent, "{name} is not in the table");
         let valued = flag.is_some_and(|flag| flag.value.is_some());
-        assert_eq!(valued, !SWITCHES.contains(name), "{name}");
+        assert_eq!(valued, takes_value(name), "{name}");
     }
     for flag in table::COMMANDS[0].flags().chain(table::COMMON) {
         for name in flag.names {
-            let known = [SWITCHES, VALUED, auth::VALUED];
-            let parsed = known.iter().any(|names| names.contains(name));
-            assert!(parsed, "{name} is not parsed");
+            assert!(names.contains(name), "{name} is not parsed");
         }
     }
 }

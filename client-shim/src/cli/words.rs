@@ -3,13 +3,25 @@
 
 use std::time::Duration;
 
-use super::help;
+use super::{SWITCHES, VALUED, auth, connection, help};
 use crate::exit::{Exit, ShimError};
 
 /// Reads a number of seconds.
 pub(super) fn seconds(text: &str) -> Option<Duration> {
     let seconds = text.parse::<f64>().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Says whether the flag has no value.
+pub(super) fn is_switch(name: &str) -> bool {
+    SWITCHES.contains(&name) || connection::SWITCHES.contains(&name)
+}
+
+/// Says whether a value follows the flag.
+pub(super) fn takes_value(name: &str) -> bool {
+    [VALUED, auth::VALUED, connection::VALUED]
+        .iter()
+        .any(|flags| flags.contains(&name))
 }
 
 /// Only a callback port does.

@@ -11,9 +11,12 @@ use mcp_remote_proto::v1;
 use super::Api;
 use super::convert::{self, Opening};
 use crate::config::Config;
-use crate::configuration::document::{self, Seconds};
+use crate::configuration::document::{self, Seconds, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
 use crate::session::Terms;
+
+/// How often the server is pinged with `keep_alive` alone, as with the flag.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What an opening frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,12 +152,37 @@ fn options(options: &mut v1::Options, table: &document::ServerTable) {
         });
     }
     unsaid(&mut options.ca_file, table.ca_file.as_ref());
+    connection(options, table);
     if options.request_timeout_ms == 0
         && !options.no_request_timeout
         && let Some(Seconds(timeout)) = table.request_timeout
     {
         options.request_timeout_ms = milliseconds(timeout);
     }
+}
+
+/// What goes over the connection, and how long it may take.
+fn connection(options: &mut v1::Options, table: &document::ServerTable) {
+    if options.ignore_tools.is_empty()
+        && let Some(Texts(patterns)) = &table.ignore_tools
+    {
+        options.ignore_tools.clone_from(patterns);
+    }
+    let usual = (table.keep_alive == Some(true)).then_some(Seconds(PING_INTERVAL));
+    for (place, written) in [
+        (&mut options.ping_interval_ms, table.ping_interval.or(usual)),
+        (&mut options.connect_timeout_ms, table.connect_timeout),
+        (&mut options.headers_timeout_ms, table.headers_timeout),
+        (&mut options.body_timeout_ms, table.body_timeout),
+    ] {
+        if *place == 0
+            && let Some(Seconds(time)) = written
+        {
+            *place = milliseconds(time);
+        }
+    }
+    options.ipv4 |= table.ipv4 == Some(true);
+    options.disable_cookies |= table.disable_cookies == Some(true);
 }
 
 fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
@@ -304,6 +332,10 @@ mod tests {
         assert_eq!(opening.reuse, Reuse::Sequential);
         assert_eq!(opening.spec.network.proxy, None);
         assert_eq!(opening.request_timeout, Some(Duration::from_secs(120)));
+        assert_eq!(opening.ping_interval, Some(Duration::from_secs(60)));
+        let timeouts = opening.spec.network.timeouts;
+        assert_eq!(timeouts.connect, Some(Duration::from_secs(10)));
+        assert_eq!((timeouts.headers, timeouts.body), (None, None));
         assert_eq!(opening.identity.callback.port, Some(5598));
         assert!(opening.identity.scope.is_some());
         let raw = [

@@ -6,10 +6,10 @@ use std::time::Duration;
 use mcp_remote_proto::v1;
 
 use crate::config::Config;
-use crate::http::{NetworkOptions, ProxySettings};
+use crate::http::{NetworkOptions, ProxySettings, Timeouts};
 use crate::jsonrpc::Envelope;
 use crate::oauth::identity::Identity;
-use crate::relay::{Earlier, NoticeLevel, Resumed, ToShim};
+use crate::relay::{Earlier, NoticeLevel, Resumed, ToShim, ToolFilter};
 use crate::server_url::ServerUrl;
 use crate::session::{
     Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, Terms, TransportChoice,
@@ -39,6 +39,10 @@ pub(super) struct Opening {
     pub(super) debug: bool,
     /// How long a request may go without a sign of life.
     pub(super) request_timeout: Option<Duration>,
+    /// Which tools the client does not see.
+    pub(super) tools: ToolFilter,
+    /// How often the server is pinged; `None`: never.
+    pub(super) ping_interval: Option<Duration>,
     /// The shim's process id, for logs.
     pub(super) shim_pid: u32,
     /// Sentences for the user about what was left out.
@@ -70,10 +74,19 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         None => config.proxy.clone(),
     };
     let network = NetworkOptions {
-        ca_file: file("--ca-file", options.ca_file)?,
+        ca_file: match options.ca_file.is_empty() {
+            true => file("NODE_EXTRA_CA_CERTS", options.environment_ca_file)?,
+            false => file("--ca-file", options.ca_file)?,
+        },
         ssl_cert_file: file("SSL_CERT_FILE", options.ssl_cert_file)?
             .or_else(|| config.ssl_cert_file.clone()),
         proxy: proxy.proxy_for(url.url()),
+        timeouts: Timeouts {
+            connect: milliseconds(options.connect_timeout_ms),
+            headers: milliseconds(options.headers_timeout_ms),
+            body: milliseconds(options.body_timeout_ms),
+        },
+        ipv4: options.ipv4,
     };
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
@@ -91,16 +104,22 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             headers,
             network,
             tokens: None,
+            cookies: !options.disable_cookies,
         },
+        tools: ToolFilter::new(&options.ignore_tools),
+        ping_interval: milliseconds(options.ping_interval_ms),
         resumed: open.resumed.map(resumed).transpose()?,
         purpose,
         debug: options.debug,
-        request_timeout: Some(options.request_timeout_ms)
-            .filter(|timeout| *timeout > 0)
-            .map(Duration::from_millis),
+        request_timeout: milliseconds(options.request_timeout_ms),
         shim_pid: open.shim_pid,
         warnings,
     })
+}
+
+/// Zero is none.
+fn milliseconds(given: u64) -> Option<Duration> {
+    (given > 0).then(|| Duration::from_millis(given))
 }
 
 fn transport(wanted: v1::Transport) -> TransportChoice {

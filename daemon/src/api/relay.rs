@@ -104,6 +104,8 @@ pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, 
         warnings: std::mem::take(&mut opening.warnings),
         debug: opening.debug,
         request_timeout: opening.request_timeout,
+        tools: std::mem::take(&mut opening.tools),
+        ping_interval: opening.ping_interval,
         auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
         stop: api.stop.clone(),
     })

@@ -29,6 +29,7 @@ const FLAGS: &[(&str, &str, Kind)] = &[
     ("auth-success-url", "auth_success_url", Kind::Text),
     ("auth-timeout", "auth_timeout", Kind::Number),
     ("authorize-param", "authorize_params", Kind::Parameter),
+    ("body-timeout", "body_timeout", Kind::Number),
     ("ca-file", "ca_file", Kind::Text),
     ("cache-lists", "cache_lists", Kind::NumberOrWord),
     ("callback-path", "callback_path", Kind::Text),
@@ -40,12 +41,17 @@ const FLAGS: &[(&str, &str, Kind)] = &[
         "disable_resource_parameter",
         Kind::Switch,
     ),
+    ("disable-cookies", "disable_cookies", Kind::Switch),
     ("header", "headers", Kind::Header),
     ("header-file", "header_file", Kind::List),
+    ("headers-timeout", "headers_timeout", Kind::Number),
     ("host", "callback_host", Kind::Text),
     ("ignore-tool", "ignore_tools", Kind::List),
+    ("ipv4", "ipv4", Kind::Switch),
+    ("keep-alive", "keep_alive", Kind::Switch),
     ("no-browser", "no_browser", Kind::Switch),
     ("no-proxy", "no_proxy", Kind::Text),
+    ("ping-interval", "ping_interval", Kind::Number),
     ("proxy", "proxy", Kind::Text),
     ("request-timeout", "request_timeout", Kind::Number),
     ("resource", "resource", Kind::Text),
@@ -68,7 +74,7 @@ const FLAGS: &[(&str, &str, Kind)] = &[
 ];
 
 /// Flags that say how one command behaves, whatever the server: not kept.
-const OF_A_COMMAND: &[&str] = &["debug", "drain-timeout", "silent", "verbose"];
+const OF_A_COMMAND: &[&str] = &["debug", "drain-timeout", "protocol", "silent", "verbose"];
 
 /// A flag of the command line, without its dashes.
 pub(crate) struct Setting {

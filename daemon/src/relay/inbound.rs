@@ -12,6 +12,9 @@ use crate::upstream::UpstreamError;
 impl Relay {
     /// Handles what the session says.
     pub(super) async fn on_inbound(&mut self, inbound: Inbound) -> Result<(), Gone> {
+        if self.keep_alive.hears(&inbound) {
+            return Ok(());
+        }
         match inbound {
             Inbound::Message(envelope) => self.on_server_message(envelope).await,
             Inbound::Asked(request, generation) => self.on_question(&request, generation).await,
@@ -153,7 +156,7 @@ impl Relay {
         };
         self.keep_task_token(&envelope, &mut finished);
         let Finished {
-            answer,
+            mut answer,
             took,
             nature,
             minted,
@@ -161,6 +164,7 @@ impl Relay {
         } = finished;
         if let (Nature::ToolsList { first }, Some(lease)) = (nature, &self.lease) {
             lease.session().tools().note(envelope.bytes(), first);
+            answer = self.deps.tools.listed(answer);
         }
         self.deps.server.answered(took);
         if self.deps.debug {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::tool_filter::ToolFilter;
 use crate::session::{
     Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
     Terms,
@@ -60,6 +61,10 @@ pub(crate) struct RelayDeps {
     pub(crate) debug: bool,
     /// How long a request may go without an answer or progress; none: for ever.
     pub(crate) request_timeout: Option<Duration>,
+    /// Which tools the client does not see.
+    pub(crate) tools: ToolFilter,
+    /// How often the server is pinged while the shim has a session; none: never.
+    pub(crate) ping_interval: Option<Duration>,
     /// How long a request waits for somebody to sign in.
     pub(crate) auth_timeout: Duration,
     /// Ends the relay, after answers in flight.

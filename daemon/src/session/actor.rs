@@ -160,6 +160,7 @@ impl Session {
                     Some(SessionMessage::Send(outbound)) => self.send(*outbound),
                     Some(SessionMessage::Done(outbound)) => self.say_done(*outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
+                    Some(SessionMessage::Silent) => self.silent(),
                     None => break,
                 },
                 Some(end) = self.tasks.join_next_with_id() => {

@@ -10,7 +10,7 @@ mod routing;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc::error::TrySendError;
@@ -112,6 +112,8 @@ struct Audience {
     switches: Switches<Outbound>,
     /// Whether the server has asked a client for its roots.
     has_roots: bool,
+    /// When a member last pinged the server.
+    pinged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -206,6 +208,24 @@ impl Membership {
             Sharing::Exclusive | Sharing::Wanted | Sharing::Outgrown => true,
         };
         counts && *owner != self.member
+    }
+
+    /// Says whether it is time for a ping, which is then this member's.
+    pub(crate) fn may_ping(&self, interval: Duration) -> bool {
+        let (mut audience, now) = (self.inbox.lock(), Instant::now());
+        // Timers are not exact.
+        let since = audience.pinged.map(|pinged| now - pinged + interval / 10);
+        let may = since.is_none_or(|since| since >= interval);
+        if may {
+            audience.pinged = Some(now);
+        }
+        may
+    }
+
+    /// Says whether other members wait for answers.
+    pub(crate) fn others_wait(&self) -> bool {
+        let audience = self.inbox.lock();
+        audience.owners.values().any(|owner| *owner != self.member)
     }
 
     /// Notes that the server has a client's roots.

@@ -38,6 +38,8 @@ pub(super) enum SessionMessage {
     Done(Box<Outbound>),
     /// The client is initialized.
     Initialized(Bytes),
+    /// The server did not answer a ping.
+    Silent,
 }
 
 /// One session, as others see it.
@@ -203,6 +205,12 @@ impl SessionHandle {
                 .send(SessionMessage::Initialized(notification))
                 .await,
         );
+    }
+
+    /// Notes that the server did not answer a ping: its connections are replaced,
+    /// and where they are the session, that too.
+    pub(crate) async fn is_silent(&self) {
+        drop(self.mailbox.send(SessionMessage::Silent).await);
     }
 
     /// Ends the session: DELETE, then nothing.

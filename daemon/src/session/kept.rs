@@ -302,6 +302,7 @@ async fn end(note: Note, spec: Option<Arc<ServerSpec>>, clients: &HttpClients) -
             client: clients.client(&NetworkOptions::default()).await.ok()?,
             headers: UserHeaders::default(),
             tokens: None,
+            cookies: None,
             max_message: 0,
         },
     };

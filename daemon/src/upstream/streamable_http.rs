@@ -73,6 +73,13 @@ impl StreamableHttp {
         self.target.tokens.as_ref()
     }
 
+    /// Keeps no cookies any more, and forgets those of the handshake.
+    pub(crate) fn without_cookies(&self) {
+        if let Some(cookies) = &self.target.cookies {
+            cookies.close();
+        }
+    }
+
     /// Returns the session id if the server gave one.
     pub(crate) fn session(&self) -> Option<&SessionId> {
         self.session.as_ref()

@@ -28,7 +28,8 @@ export class ServerProcess {
 
   /**
    * Starts one. `how` gives the command line for a port, more environment, what
-   * it prints once it accepts, and the path of its MCP endpoint.
+   * it prints once it accepts, and the path of its MCP endpoint; `portVariable`
+   * and `host` where they are not PORT and 127.0.0.1.
    */
   static async start(how) {
     const server = new ServerProcess();
@@ -39,7 +40,7 @@ export class ServerProcess {
   }
 
   get url() {
-    return `http://127.0.0.1:${this.#port}${this.#how.path}`;
+    return `http://${this.#how.host ?? "127.0.0.1"}:${this.#port}${this.#how.path}`;
   }
 
   get pid() {
@@ -49,7 +50,7 @@ export class ServerProcess {
   async #run() {
     const [command, ...args] = this.#how.command(this.#port);
     const child = spawn(command, args, {
-      env: { PATH: process.env.PATH, PORT: String(this.#port), ...this.#how.environment },
+      env: { PATH: process.env.PATH, [this.#how.portVariable ?? "PORT"]: String(this.#port), ...this.#how.environment },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#child = child;

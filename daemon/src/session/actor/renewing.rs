@@ -41,6 +41,29 @@ impl Session {
         }
     }
 
+    /// Replaces connections on which the server does not answer any more.
+    pub(super) fn silent(&mut self) {
+        if !matches!(self.phase, Phase::Ready(_)) {
+            return;
+        }
+        let Phase::Ready(old) = std::mem::replace(&mut self.phase, Phase::Lost) else {
+            return;
+        };
+        match old.upstream {
+            Upstream::StreamableHttp(_) => {
+                let clients = self.deps.connections.clients();
+                clients.forget_one(&self.key.spec.network);
+                self.renew(old);
+            }
+            Upstream::HttpSse(_) => {
+                let error = UpstreamError::SessionLost("it did not answer a ping".into());
+                self.report_lost(error.clone(), None);
+                self.state.send_replace(SessionState::Lost(error));
+                self.open();
+            }
+        }
+    }
+
     fn renew(&mut self, old: Open) {
         // The old guard ends the old listening stream.
         let listening = CancellationToken::new();

@@ -30,6 +30,12 @@ impl Session {
             _ => Sharing::Exclusive,
         };
         self.inbox.share(sharing);
+        if sharing == Sharing::NoSession
+            && let Upstream::StreamableHttp(endpoint) = upstream
+        {
+            // What is set for one client would go along with another's requests.
+            endpoint.without_cookies();
+        }
     }
 
     /// Answers a request that need not be sent.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
-use crate::http::NetworkOptions;
+use crate::http::{NetworkOptions, Timeouts};
 use crate::session::{Reuse, ServerSpec, SessionKey, TransportChoice};
 use crate::storage::InstallSecret;
 
@@ -29,12 +29,20 @@ impl Digests {
             headers,
             network,
             tokens,
+            cookies,
         } = spec;
         let NetworkOptions {
             ca_file,
             ssl_cert_file,
             proxy,
+            timeouts,
+            ipv4,
         } = network;
+        let Timeouts {
+            connect,
+            headers: head,
+            body,
+        } = timeouts;
         let transport = match transport {
             TransportChoice::HttpFirst => "http-first",
             TransportChoice::SseFirst => "sse-first",
@@ -53,6 +61,20 @@ impl Digests {
         for (name, value) in headers.reveal() {
             digest.add(name.as_bytes());
             digest.add(value);
+        }
+        // What is as usual adds nothing: releases before knew nothing of it. No
+        // header has such a name.
+        for (name, timeout) in [("=connect", connect), ("=headers", head), ("=body", body)] {
+            if let Some(timeout) = timeout {
+                digest.add(name.as_bytes());
+                digest.add(&timeout.as_nanos().to_le_bytes());
+            }
+        }
+        for (name, given) in [("=ipv4", *ipv4), ("=no-cookies", !*cookies)] {
+            if given {
+                digest.add(name.as_bytes());
+                digest.add(&[]);
+            }
         }
         digest.finish()
     }
@@ -106,6 +128,7 @@ impl Digest {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::protocol::ProtocolVersion;
@@ -122,6 +145,7 @@ mod tests {
                 .0,
             network: NetworkOptions::default(),
             tokens: None,
+            cookies: true,
         };
         SessionKey {
             spec: Arc::new(spec),
@@ -158,6 +182,12 @@ mod tests {
             spec(&|spec| spec.network.ca_file = Some("/x".into())),
             spec(&|spec| spec.network.ssl_cert_file = Some("/x".into())),
             spec(&|spec| spec.network.proxy = Some(Secret::new("http://p".into()))),
+            spec(&|spec| spec.network.timeouts.connect = Some(Duration::from_secs(1))),
+            spec(&|spec| spec.network.timeouts.headers = Some(Duration::from_secs(1))),
+            spec(&|spec| spec.network.timeouts.body = Some(Duration::from_secs(1))),
+            spec(&|spec| spec.network.timeouts.body = Some(Duration::from_secs(2))),
+            spec(&|spec| spec.network.ipv4 = true),
+            spec(&|spec| spec.cookies = false),
             with(&|key| key.version = ProtocolVersion::V2025_03_26),
             with(&|key| key.capabilities = r#"{"roots":{}}"#.into()),
             with(&|key| key.client_name = "d".into()),

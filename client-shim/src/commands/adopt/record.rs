@@ -1,0 +1,181 @@
+//! What adopt has made, in the file `adopted` of the state folder: a line for
+//! each link and folder, written before it is made.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::Seat;
+use crate::exit::ShimError;
+
+const FILE: &str = "adopted";
+
+/// A link that adopt has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    /// For which seat.
+    pub(super) seat: Seat,
+    /// Where it stands.
+    pub(super) path: PathBuf,
+    /// Where it leads.
+    pub(super) target: PathBuf,
+}
+
+/// What adopt has made.
+#[derive(Debug)]
+pub(super) struct Record {
+    file: PathBuf,
+    links: Vec<Link>,
+    /// In the order in which they were made.
+    folders: Vec<PathBuf>,
+}
+
+impl Record {
+    /// Reads it; there may be none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn read(state: &Path) -> Result<Self, ShimError> {
+        let file = state.join(FILE);
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(ShimError::general(format!(
+                    "what adopt has made before cannot be read from {}: {error}",
+                    file.display()
+                )));
+            }
+        };
+        let mut record = Self {
+            file,
+            links: Vec::new(),
+            folders: Vec::new(),
+        };
+        for line in text.split(|byte| *byte == b'\n') {
+            record.take(line);
+        }
+        Ok(record)
+    }
+
+    /// A line that is not understood is of another release, and left out.
+    fn take(&mut self, line: &[u8]) {
+        let path = |bytes: &[u8]| PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
+        let parts: Vec<&[u8]> = line.split(|byte| *byte == b'\t').collect();
+        match parts.as_slice() {
+            [b"folder", folder] => self.folders.push(path(folder)),
+            [seat, link, target] => self.links.extend(named(seat).map(|seat| Link {
+                seat,
+                path: path(link),
+                target: path(target),
+            })),
+            _ => {}
+        }
+    }
+
+    /// Returns the links of a seat, or of all.
+    pub(super) fn links(&self, seat: Option<Seat>) -> Vec<Link> {
+        let links = self.links.iter();
+        let of_seat = links.filter(|link| seat.is_none_or(|seat| link.seat == seat));
+        of_seat.cloned().collect()
+    }
+
+    /// Returns where the link at this path leads, if adopt made it.
+    pub(super) fn target(&self, path: &Path) -> Option<&Path> {
+        let mut links = self.links.iter();
+        let link = links.find(|link| link.path == path)?;
+        Some(&link.target)
+    }
+
+    /// Notes what is about to be made.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(super) fn add(&mut self, link: Link, folders: &[PathBuf]) -> Result<(), ShimError> {
+        self.links.retain(|known| known.path != link.path);
+        self.links.push(link);
+        let new = folders.iter().filter(|new| !self.folders.contains(new));
+        let new: Vec<PathBuf> = new.cloned().collect();
+        self.folders.extend(new);
+        self.write()
+    }
+
+    /// Forgets a link, and the folders that no other link of ours stands in.
+    /// Returns those, the deepest first.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(super) fn forget(&mut self, path: &Path) -> Result<Vec<PathBuf>, ShimError> {
+        self.links.retain(|link| link.path != path);
+        let is_used =
+            |folder: &PathBuf| self.links.iter().any(|link| link.path.starts_with(folder));
+        let (used, mut unused): (Vec<_>, Vec<_>) =
+            self.folders.drain(..).partition(|folder| is_used(folder));
+        self.folders = used;
+        self.write()?;
+        unused.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));
+        Ok(unused)
+    }
+
+    fn write(&self) -> Result<(), ShimError> {
+        let written = match self.links.is_empty() {
+            true => match std::fs::remove_file(&self.file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+            false => self.replace(),
+        };
+        written.map_err(|error| {
+            ShimError::general(format!(
+                "what adopt makes cannot be written down in {}: {error}",
+                self.file.display()
+            ))
+        })
+    }
+
+    fn replace(&self) -> std::io::Result<()> {
+        let mut text = Vec::new();
+        let mut line = |parts: &[&[u8]]| {
+            text.extend(parts.join(b"\t".as_slice()));
+            text.push(b'\n');
+        };
+        for Link { seat, path, target } in &self.links {
+            let (path, target) = (path.as_os_str(), target.as_os_str());
+            line(&[name(*seat), path.as_bytes(), target.as_bytes()]);
+        }
+        for folder in &self.folders {
+            line(&[b"folder", folder.as_os_str().as_bytes()]);
+        }
+        let new = self.file.with_extension("new");
+        let mut options = std::fs::File::options();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.file)
+    }
+}
+
+/// Says whether a path can stand in the record.
+pub(super) fn can_hold(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    !bytes.iter().any(|byte| matches!(byte, b'\t' | b'\n'))
+}
+
+fn name(seat: Seat) -> &'static [u8] {
+    match seat {
+        Seat::Home => b"home",
+        Seat::Global => b"global",
+        Seat::Npx => b"npx",
+    }
+}
+
+fn named(text: &[u8]) -> Option<Seat> {
+    let seats = [Seat::Home, Seat::Global, Seat::Npx];
+    seats.into_iter().find(|seat| name(*seat) == text)
+}
