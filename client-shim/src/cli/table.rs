@@ -72,6 +72,17 @@ const fn argument(name: &'static str, needed: bool, values: Values) -> Argument 
 /// How bad a line of the log is.
 pub(crate) const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
+/// What can be done with the service.
+const ACTIONS: &[&str] = &[
+    "install",
+    "uninstall",
+    "start",
+    "stop",
+    "restart",
+    "status",
+    "logs",
+];
+
 /// The shells that completions are written for.
 pub(crate) const SHELLS: &[&str] = &["bash", "zsh", "fish"];
 
@@ -125,6 +136,131 @@ pub(crate) const COMMANDS: &[Command] = &[
         more: "Never starts a daemon. Exits with 0 if all is well, 3 if no daemon runs, 10 if \
                something is being tried again, 11 if somebody has to sign in or act, 1 for a \
                server that is not known.",
+    },
+    Command {
+        name: "call",
+        arguments: &[
+            argument("SERVER", true, Values::Any),
+            argument("TOOL", true, Values::Any),
+        ],
+        flags: &[
+            Flag {
+                names: &["--json"],
+                value: Some(("JSON", Values::Any)),
+                summary: "the arguments as one JSON object; @file reads a file, - standard input",
+            },
+            Flag {
+                names: &["--output"],
+                value: Some(("FORMAT", Values::OneOf(&["text", "json"]))),
+                summary: "json: the whole result as the server sent it",
+            },
+            Flag {
+                names: &["--save-to"],
+                value: Some(("FOLDER", Values::File)),
+                summary: "where images, audio and files go (the current folder)",
+            },
+        ],
+        sets: &[BRIDGE],
+        summary: "calls a tool once; what follows TOOL are its arguments, as --name value",
+        more: "Arguments become what the tool's input schema says. Prints the text of the result; \
+               an error of the tool is printed on standard error, exit code 1. Flags of our own \
+               stand before TOOL.",
+    },
+    Command {
+        name: "tools",
+        arguments: &[
+            argument("SERVER", true, Values::Any),
+            argument("TOOL", false, Values::Any),
+        ],
+        flags: &[json("print what the server sent")],
+        sets: &[BRIDGE],
+        summary: "lists a server's tools, or the arguments of one",
+        more: "",
+    },
+    Command {
+        name: "add",
+        arguments: &[
+            argument("NAME", true, Values::Any),
+            argument("URL", true, Values::Any),
+        ],
+        flags: &[
+            Flag {
+                names: &["--warm"],
+                value: None,
+                summary: "keep it connected from the daemon's start on",
+            },
+            Flag {
+                names: &["--replace"],
+                value: None,
+                summary: "instead of the server that has this name",
+            },
+        ],
+        sets: &[BRIDGE],
+        summary: "writes a server into config.toml, with the flags of a bridge",
+        more: "From then on NAME stands wherever its URL does.",
+    },
+    Command {
+        name: "remove",
+        arguments: &[argument("NAME", true, Values::Any)],
+        flags: NONE,
+        sets: &[],
+        summary: "takes a server out of config.toml",
+        more: "",
+    },
+    Command {
+        name: "list",
+        arguments: &[],
+        flags: &[json("print one JSON object instead of a table")],
+        sets: &[],
+        summary: "says which servers config.toml has",
+        more: "",
+    },
+    Command {
+        name: "reload",
+        arguments: &[],
+        flags: NONE,
+        sets: &[],
+        summary: "has the daemon read config.toml and certificates again",
+        more: "Only servers whose entries have changed are affected.",
+    },
+    Command {
+        name: "service",
+        arguments: &[argument("ACTION", true, Values::OneOf(ACTIONS))],
+        flags: &[
+            Flag {
+                names: &["--dry-run"],
+                value: None,
+                summary: "print what would be written and run, and do nothing",
+            },
+            follow(),
+        ],
+        sets: &[],
+        summary: "runs the daemon as a service of systemd or launchd",
+        more: "",
+    },
+    Command {
+        name: "adopt",
+        arguments: &[],
+        flags: &[
+            Flag {
+                names: &["--npx"],
+                value: None,
+                summary: "an npx of our own",
+            },
+            Flag {
+                names: &["--global"],
+                value: None,
+                summary: "where npm installs for all folders",
+            },
+            Flag {
+                names: &["--undo"],
+                value: None,
+                summary: "remove what was made",
+            },
+        ],
+        sets: &[],
+        summary: "lets npx mcp-remote find this program",
+        more: "",
     },
     Command {
         name: "logs",
