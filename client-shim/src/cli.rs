@@ -16,10 +16,14 @@ use crate::headers::Source;
 use crate::notices::Volume;
 
 mod auth;
+mod one_shot;
 mod usage;
 
 pub(crate) use auth::AuthArguments;
+pub(crate) use one_shot::{CallArguments, ToolsArguments};
 pub(crate) use usage::USAGE;
+
+use one_shot::OneShot;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -59,6 +63,7 @@ const SWITCHES: &[&str] = &[
 /// Flags that a value follows, besides those about signing in.
 const VALUED: &[&str] = &[
     "--ca-file",
+    "--cache-lists",
     "--drain-timeout",
     "--header",
     "--header-file",
@@ -105,6 +110,10 @@ pub(crate) enum Invocation {
         /// For programs.
         json: bool,
     },
+    /// Call a tool.
+    Call(Box<CallArguments>),
+    /// Show which tools there are.
+    Tools(Box<ToolsArguments>),
     /// End the daemon.
     Stop,
 }
@@ -132,6 +141,8 @@ pub(crate) struct BridgeArguments {
     pub(crate) auth: AuthArguments,
     /// `--request-timeout`; none: never.
     pub(crate) request_timeout: Option<Duration>,
+    /// `--cache-lists`; empty: as usual.
+    pub(crate) cache_lists: String,
 }
 
 /// Understands the arguments after the program's name.
@@ -163,6 +174,8 @@ struct Words {
     ca_file: Option<String>,
     drain_timeout: Option<String>,
     request_timeout: Option<String>,
+    cache_lists: Option<String>,
+    one_shot: OneShot,
     /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
@@ -183,6 +196,8 @@ impl Words {
                 Err(_) => broken = broken.or(Some(position)),
             }
         }
+        // What is a tool's own is not looked at here.
+        self.one_shot = OneShot::split(&mut words);
         let has = |flag: &str| words.iter().any(|(_, word)| word == flag);
         // These win wherever they stand, also over whatever is wrong.
         self.help = has("--help") || has("-h");
@@ -213,6 +228,12 @@ impl Words {
             None => (word, None),
         };
         match name {
+            "--json" if self.one_shot.is_call => {
+                match inline.or_else(|| words.next().map(|(_, value)| value)) {
+                    Some(value) => self.one_shot.valued(name, value),
+                    None => self.unknown.push("--json without a value".to_owned()),
+                }
+            }
             _ if SWITCHES.contains(&name) => match inline {
                 // `--allow-http=false` must not mean the opposite.
                 Some(_) => self
@@ -228,7 +249,10 @@ impl Words {
                     self.json |= name == "--json";
                 }
             },
-            _ if VALUED.contains(&name) || auth::VALUED.contains(&name) => {
+            _ if VALUED.contains(&name)
+                || auth::VALUED.contains(&name)
+                || one_shot::VALUED.contains(&name) =>
+            {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -269,6 +293,8 @@ impl Words {
             "--transport" => self.transport = self.transport.take().or(Some(value)),
             "--reuse" => self.reuse = self.reuse.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
+            "--cache-lists" => self.cache_lists = self.cache_lists.take().or(Some(value)),
+            "--output" | "--save-to" => self.one_shot.valued(name, value),
             "--drain-timeout" => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
             "--request-timeout" => {
                 self.request_timeout = self.request_timeout.take().or(Some(value));
@@ -307,6 +333,14 @@ impl Words {
                 Ok(Invocation::Stop)
             }
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
+            [(_, "call"), ..] => {
+                self.positional.remove(0);
+                self.call()
+            }
+            [(_, "tools"), ..] => {
+                self.positional.remove(0);
+                self.tools()
+            }
             [(_, "login"), ..] => {
                 self.positional.remove(0);
                 Ok(Invocation::Login(self.bridge()?))
@@ -352,6 +386,8 @@ impl Words {
                 self.unknown.push(flag.to_owned());
             }
         }
+        self.unknown
+            .extend(self.one_shot.given().map(str::to_owned));
         for flag in std::mem::take(&mut self.unknown) {
             let sentence = format!("unknown flag {flag} is ignored");
             self.warnings.push(sentence);
@@ -371,6 +407,7 @@ impl Words {
         let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
         let request_timeout = self.request_timeout();
         let reuse = self.reuse();
+        let cache_lists = self.cache_lists();
         Ok(Box::new(BridgeArguments {
             url,
             headers: std::mem::take(&mut self.headers),
@@ -382,6 +419,7 @@ impl Words {
             drain_timeout,
             auth: std::mem::take(&mut self.auth),
             request_timeout,
+            cache_lists,
         }))
     }
 
@@ -412,6 +450,18 @@ impl Words {
                 Reuse::Sequential
             }
         }
+    }
+
+    fn cache_lists(&mut self) -> String {
+        let text = self.cache_lists.take().unwrap_or_default();
+        let known = matches!(text.as_str(), "" | "never" | "certain") || seconds(&text).is_some();
+        if known {
+            return text;
+        }
+        let sentence = "the value of --cache-lists is not known, certain is used \
+             (known: never, certain, or a number of seconds)";
+        self.warnings.push(sentence.to_owned());
+        String::new()
     }
 
     fn drain_timeout(&mut self) -> Duration {

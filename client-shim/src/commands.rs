@@ -7,6 +7,7 @@ use crate::exit::{Exit, ShimError};
 pub(crate) mod check;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod one_shot;
 pub(crate) mod status;
 pub(crate) mod stop;
 

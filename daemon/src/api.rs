@@ -6,6 +6,7 @@ mod identity;
 mod login;
 mod logout;
 mod management;
+mod one_shot;
 mod peer;
 mod relay;
 mod sign_in;

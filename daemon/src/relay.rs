@@ -329,9 +329,11 @@ impl Relay {
         let minted = lease.session().next_id();
         let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
+        let list = self.list_asked(&envelope, minted);
         let mut outbound = Outbound {
             fate,
             after,
+            list,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
         if let Some(batch) = self.reading {

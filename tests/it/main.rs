@@ -7,6 +7,7 @@
 mod bad_input;
 mod batches;
 mod bytes;
+mod call;
 mod command_line;
 mod daemon_loss;
 mod dependencies;
@@ -21,6 +22,7 @@ mod isolation;
 mod kept_sessions;
 mod kept_switches;
 mod leaving;
+mod lists;
 mod logs;
 mod management;
 mod oauth_hostile;

@@ -60,6 +60,7 @@ pub(crate) fn opening(
             debug: arguments.debug,
             request_timeout_ms: arguments.request_timeout.map_or(0, milliseconds),
             reuse: arguments.reuse.into(),
+            cache_lists: arguments.cache_lists.clone(),
         }),
         headers,
         proxy: environment.proxy(),
@@ -70,6 +71,7 @@ pub(crate) fn opening(
         resumed: None,
         auth: Some(auth),
         display: Some(environment.display(interactive, arguments.auth.no_browser)),
+        one_shot: None,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })

@@ -6,6 +6,8 @@ Usage: mcp-remote <https://server-url> [callback-port] [flags]
        mcp-remote login <https://server-url> [flags]
        mcp-remote logout <https://server-url> [flags] | --all
        mcp-remote status [SERVER] [--json]
+       mcp-remote call [flags] <https://server-url> TOOL [--key value ...]
+       mcp-remote tools <https://server-url> [TOOL] [--json] [flags]
        mcp-remote stop
 
 Speaks MCP on standard input and output for a remote server, through the
@@ -23,6 +25,11 @@ Flags:
   --drain-timeout SECONDS wait this long for answers at the end (default 30)
   --request-timeout SECONDS  give a request up after this long without an answer
                           or progress (default: never)
+  --cache-lists WHEN      certain (default), never, or a number of seconds: answer
+                          lists from memory while they cannot have changed
+  --json JSON|@FILE|-     (call) all arguments of the tool at once
+  --output text|json      (call) what the tool says (default), or the whole result
+  --save-to DIR           (call) where images, audio and other files are put
   --no-browser            print the URL to sign in at, open no browser
   --auth-timeout SECONDS  wait this long for somebody to sign in
   --static-oauth-client-info JSON|@file      a client registered by hand

@@ -77,6 +77,7 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
+        tools_known: facts.tools_known,
         auth: grants
             .iter()
             .filter(|source| source.identity().server.shown() == server.shown)

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
+    CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
 };
 
 /// What goes to the shim.
@@ -50,6 +50,8 @@ pub(crate) struct RelayDeps {
     pub(crate) spec: Arc<ServerSpec>,
     /// Who may have the session besides this shim.
     pub(crate) reuse: Reuse,
+    /// Whether lists may be answered from here.
+    pub(crate) cache_lists: CacheLists,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.

@@ -74,6 +74,8 @@ pub(crate) struct Facts {
     pub(crate) keeps_sessions: Option<bool>,
     /// The newest failure since the last success.
     pub(crate) last_error: Option<UpstreamError>,
+    /// How many tools the newest whole list names.
+    pub(crate) tools_known: Option<u32>,
     /// When a shim last used it, in ms since the epoch.
     pub(crate) last_used_unix_ms: u64,
 }
@@ -179,6 +181,7 @@ impl Server {
             initialize_result: record.initialize_result.into(),
             keeps_sessions: None,
             last_error: None,
+            tools_known: None,
             last_used_unix_ms: record.last_used_unix_ms,
         };
         Self {
@@ -257,6 +260,11 @@ impl Server {
     /// Says whether it keeps sessions, as far as that is known.
     pub(crate) fn keeps_sessions(&self) -> Option<bool> {
         self.lock_facts().keeps_sessions
+    }
+
+    /// Notes how many tools it lists.
+    pub(crate) fn lists_tools(&self, count: u32) {
+        self.lock_facts().tools_known = Some(count);
     }
 
     /// Notes that the remembered transport no longer works.
