@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::jsonrpc::{self, Envelope, Kind};
-use crate::relay::ToShim;
 use crate::relay::fault::BRIDGE_ERROR;
+use crate::relay::{NoticeLevel, ToShim};
 use arguments::{Arguments, Refused};
 
 /// What to do.
@@ -205,7 +205,8 @@ impl Peer {
         while let Some(said) = self.from_relay.recv().await {
             let message = match said {
                 ToShim::Message(message) => message,
-                ToShim::Goodbye => continue,
+                // What went wrong is in the answer too.
+                ToShim::Goodbye | ToShim::Notice(NoticeLevel::Error, _) => continue,
                 beside => {
                     self.show(Said::Beside(beside)).await;
                     continue;

@@ -10,11 +10,7 @@ use serde_json::Value;
 
 use crate::support::one_sentence;
 
-const TOOLS: &str = r#"{"tools":[{"name":"put","title":"Put","description":"Puts\nit.","inputSchema":{"type":"object","required":["text"],"properties":{
-"text":{"type":"string","description":"What to put"},"count":{"type":"integer","default":3},"dry_run":{"type":"boolean"},
-"tags":{"type":"array","items":{"type":"string"}},"json":{"type":"string"}}}},
-{"name":"show","description":"Shows","inputSchema":{"type":"object","properties":{}}},
-{"name":"hold","inputSchema":{"type":"object"}},{"name":"session","inputSchema":{"type":"object"}}]}"#;
+const TOOLS: &str = r#"{"tools":[{"name":"put","title":"Put","description":"Puts\nit.","inputSchema":{"type":"object","required":["text"],"properties":{"text":{"type":"string","description":"What to put"},"count":{"type":"integer","default":3},"dry_run":{"type":"boolean"},"tags":{"type":"array","items":{"type":"string"}},"json":{"type":"string"}}}},{"name":"show","description":"Shows","inputSchema":{"type":"object","properties":{}}},{"name":"hold","inputSchema":{"type":"object"}},{"name":"session","inputSchema":{"type":"object"}}]}"#;
 
 const DECLARES: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake-upstream","version":"1"}}"#;
 
@@ -28,11 +24,16 @@ fn server(config: Config) -> FakeUpstream {
         let put = rpc.method() == "tools/call" && rpc.param("/name") == "put";
         put.then(|| {
             let params = rpc.params.as_ref().map_or("", |params| params.get());
-            let arguments = params.split_once(r#""arguments":"#).expect("they are sent").1;
+            let arguments = params
+                .split_once(r#""arguments":"#)
+                .expect("they are sent")
+                .1;
             let text = Value::from(&arguments[..arguments.len() - 1]);
             Reply::json(
                 200,
-                rpc.result(&format!(r#"{{"content":[{{"type":"text","text":{text}}}]}}"#)),
+                rpc.result(&format!(
+                    r#"{{"content":[{{"type":"text","text":{text}}}]}}"#
+                )),
             )
         })
     });
@@ -116,8 +117,14 @@ fn what_the_tool_does_not_have_is_refused_before_it_is_called() {
     let (home, url) = (TestHome::new(), upstream.url());
     for (words, said) in [
         (&["put"][..], &["--text (string) is missing", "--count"][..]),
-        (&["put", "--colour", "red"], &["no --colour", "--text, --count"]),
-        (&["put", "--text", "a", "--count", "x"], &["--count is integer"]),
+        (
+            &["put", "--colour", "red"],
+            &["no --colour", "--count, --dry_run"],
+        ),
+        (
+            &["put", "--text", "a", "--count", "x"],
+            &["--count is integer"],
+        ),
         (&["put", "word"], &["word 1", "--name"]),
         (&["putt", "--text", "a"], &["no tool \"putt\"", "put, show"]),
     ] {
@@ -135,11 +142,28 @@ fn our_flags_stand_before_the_tool() {
     let upstream = server(Config::default());
     let (home, url) = (TestHome::new(), upstream.url());
     let done = home.run(&[
-        "--header", "X-A: b", "call", "--output=json", &url, "--header", "X-C: d", "put", "--text", "--help=",
+        "--header",
+        "X-A: b",
+        "call",
+        "--output=json",
+        &url,
+        "--header",
+        "X-C: d",
+        "put",
+        "--text",
+        "--help=",
     ]);
     assert_eq!(done.code, 2, "a value that looks like a flag: {done:?}");
     let done = home.run(&[
-        "--header", "X-A: b", "call", "--output=json", &url, "--header", "X-C: d", "put", "--text=--help",
+        "--header",
+        "X-A: b",
+        "call",
+        "--output=json",
+        &url,
+        "--header",
+        "X-C: d",
+        "put",
+        "--text=--help",
     ]);
     assert_eq!(done.code, 0, "{done:?}");
     let result: Value = serde_json::from_str(&done.stdout).expect("JSON");
@@ -152,7 +176,10 @@ fn our_flags_stand_before_the_tool() {
         (&["call", &url], "the tool's name is missing"),
         (&["call", "--colour=red", &url, "put"], "--colour"),
         (&["call", "--output", "xml", &url, "put"], "--output"),
-        (&["call", &url, "--json", "{}", "put", "--text", "a"], "--json gives all"),
+        (
+            &["call", &url, "--json", "{}", "put", "--text", "a"],
+            "--json gives all",
+        ),
         (&["tools"], "the server is missing"),
         (&["tools", &url, "a", "b"], "position 4"),
     ] {
@@ -211,13 +238,20 @@ fn failures_are_told_apart_by_their_exit_codes() {
     assert_eq!((done.code, done.stdout), (1, format!("{failed}\n")));
     upstream.script(|request| {
         let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.method() == "tools/call")?;
-        Some(Reply::json(200, rpc.error(-32603, "its own\\u001b[2J words")))
+        Some(Reply::json(
+            200,
+            rpc.error(-32603, "its own\\u001b[2J words"),
+        ))
     });
     let done = call(&home, &url, &["show"]);
     refused(&done, 1, &["its own", "words", "-32603", &url]);
     assert!(!done.stderr.contains('\u{1b}'));
     upstream.script(|_| Some(Reply::status(401)));
-    let refusing = call(&home, &url, &["--header", "Authorization: Bearer x", "show"]);
+    let refusing = call(
+        &home,
+        &url,
+        &["--header", "Authorization: Bearer x", "show"],
+    );
     refused(&refusing, 11, &["401"]);
     let nobody = call(&home, "http://127.0.0.1:9/mcp", &["show"]);
     refused(&nobody, 1, &["could not be reached"]);
@@ -266,14 +300,21 @@ fn tools_are_listed_and_described() {
         "put      Puts it.\nshow     Shows\nhold\nsession\n"
     );
     let one = home.run(&["tools", &url, "put"]);
-    assert!(one.stdout.starts_with("put\n\nPuts\nit.\n\nArguments:\n"), "{one:?}");
+    assert!(
+        one.stdout.starts_with("put\n\nPuts\nit.\n\nArguments:\n"),
+        "{one:?}"
+    );
     for line in [
         "  --text string           (required) What to put",
         "  --count integer         (default 3)",
         "  --dry_run boolean",
         "  --tags array of string",
     ] {
-        assert!(one.stdout.lines().any(|said| said == line), "{line}: {}", one.stdout);
+        assert!(
+            one.stdout.lines().any(|said| said == line),
+            "{line}: {}",
+            one.stdout
+        );
     }
     let show = home.run(&["tools", &url, "show"]);
     assert_eq!(show.stdout, "show\n\nShows\n\nNo arguments.\n");
@@ -281,10 +322,17 @@ fn tools_are_listed_and_described() {
     let whole: Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!(whole, serde_json::from_str::<Value>(TOOLS).expect("JSON"));
     let json = home.run(&["tools", "--json", &url, "show"]);
-    let end = TOOLS.split(r#"{"name":"show""#).nth(1).expect("it is there");
-    let raw = end.split(",\n").next().expect("it ends");
+    let end = TOOLS
+        .split(r#"{"name":"show""#)
+        .nth(1)
+        .expect("it is there");
+    let raw = end.split(r#",{"name":"hold""#).next().expect("it ends");
     assert_eq!(json.stdout, format!("{{\"name\":\"show\"{raw}\n"));
-    refused(&home.run(&["tools", &url, "none"]), 2, &["no tool \"none\""]);
+    refused(
+        &home.run(&["tools", &url, "none"]),
+        2,
+        &["no tool \"none\""],
+    );
 }
 
 #[test]
@@ -319,8 +367,6 @@ fn a_reader_that_has_gone_is_no_error() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = home.command("mcp-remote", &["tools", &url]);
-    let done = mcp_remote_tests::shim::TestShim::start(
-        command.stdout(writer).stdin(Stdio::null()),
-    );
+    let done = mcp_remote_tests::shim::TestShim::start(command.stdout(writer).stdin(Stdio::null()));
     assert_eq!(done.wait(), 0, "{}", done.stderr());
 }

@@ -265,7 +265,9 @@ fn pages_errors_and_unknown_metadata_are_told_apart() {
             200,
             match cursor.as_str() {
                 Some("broken") => rpc.error(-32602, "no such page"),
-                _ => rpc.result(&format!(r#"{{"prompts":[],"nextCursor":"c","of":{cursor}}}"#)),
+                _ => rpc.result(&format!(
+                    r#"{{"prompts":[],"nextCursor":"c","of":{cursor}}}"#
+                )),
             },
         ))
     });
@@ -314,11 +316,16 @@ fn status_counts_the_tools_of_whole_lists() {
     let _daemon = TestDaemon::start(&home, &[]);
     let mut shim = attached(&home, &[&upstream.url()]);
     let daemon = Daemon::connect(&home);
-    let known = || daemon.status().servers[0].tools_known;
+    let known = || daemon.status().expect("status").servers[0].tools_known;
     assert_eq!(known(), None);
     ask(&mut shim, "1", "tools/list", "");
     assert_eq!(known(), None, "there is another page");
     ask(&mut shim, "2", "tools/list", r#","params":{"cursor":"2"}"#);
     assert_eq!(known(), Some(3));
-    assert!(upstream.requests().iter().any(|one| label(one) == "POST tools/list"));
+    assert!(
+        upstream
+            .requests()
+            .iter()
+            .any(|one| label(one) == "POST tools/list")
+    );
 }

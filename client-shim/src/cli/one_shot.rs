@@ -146,7 +146,9 @@ impl Words {
         let (_, tool) = self.positional.remove(1);
         let one_shot = std::mem::take(&mut self.one_shot);
         if one_shot.json.is_some() && one_shot.words.iter().any(|word| word != "--") {
-            return Err(usage("--json gives all arguments: nothing may stand beside it"));
+            return Err(usage(
+                "--json gives all arguments: nothing may stand beside it",
+            ));
         }
         let as_json = one_shot.output_is_json()?;
         Ok(Invocation::Call(Box::new(CallArguments {

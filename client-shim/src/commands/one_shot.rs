@@ -13,9 +13,7 @@ use mcp_remote_proto::v1::one_shot::What;
 use mcp_remote_proto::v1::output::What as Shown;
 use mcp_remote_proto::v1::relay_request::Frame as Sent;
 use mcp_remote_proto::v1::relay_response::Frame;
-use mcp_remote_proto::v1::{
-    CallTool, Finished, ListTools, OneShot, Open, Purpose, RelayResponse,
-};
+use mcp_remote_proto::v1::{CallTool, Finished, ListTools, OneShot, Open, Purpose, RelayResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -49,7 +47,10 @@ pub(crate) async fn call(
 ) -> Result<Exit, ShimError> {
     let folder = arguments.save_to.as_deref().unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        let sentence = format!("--save-to {} is not a folder: make it first", folder.display());
+        let sentence = format!(
+            "--save-to {} is not a folder: make it first",
+            folder.display()
+        );
         return Err(ShimError::new(Exit::USAGE, sentence));
     }
     let json = arguments.json.as_deref().map(whole).transpose()?;
@@ -103,9 +104,9 @@ fn whole(value: &str) -> Result<Bytes, ShimError> {
         ),
         None => (Ok(value.as_bytes().to_owned()), String::new()),
     };
-    bytes.map(Bytes::from).map_err(|error| {
-        ShimError::new(Exit::USAGE, format!("{source} cannot be read: {error}"))
-    })
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| ShimError::new(Exit::USAGE, format!("{source} cannot be read: {error}")))
 }
 
 async fn run(
@@ -165,8 +166,9 @@ async fn connected(open: Open, launcher: &Launcher) -> Result<(Stream, Daemon), 
                 let _late = tokio::time::timeout(PATIENCE, daemon.hung_up()).await;
             }
             Code::Unimplemented => {
-                let sentence =
-                    format!("{daemon} does not know this command: run mcp-remote stop, then try again");
+                let sentence = format!(
+                    "{daemon} does not know this command: run mcp-remote stop, then try again"
+                );
                 return Err(ShimError::new(Exit::VERSION_MISMATCH, sentence));
             }
             _ => return Err(refused(&status)),

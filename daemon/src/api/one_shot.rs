@@ -25,8 +25,7 @@ pub(super) fn start(
 ) -> impl Stream<Item = Result<RelayResponse, Status>> + Send + use<> {
     let attached = Attached::new(&api.shims);
     let tokens = deps.spec.tokens.as_ref();
-    let (sign_in, replies) =
-        sign_in::attend(&api.authority, tokens, display, false, &api.relays);
+    let (sign_in, replies) = sign_in::attend(&api.authority, tokens, display, false, &api.relays);
     let span = tracing::info_span!("one-shot", server = %deps.server.shown);
     let (to_relay, own) = mpsc::channel(1);
     let (out, from_relay) = mpsc::channel(1);
@@ -47,8 +46,8 @@ pub(super) fn start(
     };
     api.relays.spawn(running.instrument(span));
     let handover = api.handover.clone();
-    let frames = ReceiverStream::new(said)
-        .map(move |said| Ok(convert::said(said, handover.is_cancelled())));
+    let frames =
+        ReceiverStream::new(said).map(move |said| Ok(convert::said(said, handover.is_cancelled())));
     sign_in::beside(sign_in, frames)
 }
 

@@ -13,8 +13,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::sign_in::{self, SignInReplies};
 use super::convert::Opening;
+use super::sign_in::{self, SignInReplies};
 use super::{Api, convert, login, one_shot};
 use crate::http::HttpError;
 use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
@@ -88,7 +88,10 @@ impl RelayService for Relays {
 }
 
 impl Relays {
-    async fn first_frame(&self, requests: &mut Streaming<RelayRequest>) -> Result<v1::Open, Status> {
+    async fn first_frame(
+        &self,
+        requests: &mut Streaming<RelayRequest>,
+    ) -> Result<v1::Open, Status> {
         if self.api.stop.is_cancelled() {
             return Err(Status::unavailable("the daemon is stopping"));
         }

@@ -141,7 +141,9 @@ fn file(mime_type: String, name: &str, data: &str) -> Option<Said> {
 /// Returns the end of a URI's path.
 fn last_segment(uri: &str) -> &str {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
-    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("resource")
+    path.rsplit('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or("resource")
 }
 
 #[cfg(test)]

@@ -51,8 +51,13 @@ fn rows(document: &Value) -> Vec<(String, String)> {
         if let Some(default) = property.get("default") {
             about.push(format!("default {default}"));
         }
-        let said = property["description"].as_str().or(property["title"].as_str());
-        let said = one_line(said.or(own.resolved()["description"].as_str()).unwrap_or_default());
+        let said = property["description"]
+            .as_str()
+            .or(property["title"].as_str());
+        let said = one_line(
+            said.or(own.resolved()["description"].as_str())
+                .unwrap_or_default(),
+        );
         let about = match (about.is_empty(), said.is_empty()) {
             (true, _) => said,
             (false, true) => format!("({})", about.join(", ")),
@@ -60,7 +65,9 @@ fn rows(document: &Value) -> Vec<(String, String)> {
         };
         (format!("--{name} {}", own.words()), about)
     };
-    properties.map(row).collect()
+    let mut properties: Vec<_> = properties.collect();
+    properties.sort_by_key(|(name, _)| !required.iter().any(|one| one == *name));
+    properties.into_iter().map(row).collect()
 }
 
 fn one_line(text: &str) -> String {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::session::{
-    CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
+    CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec,
+    SessionPoolHandle,
 };
 
 /// What goes to the shim.

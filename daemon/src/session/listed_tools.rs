@@ -93,7 +93,11 @@ impl ListedTools {
         }
         let Answer { result } = serde_json::from_slice(answer).ok()?;
         let on_page = u32::try_from(result.tools.len()).ok()?;
-        let before = if anew { 0 } else { self.count.load(Ordering::Relaxed) };
+        let before = if anew {
+            0
+        } else {
+            self.count.load(Ordering::Relaxed)
+        };
         let count = before.saturating_add(on_page);
         self.count.store(count, Ordering::Relaxed);
         result.next.is_none().then_some(count)

@@ -117,6 +117,7 @@ pub(crate) struct Asked {
 
 #[derive(Debug)]
 struct Page {
+    of: Of,
     answer: Envelope,
     at: Instant,
     token: Option<AccessToken>,
@@ -190,8 +191,7 @@ impl Lists {
         };
         let mut state = self.lock();
         state.seen.changes[of as usize] += 1;
-        let changes = state.seen.changes;
-        state.retain(|page| page.seen.changes == changes);
+        state.retain(|page| page.of != of);
     }
 
     /// Forgets everything, since a change may have been announced unheard.
@@ -269,6 +269,7 @@ impl Lists {
             return;
         }
         let page = Page {
+            of: asked.of,
             answer: copy,
             at: Instant::now(),
             token: asked.token.clone(),

@@ -37,7 +37,10 @@ fn with_text(words: &[&str]) -> Result<String, String> {
 fn words_become_what_the_schema_says() {
     for (words, json) in [
         (&["--count", "7"][..], r#""count":7"#),
-        (&["--count=-12345678901234567890"], r#""count":-12345678901234567890"#),
+        (
+            &["--count=-12345678901234567890"],
+            r#""count":-12345678901234567890"#,
+        ),
         (&["--ratio", "1.50e3"], r#""ratio":1.50e3"#),
         (&["--dry_run"], r#""dry_run":true"#),
         (&["--dry-run", "false"], r#""dry_run":false"#),
@@ -61,14 +64,26 @@ fn words_become_what_the_schema_says() {
         (&["--flag-or-text"], r#""flagOrText":true"#),
         (&["--flagOrText", "word"], r#""flagOrText":"word""#),
         (&["--oneOrMore", "a"], r#""oneOrMore":"a""#),
-        (&["--oneOrMore", "a", "--oneOrMore", "b"], r#""oneOrMore":["a","b"]"#),
+        (
+            &["--oneOrMore", "a", "--oneOrMore", "b"],
+            r#""oneOrMore":["a","b"]"#,
+        ),
     ] {
         assert_eq!(with_text(words).as_deref(), Ok(json), "{words:?}");
     }
-    assert_eq!(of(SCHEMA, &["--", "--text", "--"]).as_deref(), Ok(r#"{"text":"--"}"#));
-    assert_eq!(of(SCHEMA, &["--text=--a"]).as_deref(), Ok(r#"{"text":"--a"}"#));
+    assert_eq!(
+        of(SCHEMA, &["--", "--text", "--"]).as_deref(),
+        Ok(r#"{"text":"--"}"#)
+    );
+    assert_eq!(
+        of(SCHEMA, &["--text=--a"]).as_deref(),
+        Ok(r#"{"text":"--a"}"#)
+    );
     assert_eq!(of(SCHEMA, &["--text="]).as_deref(), Ok(r#"{"text":""}"#));
-    assert_eq!(of(SCHEMA, &["--text", "5\n\"é"]).as_deref(), Ok(r#"{"text":"5\n\"é"}"#));
+    assert_eq!(
+        of(SCHEMA, &["--text", "5\n\"é"]).as_deref(),
+        Ok(r#"{"text":"5\n\"é"}"#)
+    );
     assert_eq!(of(SCHEMA, &["--help"]).as_deref(), Ok("help"));
 }
 
@@ -81,26 +96,42 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         (&["--dry_run=yes"], "--dry_run is boolean, not \"yes\""),
         (&["--ids", "a"], "--ids is integer, not \"a\""),
         (&["--options", "a"], "--options is JSON object"),
-        (&["--level", "medium"], "--level is low|high|3|true, not \"medium\""),
+        (
+            &["--level", "medium"],
+            "--level is low|high|3|true, not \"medium\"",
+        ),
         (&["--only", "y"], "--only is x"),
-        (&["--count", "1", "--count", "2"], "--count is given 2 times and is integer"),
+        (
+            &["--count", "1", "--count", "2"],
+            "--count is given 2 times and is integer",
+        ),
         (&["--colour", "red"], "it has no --colour; it has --"),
         (&["--output", "json"], "stands before the tool's name"),
         (&["--no-count"], "it has no --no-count"),
         (&["--count"], "--count needs a value, which is integer"),
-        (&["--tags", "--count"], "--tags needs a value, which is array of string"),
+        (
+            &["--tags", "--count"],
+            "--tags needs a value, which is array of string",
+        ),
         (&["word"], "word 3 after the tool's name is not --name"),
     ] {
         let refused = with_text(words).expect_err("no sense");
         assert!(refused.contains(why), "{words:?}: {refused}");
     }
     let missing = of(SCHEMA, &[]).expect_err("missing");
-    assert!(missing.starts_with("--text (string) is missing"), "{missing}");
+    assert!(
+        missing.starts_with("--text (string) is missing"),
+        "{missing}"
+    );
 }
 
 #[test]
 fn a_schema_that_does_not_say_allows_what_it_must() {
-    for open in [r#"{"type":"object"}"#, "null", r#"{"additionalProperties":true}"#] {
+    for open in [
+        r#"{"type":"object"}"#,
+        "null",
+        r#"{"additionalProperties":true}"#,
+    ] {
         let json = of(open, &["--a", "1", "--b", "x"]);
         assert_eq!(json.as_deref(), Ok(r#"{"a":1,"b":"x"}"#), "{open}");
     }
