@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mcp_remote_proto::v1::{Reuse, Transport};
 
-use crate::exit::{Exit, ShimError};
+use crate::exit::ShimError;
 use crate::headers::Source;
 use crate::notices::Volume;
 
@@ -24,6 +24,7 @@ pub(crate) use one_shot::{CallArguments, ToolsArguments};
 pub(crate) use usage::USAGE;
 
 use one_shot::OneShot;
+use usage::{unexpected, usage};
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -229,10 +230,8 @@ impl Words {
         };
         match name {
             "--json" if self.one_shot.is_call => {
-                match inline.or_else(|| words.next().map(|(_, value)| value)) {
-                    Some(value) => self.one_shot.valued(name, value),
-                    None => self.unknown.push("--json without a value".to_owned()),
-                }
+                let value = inline.or_else(|| words.next().map(|(_, value)| value));
+                self.one_shot.valued(name, value.unwrap_or_default());
             }
             _ if SWITCHES.contains(&name) => match inline {
                 // `--allow-http=false` must not mean the opposite.
@@ -249,10 +248,7 @@ impl Words {
                     self.json |= name == "--json";
                 }
             },
-            _ if VALUED.contains(&name)
-                || auth::VALUED.contains(&name)
-                || one_shot::VALUED.contains(&name) =>
-            {
+            _ if one_shot::takes_value(name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -452,18 +448,6 @@ impl Words {
         }
     }
 
-    fn cache_lists(&mut self) -> String {
-        let text = self.cache_lists.take().unwrap_or_default();
-        let known = matches!(text.as_str(), "" | "never" | "certain") || seconds(&text).is_some();
-        if known {
-            return text;
-        }
-        let sentence = "the value of --cache-lists is not known, certain is used \
-             (known: never, certain, or a number of seconds)";
-        self.warnings.push(sentence.to_owned());
-        String::new()
-    }
-
     fn drain_timeout(&mut self) -> Duration {
         let Some(text) = self.drain_timeout.as_deref() else {
             return DRAIN_TIMEOUT;
@@ -510,16 +494,6 @@ fn shown(position: usize, name: &str) -> String {
     } else {
         format!("in position {position}")
     }
-}
-
-fn unexpected(command: &str, position: usize) -> ShimError {
-    usage(&format!(
-        "the argument in position {position} means nothing to mcp-remote {command}"
-    ))
-}
-
-fn usage(sentence: &str) -> ShimError {
-    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", USAGE.trim_end()))
 }
 
 #[cfg(test)]

@@ -286,7 +286,7 @@ fn a_warm_call_is_one_request() {
     upstream.forget_requests();
     assert_eq!(home.run(&["tools", &url]).code, 0);
     assert_eq!(home.run(&["tools", &url, "put"]).code, 0);
-    assert_eq!(upstream.labels(), [String::new(); 0]);
+    assert!(upstream.labels().is_empty(), "{:?}", upstream.labels());
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::{BridgeArguments, Invocation, NOT_SUPPORTED, Word, Words, auth, unexpected, usage};
+use super::usage::{unexpected, usage};
+use super::{BridgeArguments, Invocation, NOT_SUPPORTED, Word, Words, auth, seconds};
 use crate::exit::ShimError;
 
 /// Flags with a value that only these commands have.
@@ -58,7 +59,7 @@ impl OneShot {
         while let Some((_, word)) = words.get(at) {
             at += 1;
             if word.starts_with('-') {
-                let valued = is_valued(word) || (one_shot.is_call && word == "--json");
+                let valued = takes_next(word) || (one_shot.is_call && word == "--json");
                 at += usize::from(valued);
                 continue;
             }
@@ -125,15 +126,31 @@ impl OneShot {
     }
 }
 
-fn is_valued(word: &str) -> bool {
+/// Says whether a flag of ours has a value.
+pub(super) fn takes_value(name: &str) -> bool {
     let listed = [super::VALUED, auth::VALUED, VALUED];
-    let unsupported = NOT_SUPPORTED
-        .iter()
-        .any(|(flag, valued)| *valued && *flag == word);
-    unsupported || listed.into_iter().flatten().any(|flag| *flag == word)
+    listed.into_iter().flatten().any(|flag| *flag == name)
+}
+
+fn takes_next(word: &str) -> bool {
+    let mut unsupported = NOT_SUPPORTED.iter();
+    takes_value(word) || unsupported.any(|(flag, valued)| *valued && *flag == word)
 }
 
 impl Words {
+    /// Returns for how long lists may be answered from memory.
+    pub(super) fn cache_lists(&mut self) -> String {
+        let text = self.cache_lists.take().unwrap_or_default();
+        let known = matches!(text.as_str(), "" | "never" | "certain") || seconds(&text).is_some();
+        if known {
+            return text;
+        }
+        let sentence = "the value of --cache-lists is not known, certain is used \
+             (known: never, certain, or a number of seconds)";
+        self.warnings.push(sentence.to_owned());
+        String::new()
+    }
+
     /// Understands `call`; its word has been taken off.
     pub(super) fn call(&mut self) -> Result<Invocation, ShimError> {
         self.refuse_for("call")?;

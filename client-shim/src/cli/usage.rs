@@ -1,4 +1,7 @@
-//! What `--help` prints: every flag, shortly.
+//! What `--help` prints: every flag, shortly; and what is said when a command line
+//! makes no sense.
+
+use crate::exit::{Exit, ShimError};
 
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
@@ -43,3 +46,15 @@ Flags:
   --help, -h              this text
   --version               the version
 ";
+
+/// Refuses an argument that is one too many.
+pub(super) fn unexpected(command: &str, position: usize) -> ShimError {
+    usage(&format!(
+        "the argument in position {position} means nothing to mcp-remote {command}"
+    ))
+}
+
+/// Refuses a command line.
+pub(super) fn usage(sentence: &str) -> ShimError {
+    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", USAGE.trim_end()))
+}

@@ -177,7 +177,7 @@ impl<'a> Form<'a> {
             let only = kinds
                 .iter()
                 .all(|one| matches!(one.kind, Kind::Boolean | Kind::Null));
-            if only {
+            if only || rest.peek().is_none_or(|next| next.starts_with("--")) {
                 return Ok((name, "true".into()));
             }
         }

@@ -177,7 +177,10 @@ impl Alternative<'_> {
         match self.kind {
             Kind::Named => self.named().into_iter().find_map(|value| match value {
                 Value::String(name) => (name == text).then(|| value.to_string()),
-                value => (value.to_string() == text).then(|| text.to_owned()),
+                value => {
+                    let json = value.to_string();
+                    (json == text).then_some(json)
+                }
             }),
             Kind::Null => same("null"),
             Kind::Boolean => same("true").or_else(|| same("false")),
