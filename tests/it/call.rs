@@ -3,6 +3,9 @@
 
 use std::process::Stdio;
 
+use mcp_remote_tests::authorization_server::{self, FakeAuthorizationServer};
+use mcp_remote_tests::browser::Browser;
+use mcp_remote_tests::fake_daemon::FakeDaemon;
 use mcp_remote_tests::home::{Finished, TestHome};
 use mcp_remote_tests::monitor::Monitor;
 use mcp_remote_tests::upstream::{Config, FakeUpstream, Replies, Reply, Rpc};
@@ -369,4 +372,61 @@ fn a_reader_that_has_gone_is_no_error() {
     let mut command = home.command("mcp-remote", &["tools", &url]);
     let done = mcp_remote_tests::shim::TestShim::start(command.stdout(writer).stdin(Stdio::null()));
     assert_eq!(done.wait(), 0, "{}", done.stderr());
+}
+
+#[test]
+fn a_command_signs_in_as_a_client_does() {
+    let server = FakeAuthorizationServer::with(authorization_server::Config::default());
+    let upstream = FakeUpstream::start();
+    upstream.answer("tools/list", TOOLS);
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let browser = Browser::agreeing(&mut home);
+    let url = upstream.url();
+    let done = call(&home, &url, &["session"]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (0, "session-1\n"),
+        "{done:?}"
+    );
+    assert!(done.stderr.contains("Please authorize"), "{done:?}");
+    let again = call(&home, &url, &["session"]);
+    assert_eq!((again.code, again.stderr.as_str()), (0, ""), "{again:?}");
+    assert_eq!(browser.visited().len(), 1);
+}
+
+#[test]
+fn a_command_whose_sign_in_nobody_does_says_so() {
+    let server = FakeAuthorizationServer::with(authorization_server::Config::default());
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let home = TestHome::new();
+    let words = ["--no-browser", "--auth-timeout", "1", "session"];
+    let done = call(&home, &upstream.url(), &words);
+    assert_eq!((done.code, done.stdout.as_str()), (11, ""), "{done:?}");
+    assert!(done.stderr.contains("mcp-remote login"), "{done:?}");
+}
+
+#[test]
+fn a_daemon_that_does_not_know_commands_is_to_be_replaced() {
+    let home = TestHome::new();
+    let (_daemon, _relay) = FakeDaemon::relaying(&home);
+    let done = call(&home, "https://mcp.example.com/mcp", &["show"]);
+    refused(&done, 4, &["does not know this command", "mcp-remote stop"]);
+}
+
+#[test]
+fn a_daemon_that_dies_in_a_call_leaves_a_sentence() {
+    let upstream = server(Config::default());
+    let (home, url) = (TestHome::new(), upstream.url());
+    let shim = home.shim(&["call", &url, "hold", "--gate", "g"]);
+    upstream.wait_for_hold("g");
+    home.kill_daemon();
+    assert_eq!(shim.wait(), 1);
+    let stderr = shim.stderr();
+    assert!(
+        one_sentence(&stderr).contains("may have been executed"),
+        "{stderr}"
+    );
+    upstream.open_gate("g");
 }

@@ -1,6 +1,8 @@
 //! Lists of a warm session are answered from memory while they are certain, and
 //! never otherwise.
 
+use mcp_remote_tests::authorization_server::{self, FakeAuthorizationServer};
+use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::daemon::TestDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::rpc::Rpc as Daemon;
@@ -328,4 +330,27 @@ fn status_counts_the_tools_of_whole_lists() {
             .iter()
             .any(|one| label(one) == "POST tools/list")
     );
+}
+
+#[test]
+fn another_token_may_show_another_list() {
+    let server = FakeAuthorizationServer::with(authorization_server::Config::default());
+    let upstream = declaring(Config::default());
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let _browser = Browser::agreeing(&mut home);
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("signed in");
+    let changes: [fn(&FakeAuthorizationServer); 2] = [
+        FakeAuthorizationServer::expire_access_tokens,
+        FakeAuthorizationServer::revoke_all,
+    ];
+    for change in changes {
+        until_kept(&upstream, &mut shim);
+        let asked = upstream.count("POST tools/list");
+        change(&server);
+        shim.echo("with another token");
+        tools(&mut shim);
+        assert_eq!(upstream.count("POST tools/list"), asked + 1);
+    }
 }
