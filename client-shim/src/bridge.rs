@@ -343,6 +343,8 @@ impl Bridge {
                     self.browsers.open(asked, self.opening.display(), requests);
                 }
             }
+            // Only one-shot commands get these.
+            Received::Output(_) | Received::Finished(_) => {}
         }
     }
 

@@ -6,11 +6,6 @@
 
 use std::ffi::OsString;
 use std::iter::Peekable;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use mcp_remote_proto::names;
-use mcp_remote_proto::v1::{Reuse, Transport};
 
 use crate::exit::ShimError;
 use crate::headers::Source;
@@ -19,12 +14,14 @@ use crate::notices::Volume;
 mod add;
 mod adopt;
 mod auth;
+mod bridge;
 mod completions;
 mod connection;
 mod described;
 mod doctor;
 mod logs;
 mod man;
+mod one_shot;
 mod servers;
 mod service;
 mod status;
@@ -35,15 +32,19 @@ mod words;
 pub(crate) use add::AddArguments;
 pub(crate) use adopt::{AdoptArguments, Seat};
 pub(crate) use auth::AuthArguments;
+pub(crate) use bridge::BridgeArguments;
 pub(crate) use completions::Shell;
 pub(crate) use connection::ConnectionArguments;
 pub(crate) use logs::LogsArguments;
+pub(crate) use one_shot::{CallArguments, ToolsArguments};
 pub(crate) use service::{ServiceArguments, Verb};
 pub(crate) use status::StatusArguments;
 pub(crate) use usage::{usage as help, usage_of as help_on};
 use words::{
     is_switch, is_url, seconds, shown, starts_with_digits, takes_value, unexpected, usage,
 };
+
+use one_shot::OneShot;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -73,6 +74,7 @@ const SWITCHES: &[&str] = &[
 /// Flags that a value follows, besides those about signing in.
 const VALUED: &[&str] = &[
     "--ca-file",
+    "--cache-lists",
     "--drain-timeout",
     "--header",
     "--header-file",
@@ -80,8 +82,6 @@ const VALUED: &[&str] = &[
     "--reuse",
     "--transport",
 ];
-
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The command line, understood.
 #[derive(Debug)]
@@ -127,6 +127,10 @@ pub(crate) enum Invocation {
     Completions(Shell),
     /// Print the manual page.
     Man,
+    /// Call a tool.
+    Call(Box<CallArguments>),
+    /// Show which tools there are.
+    Tools(Box<ToolsArguments>),
     /// End the daemon.
     Stop,
     /// Steer the daemon as a service.
@@ -144,33 +148,6 @@ pub(crate) enum Invocation {
     Reload,
     /// Take the npm package's place.
     Adopt(AdoptArguments),
-}
-
-/// Whom to relay to, and how.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BridgeArguments {
-    /// The server's URL or name, as typed.
-    pub(crate) url: String,
-    /// In the order of the command line.
-    pub(crate) headers: Vec<Source>,
-    /// `--transport`; unspecified: as the configuration says.
-    pub(crate) transport: Transport,
-    /// `--reuse`, likewise.
-    pub(crate) reuse: Reuse,
-    /// `--allow-http`.
-    pub(crate) allow_http: bool,
-    /// `--debug`.
-    pub(crate) debug: bool,
-    /// `--ca-file`, as typed.
-    pub(crate) ca_file: Option<PathBuf>,
-    /// `--drain-timeout`.
-    pub(crate) drain_timeout: Duration,
-    /// How to sign in.
-    pub(crate) auth: AuthArguments,
-    /// About the connection and what goes over it.
-    pub(crate) connection: ConnectionArguments,
-    /// `--request-timeout`; none: as the configuration says, zero: never.
-    pub(crate) request_timeout: Option<Duration>,
 }
 
 /// Understands the arguments after the program's name.
@@ -211,6 +188,8 @@ struct Words {
     request_timeout: Option<String>,
     /// What follows `add`.
     add: Option<Vec<Word>>,
+    cache_lists: Option<String>,
+    one_shot: OneShot,
     /// Flags that no bridge and no subcommand has, as they can be shown.
     unknown: Vec<String>,
 }
@@ -231,6 +210,8 @@ impl Words {
                 Err(_) => broken = broken.or(Some(position)),
             }
         }
+        // What is a tool's own is not looked at here.
+        self.one_shot = OneShot::split(&mut words);
         let has = |flag: &str| words.iter().any(|(_, word)| word == flag);
         // These win wherever they stand, also over whatever is wrong.
         self.help = has("--help") || has("-h");
@@ -266,6 +247,10 @@ impl Words {
             None => (word, None),
         };
         match name {
+            "--json" if self.one_shot.is_call => {
+                let value = inline.or_else(|| words.next().map(|(_, value)| value));
+                self.one_shot.valued(name, value.unwrap_or_default());
+            }
             _ if is_switch(name) => match inline {
                 // `--allow-http=false` must not mean the opposite.
                 Some(_) => self
@@ -278,7 +263,7 @@ impl Words {
                     self.json |= name == "--json";
                 }
             },
-            _ if takes_value(name) => {
+            _ if takes_value(name) || one_shot::VALUED.contains(&name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
                     None => self
@@ -319,6 +304,8 @@ impl Words {
             "--transport" => self.transport = self.transport.take().or(Some(value)),
             "--reuse" => self.reuse = self.reuse.take().or(Some(value)),
             "--ca-file" => self.ca_file = self.ca_file.take().or(Some(value)),
+            "--cache-lists" => self.cache_lists = self.cache_lists.take().or(Some(value)),
+            "--output" | "--save-to" => self.one_shot.valued(name, value),
             "--drain-timeout" => self.drain_timeout = self.drain_timeout.take().or(Some(value)),
             "--request-timeout" => {
                 self.request_timeout = self.request_timeout.take().or(Some(value));
@@ -333,7 +320,8 @@ impl Words {
 
     fn decide(&mut self) -> Result<Invocation, ShimError> {
         if self.help {
-            return Ok(Invocation::Help);
+            let call = table::find("call").filter(|_| self.one_shot.is_call);
+            return Ok(call.map_or(Invocation::Help, Invocation::HelpOn));
         }
         if self.version {
             return Ok(Invocation::Version);
@@ -352,6 +340,14 @@ impl Words {
                 Ok(Invocation::Stop)
             }
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
+            [(_, "call"), ..] => {
+                self.positional.remove(0);
+                self.call()
+            }
+            [(_, "tools"), ..] => {
+                self.positional.remove(0);
+                self.tools()
+            }
             [(_, "login"), ..] => {
                 self.positional.remove(0);
                 Ok(Invocation::Login(self.bridge()?))
@@ -379,111 +375,6 @@ impl Words {
             ))),
             None => Ok(()),
         }
-    }
-
-    fn bridge(&mut self) -> Result<Box<BridgeArguments>, ShimError> {
-        let mut words = std::mem::take(&mut self.positional);
-        let named = |(_, word): &Word| names::check(word).is_ok();
-        let url = words.iter().position(|(_, word)| is_url(word));
-        let Some(at) = url.or_else(|| words.first().filter(|word| named(word)).map(|_| 0)) else {
-            return Err(match words.first() {
-                Some((position, _)) => usage(&format!(
-                    "the argument in position {position} is neither a server's URL or name nor a command"
-                )),
-                None => usage("the server's URL or name is missing"),
-            });
-        };
-        let (_, url) = words.remove(at);
-        for (given, flag) in [(self.json, "--json"), (self.all, "--all")] {
-            if given {
-                self.unknown.push(flag.to_owned());
-            }
-        }
-        for flag in std::mem::take(&mut self.unknown) {
-            let sentence = format!("unknown flag {flag} is ignored");
-            self.warnings.push(sentence);
-        }
-        for (position, word) in words {
-            let word = word.as_str();
-            if starts_with_digits(word) {
-                self.warnings.extend(self.auth.port(word).err());
-                continue;
-            }
-            self.warnings.push(if is_url(word) {
-                format!("the server URL in position {position} is ignored: only the first counts")
-            } else {
-                format!("the argument in position {position} is not a flag and is ignored")
-            });
-        }
-        let (transport, drain_timeout) = (self.transport(), self.drain_timeout());
-        let request_timeout = self.request_timeout();
-        let reuse = self.reuse();
-        Ok(Box::new(BridgeArguments {
-            url,
-            headers: std::mem::take(&mut self.headers),
-            transport,
-            reuse,
-            allow_http: self.allow_http,
-            debug: self.volume.debug,
-            ca_file: self.ca_file.take().map(PathBuf::from),
-            drain_timeout,
-            auth: std::mem::take(&mut self.auth),
-            connection: std::mem::take(&mut self.connection),
-            request_timeout,
-        }))
-    }
-
-    fn transport(&mut self) -> Transport {
-        match self.transport.as_deref() {
-            None => Transport::Unspecified,
-            Some("http-first") => Transport::HttpFirst,
-            Some("sse-first") => Transport::SseFirst,
-            Some("http-only") => Transport::HttpOnly,
-            Some("sse-only") => Transport::SseOnly,
-            Some(_) => {
-                let sentence = "the value of --transport is not known and is ignored \
-                     (known: http-first, sse-first, http-only, sse-only)";
-                self.warnings.push(sentence.to_owned());
-                Transport::Unspecified
-            }
-        }
-    }
-
-    fn reuse(&mut self) -> Reuse {
-        match self.reuse.as_deref() {
-            None => Reuse::Unspecified,
-            Some("sequential") => Reuse::Sequential,
-            Some("never") => Reuse::Never,
-            Some("concurrent") => Reuse::Concurrent,
-            Some(_) => {
-                let sentence = "the value of --reuse is not known and is ignored \
-                     (known: never, sequential, concurrent)";
-                self.warnings.push(sentence.to_owned());
-                Reuse::Unspecified
-            }
-        }
-    }
-
-    fn drain_timeout(&mut self) -> Duration {
-        let Some(text) = self.drain_timeout.as_deref() else {
-            return DRAIN_TIMEOUT;
-        };
-        seconds(text).unwrap_or_else(|| {
-            let sentence = "the value of --drain-timeout is not a number of seconds, 30 is used";
-            self.warnings.push(sentence.to_owned());
-            DRAIN_TIMEOUT
-        })
-    }
-
-    fn request_timeout(&mut self) -> Option<Duration> {
-        let text = self.request_timeout.as_deref()?;
-        let timeout = seconds(text);
-        if timeout.is_none() {
-            let sentence =
-                "the value of --request-timeout is not a number of seconds and is ignored";
-            self.warnings.push(sentence.to_owned());
-        }
-        timeout
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod one_shot;
 pub(crate) mod reload;
 pub(crate) mod remove;
 pub(crate) mod service;

@@ -30,6 +30,11 @@ impl Exit {
     /// SIGTERM.
     pub(crate) const TERMINATED: Self = Self(143);
 
+    /// The code with which a one-shot command ended, by the daemon's account.
+    pub(crate) fn finished(code: u32) -> Self {
+        u8::try_from(code).map_or(Self::ERROR, Self)
+    }
+
     /// What the code that a daemon reported when it could not start means here.
     pub(crate) fn reported(code: u8) -> Self {
         match Self(code) {

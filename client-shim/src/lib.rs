@@ -132,6 +132,18 @@ fn run(
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::reload::run(&launcher, notices))
         }
+        Invocation::Call(arguments) => {
+            let opening = bridge::opening(&arguments.server, &environment, notices)?;
+            let launcher = Launcher::new(environment, notices)?;
+            let calling = commands::one_shot::call(*arguments, &opening, &launcher, notices);
+            block_on(calling)
+        }
+        Invocation::Tools(arguments) => {
+            let opening = bridge::opening(&arguments.server, &environment, notices)?;
+            let launcher = Launcher::new(environment, notices)?;
+            let listing = commands::one_shot::tools(*arguments, &opening, &launcher, notices);
+            block_on(listing)
+        }
         Invocation::Stop => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))

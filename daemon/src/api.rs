@@ -8,6 +8,7 @@ mod login;
 mod logout;
 mod logs;
 mod management;
+mod one_shot;
 mod peer;
 mod relay;
 mod servers;

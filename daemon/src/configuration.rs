@@ -142,9 +142,7 @@ impl Settings {
                 "{path} holds headers or secrets and can be read by others: run chmod 600 {path}"
             )
         };
-        let mut warnings: Vec<String> = open.then(warning).into_iter().collect();
-        warnings.extend(self.now().without_effect());
-        warnings
+        open.then(warning).into_iter().collect()
     }
 
     /// Returns the entry of a name.
@@ -275,25 +273,6 @@ impl Configuration {
     /// Says whether a server is to be kept connected.
     pub(crate) fn keeps_warm(&self) -> bool {
         self.servers.values().any(Entry::is_kept_warm)
-    }
-
-    /// Says which keys are written that this build does nothing with: a tool that is
-    /// not ignored must be no surprise.
-    fn without_effect(&self) -> Option<String> {
-        let tables = self.servers.values().map(|entry| &entry.table);
-        let tables = tables.chain([&self.defaults.table]);
-        let mut keys = Vec::new();
-        type IsWritten = fn(&ServerTable) -> bool;
-        let written: [(&str, IsWritten); 1] =
-            [("cache_lists", |table| table.cache_lists.is_some())];
-        for (key, is_written) in written {
-            if tables.clone().any(is_written) {
-                keys.push(key);
-            }
-        }
-        let keys = keys.join(", ");
-        (!keys.is_empty())
-            .then(|| format!("{keys} in the configuration: without effect in this build"))
     }
 
     fn changed_by(&self, other: &Self) -> Change {

@@ -7,6 +7,7 @@
 mod cookies;
 mod payload;
 mod proxy;
+mod response;
 mod trust;
 
 use std::collections::HashMap;
@@ -15,7 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -26,6 +26,7 @@ use crate::secret::Secret;
 pub(crate) use cookies::CookieJar;
 pub(crate) use payload::Payload;
 pub(crate) use proxy::ProxySettings;
+pub(crate) use response::Response;
 use trust::Trust;
 
 /// How long connecting may take, unless the user says.
@@ -358,83 +359,6 @@ impl HttpClient {
 /// 303 would turn a POST into a GET, which answers nothing here.
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 307 | 308)
-}
-
-/// A response whose body has not been read.
-#[derive(Debug)]
-pub(crate) struct Response {
-    response: reqwest::Response,
-    /// How long it may be silent.
-    patience: Option<Duration>,
-}
-
-impl From<reqwest::Response> for Response {
-    fn from(response: reqwest::Response) -> Self {
-        Self {
-            response,
-            patience: None,
-        }
-    }
-}
-
-impl Response {
-    /// Returns the status.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    /// Returns the headers.
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// Returns a header's text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.response.headers().get(name)?.to_str().ok()
-    }
-
-    /// Returns the media type without parameters, in lower case.
-    pub(crate) fn media_type(&self) -> String {
-        let value = self.header("content-type").unwrap_or_default();
-        value
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase()
-    }
-
-    /// Reads the body, at most `limit` bytes of it.
-    pub(crate) async fn body(mut self, limit: usize) -> Result<Bytes, HttpError> {
-        if self
-            .response
-            .content_length()
-            .is_some_and(|length| length > limit as u64)
-        {
-            return Err(HttpError::TooLarge(limit));
-        }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if body.len() + chunk.len() > limit {
-                return Err(HttpError::TooLarge(limit));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    }
-
-    /// Reads the next piece of the body. Cancel safe.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        let chunk = self.response.chunk();
-        let chunk = match self.patience {
-            Some(patience) => tokio::time::timeout(patience, chunk).await.map_err(|_| {
-                let seconds = patience.as_secs_f64();
-                HttpError::Broken(format!("nothing came for {seconds} s (--body-timeout)"))
-            })?,
-            None => chunk.await,
-        };
-        chunk.map_err(|error| HttpError::Broken(cause(&error)))
-    }
 }
 
 /// Says why a request got no response.

@@ -214,6 +214,11 @@ impl Envelope {
         read_object(self.text(self.params.clone()?))
     }
 
+    /// Returns the text of `params`.
+    pub(crate) fn params_text(&self) -> Option<&str> {
+        Some(self.text(self.params.clone()?))
+    }
+
     /// Returns where the id stands.
     pub(crate) fn id_place(&self) -> Option<Range<usize>> {
         self.id.clone()

@@ -50,7 +50,7 @@ use in_flight::InFlight;
 use keep_alive::KeepAlive;
 use leaving::drained;
 use open_lease::{News, OpenLease, acquire};
-use questions::{Question, Questions};
+use questions::Questions;
 use resuming::adopt;
 use roots::Roots;
 use shim::Attached;
@@ -342,9 +342,11 @@ impl Relay {
         let minted = lease.session().next_id();
         let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
+        let list = self.list_asked(&envelope, minted);
         let mut outbound = Outbound {
             fate,
             after,
+            list,
             ..Outbound::new(message, OutboundKind::Request(minted), self.replies())
         };
         if let Some(batch) = self.reading {
@@ -398,22 +400,6 @@ impl Relay {
             _ => (envelope.bytes().clone(), None),
         };
         self.send(message, OutboundKind::Notification, after).await;
-    }
-
-    async fn on_response(&mut self, envelope: Envelope) {
-        if let Some((
-            answer,
-            Question {
-                generation, method, ..
-            },
-        )) = self.questions.answer(&envelope)
-        {
-            if &*method == "roots/list" {
-                self.note_roots(&envelope);
-            }
-            self.send(answer, OutboundKind::Response(generation), None)
-                .await;
-        }
     }
 
     async fn send(&self, message: Bytes, kind: OutboundKind, after: Option<CancellationToken>) {

@@ -139,4 +139,13 @@ impl RelayService for FakeRelay {
             .map_while(|frame| frame);
         Ok(Response::new(Box::pin(frames)))
     }
+
+    type CallStream = Self::RelayStream;
+
+    async fn call(
+        &self,
+        _: Request<Streaming<RelayRequest>>,
+    ) -> Result<Response<Self::CallStream>, Status> {
+        Err(Status::unimplemented("a daemon of before"))
+    }
 }

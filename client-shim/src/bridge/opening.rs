@@ -70,6 +70,7 @@ pub(crate) fn opening(
             reuse: arguments.reuse.into(),
             no_request_timeout: arguments.request_timeout == Some(Duration::ZERO),
             environment_ca_file,
+            cache_lists: arguments.cache_lists.clone(),
             ..connection(&arguments.connection)
         }),
         headers,
@@ -81,6 +82,7 @@ pub(crate) fn opening(
         resumed: None,
         auth: Some(auth),
         display: Some(environment.display(interactive, arguments.auth.no_browser)),
+        one_shot: None,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })

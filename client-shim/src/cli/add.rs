@@ -10,13 +10,7 @@ use super::{Word, is_switch, is_url, seconds, shown, starts_with_digits, takes_v
 use crate::exit::ShimError;
 
 /// Flags with a value that only the configuration knows.
-const VALUED_HERE: &[&str] = &[
-    "--cache-lists",
-    "--no-proxy",
-    "--proxy",
-    "--scope",
-    "--session-idle",
-];
+const VALUED_HERE: &[&str] = &["--no-proxy", "--proxy", "--scope", "--session-idle"];
 
 /// Switches that only the configuration knows.
 const SWITCHES_HERE: &[&str] = &["--replace", "--warm"];

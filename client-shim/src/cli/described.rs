@@ -69,7 +69,8 @@ pub(super) fn parse(arguments: &[OsString]) -> Option<Parsed> {
     if !words[..at].iter().all(|word| super::is_switch(word)) {
         return None;
     }
-    let command = table::find(words[at])?;
+    // What stands behind a tool's name is the tool's, `--help` too.
+    let command = table::find(words[at]).filter(|command| command.name != "call")?;
     let has = |name: &str| words.contains(&name);
     let reader = READERS.iter().find(|(name, _)| *name == command.name);
     let invocation = match reader {

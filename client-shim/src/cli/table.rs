@@ -138,6 +138,46 @@ pub(crate) const COMMANDS: &[Command] = &[
                server that is not known.",
     },
     Command {
+        name: "call",
+        arguments: &[
+            argument("SERVER", true, Values::Any),
+            argument("TOOL", true, Values::Any),
+        ],
+        flags: &[
+            Flag {
+                names: &["--json"],
+                value: Some(("JSON", Values::Any)),
+                summary: "the arguments as one JSON object; @file reads a file, - standard input",
+            },
+            Flag {
+                names: &["--output"],
+                value: Some(("FORMAT", Values::OneOf(&["text", "json"]))),
+                summary: "json: the whole result as the server sent it",
+            },
+            Flag {
+                names: &["--save-to"],
+                value: Some(("FOLDER", Values::File)),
+                summary: "where images, audio and files go (the current folder)",
+            },
+        ],
+        sets: &[BRIDGE],
+        summary: "calls a tool once; what follows TOOL are its arguments, as --name value",
+        more: "Arguments become what the tool's input schema says. Prints the text of the result; \
+               an error of the tool is printed on standard error, exit code 1. Flags of our own \
+               stand before TOOL.",
+    },
+    Command {
+        name: "tools",
+        arguments: &[
+            argument("SERVER", true, Values::Any),
+            argument("TOOL", false, Values::Any),
+        ],
+        flags: &[json("print what the server sent")],
+        sets: &[BRIDGE],
+        summary: "lists a server's tools, or the arguments of one",
+        more: "",
+    },
+    Command {
         name: "add",
         arguments: &[
             argument("NAME", true, Values::Any),
@@ -174,11 +214,6 @@ pub(crate) const COMMANDS: &[Command] = &[
                 names: &["--scope"],
                 value: Some(("SCOPES", Values::Any)),
                 summary: "ask for these scopes when signing in",
-            },
-            Flag {
-                names: &["--cache-lists"],
-                value: Some(("WHEN", Values::Any)),
-                summary: "answer lists from memory: never, certain, or for so many seconds",
             },
         ],
         sets: &[BRIDGE],

@@ -64,7 +64,8 @@ pub(crate) async fn run(
             Event::Opened(opened) => requests = Some(opened),
             Event::Ended(result) => return ended(result, connected, opening),
             Event::Failed(error) => return Err(error),
-            Event::Frame(Frame::Message(_)) | Event::Found(_) => {}
+            Event::Frame(Frame::Message(_) | Frame::Output(_) | Frame::Finished(_))
+            | Event::Found(_) => {}
         }
     }
 }

@@ -153,6 +153,11 @@ fn options(options: &mut v1::Options, table: &document::ServerTable) {
     }
     unsaid(&mut options.ca_file, table.ca_file.as_ref());
     connection(options, table);
+    if options.cache_lists.is_empty()
+        && let Some(cached) = table.cache_lists
+    {
+        options.cache_lists = cached.text();
+    }
     if options.request_timeout_ms == 0
         && !options.no_request_timeout
         && let Some(Seconds(timeout)) = table.request_timeout

@@ -9,10 +9,12 @@ use crate::config::Config;
 use crate::http::{NetworkOptions, ProxySettings, Timeouts};
 use crate::jsonrpc::Envelope;
 use crate::oauth::identity::Identity;
+use crate::one_shot::{Command, Exit, Said};
 use crate::relay::{Earlier, NoticeLevel, Resumed, ToShim, ToolFilter};
 use crate::server_url::ServerUrl;
 use crate::session::{
-    Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, Terms, TransportChoice,
+    CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, ServerSpec, Terms,
+    TransportChoice,
 };
 use crate::upstream::UserHeaders;
 
@@ -25,6 +27,8 @@ pub(super) struct Opening {
     pub(super) reuse: Reuse,
     /// How a session is kept afterwards.
     pub(super) terms: Terms,
+    /// Whether lists may be answered from here.
+    pub(super) cache_lists: CacheLists,
     /// The handshake of a shim that comes back.
     pub(super) resumed: Option<Resumed>,
     /// What the shim wants.
@@ -88,6 +92,11 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         },
         ipv4: options.ipv4,
     };
+    let cache_lists = match options.cache_lists.as_str() {
+        "" => CacheLists::default(),
+        text => CacheLists::parse(text)
+            .ok_or("the value of --cache-lists is not never, certain or a number of seconds")?,
+    };
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
     Ok(Opening {
@@ -98,6 +107,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             .map(|seconds| Duration::from_secs(seconds.into())),
         reuse,
         terms: Terms::default(),
+        cache_lists,
         spec: ServerSpec {
             url,
             transport,
@@ -181,6 +191,60 @@ pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
         ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
     };
     v1::RelayResponse { frame: Some(frame) }
+}
+
+/// Reads what a one-shot command is to do.
+pub(super) fn one_shot(what: v1::one_shot::What, as_json: bool) -> Command {
+    match what {
+        v1::one_shot::What::Call(call) => Command::Call {
+            name: call.name,
+            words: call.words,
+            arguments: call.arguments,
+            as_json,
+        },
+        v1::one_shot::What::Tools(tools) => Command::Tools {
+            name: Some(tools.name).filter(|name| !name.is_empty()),
+            as_json,
+        },
+    }
+}
+
+/// Turns what a one-shot command says into a frame.
+pub(super) fn said(said: Said, handover: bool) -> v1::RelayResponse {
+    use v1::output::What;
+    use v1::relay_response::Frame;
+    let what = match said {
+        Said::Beside(to_shim) => return frame(to_shim, handover),
+        Said::Finished(finished) => {
+            let finished = v1::Finished {
+                exit: exit_code(finished.exit),
+                sentence: finished.sentence,
+            };
+            let frame = Some(Frame::Finished(finished));
+            return v1::RelayResponse { frame };
+        }
+        Said::Text(text) => What::Text(text),
+        Said::Json(json) => What::Json(json),
+        Said::Failure(text) => What::Failure(text),
+        Said::File(file) => What::File(v1::OutputFile {
+            mime_type: file.mime_type,
+            name: file.name,
+            content: file.content,
+        }),
+        Said::Tool(name, description) => What::Tool(v1::OutputTool { name, description }),
+    };
+    let frame = Some(Frame::Output(v1::Output { what: Some(what) }));
+    v1::RelayResponse { frame }
+}
+
+/// The shim's exit codes.
+fn exit_code(exit: Exit) -> u32 {
+    match exit {
+        Exit::Done => 0,
+        Exit::Failed => 1,
+        Exit::Usage => 2,
+        Exit::NeedsLogin => 11,
+    }
 }
 
 fn goodbye(handover: bool) -> v1::Goodbye {

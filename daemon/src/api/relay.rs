@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::configured::For;
 use super::convert::Opening;
 use super::sign_in::{self, SignInReplies};
-use super::{Api, convert, login};
+use super::{Api, convert, login, one_shot};
 use crate::http::HttpError;
 use crate::relay::{self, Relay, RelayDeps, Resumed, ShimGone, ToShim};
 use crate::upstream::UpstreamError;
@@ -49,25 +49,9 @@ impl RelayService for Relays {
         &self,
         request: Request<Streaming<RelayRequest>>,
     ) -> Result<Response<Frames>, Status> {
-        if self.api.stop.is_cancelled() {
-            return Err(Status::unavailable("the daemon is stopping"));
-        }
         let mut requests = request.into_inner();
-        let Some(RelayRequest {
-            frame: Some(Frame::Open(open)),
-        }) = requests.message().await?
-        else {
-            return Err(Status::invalid_argument(
-                "the first frame of a relay stream is not `open`",
-            ));
-        };
-        if open.api_version != API_VERSION {
-            return Err(other_version(&open));
-        }
-        let opening = self.api.opening(*open, For::Use);
-        let mut opening = opening.map_err(Status::invalid_argument)?;
-        let deps = deps(&self.api, &mut opening).await;
-        let deps = deps.map_err(Status::invalid_argument)?;
+        let open = self.first_frame(&mut requests).await?;
+        let (deps, opening) = self.opening(open).await?;
         match opening.purpose {
             Purpose::Check => self.check(deps).await,
             Purpose::Login => {
@@ -80,6 +64,27 @@ impl RelayService for Relays {
                 Ok(self.start(deps, resumed, pid, requests, &opening.display))
             }
         }
+    }
+
+    type CallStream = Frames;
+
+    async fn call(
+        &self,
+        request: Request<Streaming<RelayRequest>>,
+    ) -> Result<Response<Frames>, Status> {
+        let mut requests = request.into_inner();
+        let mut open = self.first_frame(&mut requests).await?;
+        let asked = open.one_shot.take().and_then(|one_shot| {
+            let as_json = one_shot.as_json;
+            one_shot.what.map(|what| (what, as_json))
+        });
+        let Some((what, as_json)) = asked else {
+            return Err(Status::invalid_argument("`open` says nothing to do"));
+        };
+        let (deps, opening) = self.opening(open).await?;
+        let command = convert::one_shot(what, as_json);
+        let frames = one_shot::start(&self.api, deps, &opening.display, requests, command);
+        Ok(Response::new(frames.boxed()))
     }
 }
 
@@ -100,6 +105,7 @@ pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, 
         spec: Arc::new(opening.spec.clone()),
         reuse: opening.reuse,
         terms: opening.terms.clone(),
+        cache_lists: opening.cache_lists,
         max_message: api.config.pool.max_message,
         warnings: std::mem::take(&mut opening.warnings),
         debug: opening.debug,
@@ -112,6 +118,35 @@ pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, 
 }
 
 impl Relays {
+    async fn first_frame(
+        &self,
+        requests: &mut Streaming<RelayRequest>,
+    ) -> Result<v1::Open, Status> {
+        if self.api.stop.is_cancelled() {
+            return Err(Status::unavailable("the daemon is stopping"));
+        }
+        let Some(RelayRequest {
+            frame: Some(Frame::Open(open)),
+        }) = requests.message().await?
+        else {
+            return Err(Status::invalid_argument(
+                "the first frame of a relay stream is not `open`",
+            ));
+        };
+        if open.api_version != API_VERSION {
+            return Err(other_version(&open));
+        }
+        Ok(*open)
+    }
+
+    /// Returns what a relay is made with, and what else the opening frame says.
+    async fn opening(&self, open: v1::Open) -> Result<(RelayDeps, Opening), Status> {
+        let opening = self.api.opening(open, For::Use);
+        let mut opening = opening.map_err(Status::invalid_argument)?;
+        let deps = deps(&self.api, &mut opening).await;
+        Ok((deps.map_err(Status::invalid_argument)?, opening))
+    }
+
     /// Connects, says who answers, and is done.
     async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
         let _attached = Attached::new(&self.api.shims);
@@ -185,7 +220,7 @@ fn other_version(open: &v1::Open) -> Status {
 }
 
 /// The shim's messages; an error is the shim's end.
-fn messages(
+pub(super) fn messages(
     requests: Streaming<RelayRequest>,
     replies: SignInReplies,
 ) -> impl Stream<Item = Result<Bytes, ShimGone>> + Unpin {

@@ -135,7 +135,7 @@ fn configured(name: &str, entry: &Entry) -> ConfiguredServer {
 /// Returns every setting that is not a secret, as in the file.
 fn settings(table: &ServerTable) -> Vec<Setting> {
     let switch = |value: Option<bool>| value.map(|value| value.to_string());
-    let seconds = |value: Option<Seconds>| value.map(text_of);
+    let seconds = |value: Option<Seconds>| value.map(Seconds::text);
     let texts = |value: &Option<Texts>| value.as_ref().map(|Texts(texts)| texts.join(","));
     let transport = table.transport.map(|transport| match transport {
         Transport::HttpFirst => "http-first",
@@ -148,11 +148,7 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         Reuse::Sequential => "sequential",
         Reuse::Concurrent => "concurrent",
     });
-    let cache_lists = table.cache_lists.map(|cached| match cached {
-        CacheLists::Never => "never".to_owned(),
-        CacheLists::Certain => "certain".to_owned(),
-        CacheLists::For(time) => text_of(time),
-    });
+    let cache_lists = table.cache_lists.map(CacheLists::text);
     let params = table.authorize_params.as_ref();
     let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
     // Credentials of a proxy are nobody's business.
@@ -207,8 +203,4 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         })
     });
     written.collect()
-}
-
-fn text_of(Seconds(time): Seconds) -> String {
-    time.as_secs_f64().to_string()
 }

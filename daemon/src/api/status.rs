@@ -165,7 +165,7 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
         last_used_unix_ms: facts.last_used_unix_ms,
         names: Vec::new(),
         next_attempt_unix_ms,
-        tools_known: None,
+        tools_known: facts.tools_known,
         auth,
     }
 }

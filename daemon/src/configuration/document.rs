@@ -221,6 +221,24 @@ pub(crate) enum CacheLists {
     For(Seconds),
 }
 
+impl Seconds {
+    /// Writes the number.
+    pub(crate) fn text(self) -> String {
+        self.0.as_secs_f64().to_string()
+    }
+}
+
+impl CacheLists {
+    /// Writes it as on a command line.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Never => "never".to_owned(),
+            Self::Certain => "certain".to_owned(),
+            Self::For(time) => time.text(),
+        }
+    }
+}
+
 /// A JSON object: written as a table, as a text, or in a file (`@PATH`).
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Json(pub(crate) String);

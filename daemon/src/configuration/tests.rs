@@ -69,16 +69,6 @@ fn what_is_wrong_is_said_with_file_and_line_whatever_is_asked_for() {
 }
 
 #[test]
-fn what_has_no_effect_is_said() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let text = "[servers.a]\nurl = \"https://a/\"\ncache_lists = \"never\"\n";
-    let warnings = settings(folder.path(), text).warnings();
-    let expected = "cache_lists in the configuration: without effect in this build";
-    assert_eq!(warnings, [expected]);
-    assert!(settings(folder.path(), "").warnings().is_empty());
-}
-
-#[test]
 fn a_reload_changes_what_has_changed_and_a_broken_one_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = "[servers.a]\nurl = \"https://a/\"\n[servers.b]\nurl = \"https://b/\"\n";

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::repeats::Nature;
 use super::timeout::Life;
 use crate::jsonrpc::{Envelope, RequestId};
-use crate::session::Fate;
+use crate::session::{Asked, Fate};
 
 /// Cancelled requests whose end is waited for. Of some nothing more is heard: past
 /// this the session is not for another client.
@@ -46,6 +47,7 @@ pub(super) struct Entry {
     progress_token: Option<Box<str>>,
     life: Life,
     fate: Fate,
+    list: Option<Arc<Asked>>,
 }
 
 /// A request that has its answer.
@@ -61,6 +63,8 @@ pub(super) struct Finished {
     pub(super) minted: u64,
     /// The client's token for its progress.
     pub(super) progress_token: Option<Box<str>>,
+    /// The list that was asked for, if it may be kept.
+    pub(super) list: Option<Arc<Asked>>,
 }
 
 impl InFlight {
@@ -79,9 +83,17 @@ impl InFlight {
             progress_token: token.map(|place| request.text(place).into()),
             life: Life::new(),
             fate: fate.clone(),
+            list: None,
         };
         self.entries.insert(minted, entry);
         (message, fate)
+    }
+
+    /// Notes that the answer may be kept for those who ask for the same list.
+    pub(super) fn note_list(&mut self, minted: u64, list: Arc<Asked>) {
+        if let Some(entry) = self.entries.get_mut(&minted) {
+            entry.list = Some(list);
+        }
     }
 
     /// Takes a request in again, under another id. Returns as [`Self::begin`].
@@ -106,6 +118,7 @@ impl InFlight {
             nature: entry.nature,
             minted,
             progress_token: entry.progress_token,
+            list: entry.list,
         })
     }
 

@@ -1,12 +1,15 @@
 //! The relay's way down: what the session says, for the shim.
 
+use std::sync::Arc;
+
 use super::in_flight::Finished;
 use super::leaving::{minted_id, outcome};
 use super::repeats::Nature;
 use super::shim::{NoticeLevel, ToShim};
 use super::{Gone, Relay, fault};
 use crate::jsonrpc::{self, Envelope, Kind};
-use crate::session::{Inbound, names};
+use crate::oauth::token_source::TokenSource;
+use crate::session::{Asked, Inbound, names};
 use crate::upstream::UpstreamError;
 
 impl Relay {
@@ -91,6 +94,16 @@ impl Relay {
         }
     }
 
+    /// Says which list a request asks for, if that may be answered from here.
+    pub(super) fn list_asked(&mut self, request: &Envelope, minted: u64) -> Option<Arc<Asked>> {
+        let lists = self.lease.as_ref()?.session().lists();
+        let tokens = self.deps.spec.tokens.as_ref();
+        let token = || tokens.and_then(TokenSource::current);
+        let asked = Arc::new(lists.ask(request, self.deps.cache_lists, token)?);
+        self.in_flight.note_list(minted, asked.clone());
+        Some(asked)
+    }
+
     /// In a session that others have too, the server logs as one of them wants.
     fn admits(&self, message: &Envelope) -> bool {
         let shared = self.lease.as_ref().filter(|lease| lease.is_shared());
@@ -160,10 +173,18 @@ impl Relay {
             took,
             nature,
             minted,
+            list,
             ..
         } = finished;
+        if let (Some(asked), Some(lease)) = (list, &self.lease) {
+            lease.session().lists().keep(&asked, &envelope);
+        }
         if let (Nature::ToolsList { first }, Some(lease)) = (nature, &self.lease) {
-            lease.session().tools().note(envelope.bytes(), first);
+            let tools = lease.session().tools();
+            tools.note(envelope.bytes(), first);
+            if let Some(count) = tools.count(envelope.bytes(), first) {
+                self.deps.server.lists_tools(count);
+            }
             answer = self.deps.tools.listed(answer);
         }
         self.deps.server.answered(took);

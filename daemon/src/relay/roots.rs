@@ -6,6 +6,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::Relay;
+use super::questions::Question;
 use crate::jsonrpc::Envelope;
 use crate::session::{Fate, Outbound, OutboundKind};
 
@@ -25,6 +26,23 @@ pub(super) enum Roots {
 }
 
 impl Relay {
+    /// Passes an answer of the client on to whoever asked.
+    pub(super) async fn on_response(&mut self, envelope: Envelope) {
+        if let Some((
+            answer,
+            Question {
+                generation, method, ..
+            },
+        )) = self.questions.answer(&envelope)
+        {
+            if &*method == "roots/list" {
+                self.note_roots(&envelope);
+            }
+            self.send(answer, OutboundKind::Response(generation), None)
+                .await;
+        }
+    }
+
     /// Notes that the client has answered the question for its roots.
     pub(super) fn note_roots(&mut self, answer: &Envelope) {
         let declared = self.tells_of_roots();

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::tool_filter::ToolFilter;
 use crate::session::{
-    Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec, SessionPoolHandle,
-    Terms,
+    CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec,
+    SessionPoolHandle, Terms,
 };
 
 /// What goes to the shim.
@@ -53,6 +53,8 @@ pub(crate) struct RelayDeps {
     pub(crate) reuse: Reuse,
     /// How a session is kept afterwards.
     pub(crate) terms: Terms,
+    /// Whether lists may be answered from here.
+    pub(crate) cache_lists: CacheLists,
     /// Largest message from the shim, in bytes.
     pub(crate) max_message: usize,
     /// Sentences for the user about what was left out.

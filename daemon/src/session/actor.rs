@@ -241,7 +241,12 @@ impl Session {
             // The session that asked is gone; in this one the id means another request.
             return;
         }
-        outbound.replies = outbound.replies.of_opening(self.generation);
+        let lists = self.inbox.lists();
+        outbound.replies = outbound.replies.of_opening(self.generation, lists);
+        let asked = outbound.list.as_ref();
+        if let Some(page) = asked.and_then(|asked| lists.answer(asked)) {
+            return self.answer_here(outbound, &page);
+        }
         // A cancellation waits for its request alone.
         let in_order = outbound.kind == OutboundKind::Notification && outbound.after.is_none();
         if in_order && self.notifying {
@@ -337,6 +342,7 @@ impl Session {
     fn opened(&mut self, opened: Opened) {
         self.note = opened.note;
         let result = Arc::new(opened.result);
+        self.inbox.lists().opened(result.reply());
         tracing::info!(name = %result.server_name, version = result.version.as_str(), transport = result.transport.as_str(), "session opened");
         self.decide_sharing(&opened.upstream);
         let listening = CancellationToken::new();

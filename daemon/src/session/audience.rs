@@ -17,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use super::exchange::{Inbound, Outbound};
+use super::lists::Lists;
 use super::switches::Switches;
 use crate::jsonrpc::{Envelope, Kind};
 
@@ -50,6 +51,8 @@ pub(crate) enum Sharing {
 pub(crate) struct Replies {
     relay: mpsc::Sender<Box<Inbound>>,
     generation: u64,
+    /// Those of the session: a change may be announced beside any answer.
+    lists: Lists,
 }
 
 impl Replies {
@@ -58,17 +61,25 @@ impl Replies {
         Self {
             relay,
             generation: 0,
+            lists: Lists::default(),
         }
     }
 
-    /// Says it from this opening of the session.
-    pub(super) fn of_opening(mut self, generation: u64) -> Self {
+    /// Says it from this opening of the session, which has these lists.
+    pub(super) fn of_opening(mut self, generation: u64, lists: &Lists) -> Self {
         self.generation = generation;
+        self.lists = lists.clone();
         self
+    }
+
+    /// Notes that what the server says beside the answer is not heard to its end.
+    pub(super) fn unheard(&self) {
+        self.lists.forget();
     }
 
     /// Waits until the relay takes it; the error: it has gone.
     pub(crate) async fn send(&self, inbound: Inbound) -> Result<(), Inbound> {
+        self.lists.heard(&inbound);
         let sent = self.relay.send(asked(inbound, self.generation).into());
         sent.await.map_err(|unsent| *unsent.0)
     }
@@ -96,6 +107,7 @@ pub(crate) struct Inbox {
     /// Says that a member has come.
     arrived: Arc<Notify>,
     generation: u64,
+    lists: Lists,
 }
 
 #[derive(Debug, Default)]
@@ -311,6 +323,11 @@ impl Inbox {
         self.lock().sharing
     }
 
+    /// Returns the lists that the server gave.
+    pub(super) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
     /// Notes that the server has a client's roots, or may.
     pub(super) fn note_roots(&self) {
         self.lock().has_roots = true;
@@ -330,6 +347,7 @@ impl Inbox {
     /// Says something to those that it is for. Returns a request of the server that
     /// nobody can be asked.
     pub(crate) async fn deliver(&self, inbound: Inbound) -> Option<Envelope> {
+        self.lists.heard(&inbound);
         let exclusive = {
             let audience = self.lock();
             let newest = audience.members.last_key_value();

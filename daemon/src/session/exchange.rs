@@ -18,6 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Server;
 use super::audience::Replies;
 use super::authorize;
+use super::lists::Asked;
 use super::reconnect::BusyTimes;
 use super::waiting::{WORTH_SAYING, Waiting};
 use crate::http::Payload;
@@ -51,6 +52,8 @@ pub(crate) struct Outbound {
     pub(crate) resent: bool,
     /// How long to wait first, since it is said again.
     pub(crate) delay: Duration,
+    /// The list that it asks for, if that may be answered from here.
+    pub(crate) list: Option<Arc<Asked>>,
 }
 
 impl Outbound {
@@ -64,6 +67,7 @@ impl Outbound {
             after: None,
             resent: false,
             delay: Duration::ZERO,
+            list: None,
         }
     }
 }
@@ -179,6 +183,7 @@ pub(crate) async fn run(
         () = cancelled_for_long(&outbound.fate.cancelled) => None,
     };
     let Some(posted) = posted else {
+        outbound.replies.unheard();
         return ExchangeEnd::Done;
     };
     let OutboundKind::Request(id) = outbound.kind else {
@@ -208,10 +213,16 @@ pub(crate) async fn run(
         Ok(PostReply::Events(events)) => {
             match answer::relay(id, events, &upstream, &outbound, &lost).await {
                 Ok(error) => error,
-                Err(Unwanted) => return ExchangeEnd::Done,
+                Err(Unwanted) => {
+                    outbound.replies.unheard();
+                    return ExchangeEnd::Done;
+                }
             }
         }
     };
+    if error.as_ref().is_some_and(UpstreamError::maybe_executed) {
+        outbound.replies.unheard();
+    }
     if let Some(error @ UpstreamError::SessionLost(_)) = error {
         return ExchangeEnd::SessionLost(outbound, error);
     }

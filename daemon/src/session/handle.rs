@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::audience::{Inbox, Membership, Sharing};
 use super::exchange::{Inbound, Outbound};
 use super::kept::LeaseToken;
+use super::lists::Lists;
 use super::{InitializeResult, ListedTools};
 use crate::upstream::UpstreamError;
 
@@ -149,6 +150,11 @@ impl SessionHandle {
     /// Returns the tools that may be called twice.
     pub(crate) fn tools(&self) -> &ListedTools {
         &self.tools
+    }
+
+    /// Returns the lists that the server gave in it.
+    pub(crate) fn lists(&self) -> &Lists {
+        self.inbox.lists()
     }
 
     /// Says whether the session has been opened.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
@@ -19,7 +20,11 @@ const MAX_NAME: usize = 256;
 
 /// The names of the tools that may be called twice.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ListedTools(Arc<Mutex<HashSet<Box<str>>>>);
+pub(crate) struct ListedTools {
+    names: Arc<Mutex<HashSet<Box<str>>>>,
+    /// How many were on the pages of the list that is being read.
+    count: Arc<AtomicU32>,
+}
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -72,13 +77,39 @@ impl ListedTools {
         }
     }
 
+    /// Counts the tools in the answer to `tools/list`, likewise; returns how many
+    /// there are once all pages have been read.
+    pub(crate) fn count(&self, answer: &[u8], anew: bool) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Answer<'a> {
+            #[serde(borrow)]
+            result: Counted<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Counted<'a> {
+            tools: Vec<serde::de::IgnoredAny>,
+            #[serde(borrow, default, rename = "nextCursor")]
+            next: Option<&'a RawValue>,
+        }
+        let Answer { result } = serde_json::from_slice(answer).ok()?;
+        let on_page = u32::try_from(result.tools.len()).ok()?;
+        let before = if anew {
+            0
+        } else {
+            self.count.load(Ordering::Relaxed)
+        };
+        let count = before.saturating_add(on_page);
+        self.count.store(count, Ordering::Relaxed);
+        result.next.is_none().then_some(count)
+    }
+
     /// Says whether the tool may be called twice.
     pub(crate) fn may_repeat(&self, name: &str) -> bool {
         self.lock().contains(name)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
-        self.0
+        self.names
             .lock()
             .expect("nothing panics while it holds the lock")
     }

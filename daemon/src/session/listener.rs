@@ -78,6 +78,8 @@ pub(super) async fn keep_listening(
                 had_stream = true;
                 _waiting = None;
                 server.reached();
+                // Where there is no session, changes are announced to nobody.
+                let _listening = endpoint.session().map(|_| inbox.lists().listening());
                 let began = Instant::now();
                 let upstream = Upstream::StreamableHttp(endpoint.clone());
                 let error =
@@ -134,6 +136,8 @@ pub(crate) async fn listen_on(
     upstream: Upstream,
     inbox: Inbox,
 ) -> ListenEnd {
+    let is_its_own = matches!(upstream, Upstream::HttpSse(_));
+    let _listening = is_its_own.then(|| inbox.lists().listening());
     let answers = early.tell(&inbox).await;
     let error = relay_all(&mut events, &upstream, &inbox, &Place::default(), answers).await;
     match (&upstream, error) {

@@ -82,6 +82,8 @@ pub(crate) struct Facts {
     pub(crate) last_error: Option<UpstreamError>,
     /// Attempts that will be made again by themselves, since the last success.
     pub(crate) waiting: Vec<Attempt>,
+    /// How many tools the newest whole list names.
+    pub(crate) tools_known: Option<u32>,
     /// When a shim last used it, in ms since the epoch.
     pub(crate) last_used_unix_ms: u64,
     /// How the newest client that a session can be opened for in advance introduced
@@ -222,6 +224,7 @@ impl Server {
             keeps_sessions: None,
             last_error: None,
             waiting: Vec::new(),
+            tools_known: None,
             last_used_unix_ms: record.last_used_unix_ms,
             client: Handshake::read(record.client).map(Arc::new),
         };
@@ -315,6 +318,11 @@ impl Server {
     /// Says whether it keeps sessions, as far as that is known.
     pub(crate) fn keeps_sessions(&self) -> Option<bool> {
         self.lock_facts().keeps_sessions
+    }
+
+    /// Notes how many tools it lists.
+    pub(crate) fn lists_tools(&self, count: u32) {
+        self.lock_facts().tools_known = Some(count);
     }
 
     /// Notes that the remembered transport no longer works.

@@ -97,6 +97,12 @@ pub(super) const BRIDGE: &[Flag] = &[
         Values::OneOf(&["legacy", "auto"]),
         "which revisions, as the npm package",
     ),
+    valued(
+        &["--cache-lists"],
+        "WHEN",
+        Values::Any,
+        "answer lists from memory: never, certain, or for so many seconds",
+    ),
     switch(
         &["--no-browser"],
         "print the URL to sign in at, open no browser",

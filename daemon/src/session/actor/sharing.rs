@@ -51,6 +51,20 @@ impl Session {
         });
     }
 
+    /// Answers a request with what the server has said before.
+    pub(super) fn answer_here(&mut self, outbound: Outbound, page: &Envelope) {
+        outbound.fate.sent.cancel();
+        let OutboundKind::Request(id) = outbound.kind else {
+            return;
+        };
+        let answer = Envelope::parse(page.with_id(&id.to_string()));
+        let answer = answer.expect("it was read before");
+        self.tasks.spawn(async move {
+            drop(outbound.replies.send(Inbound::Message(answer)).await);
+            TaskEnd::Aside
+        });
+    }
+
     /// Returns what an opening has to be told: what was switched on in the one
     /// before it, or under an earlier daemon.
     pub(super) fn switched_on(&self) -> Vec<(u64, Change)> {

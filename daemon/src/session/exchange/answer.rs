@@ -124,6 +124,7 @@ impl Reader<'_> {
                     deadline = Some(Instant::now() + AFTER_ANSWER);
                 }
                 if self.outbound.replies.send(message).await.is_err() {
+                    self.outbound.replies.unheard();
                     return End::Over(None);
                 }
             }

@@ -15,6 +15,10 @@ use crate::{Failure, Rounds};
 /// How many clients run at once where memory is compared.
 pub(crate) const CLIENTS: usize = 8;
 
+/// Calls until the list of tools is known for certain: the first opens a session,
+/// the next asks while the stream for changes is open.
+pub(crate) const UNTIL_WARM: usize = 3;
+
 /// How long the daemon may take to notice that the last shim has gone.
 const QUIET_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -35,6 +39,8 @@ pub(crate) struct Near {
     pub(crate) node: Row,
     /// The direct client on the daemon's HTTP stack, driven by line as ours is.
     pub(crate) lines: Row,
+    /// `mcp-remote call`, from start to exit.
+    pub(crate) call: Vec<Duration>,
     /// Our calls while a slow one is unanswered.
     pub(crate) beside_slow: Vec<Duration>,
     /// Each `mcp-remote status`, the process's start and end included.
@@ -102,12 +108,16 @@ fn one_shots(
     let url = server.url();
     let direct = || direct_one_shot(&mut programs.direct(home, "once", &url));
     direct()?;
+    for _ in 0..UNTIL_WARM {
+        run_call(&mut programs.call(home, &url))?;
+    }
     for round in 0..rounds.ours {
         near.bin_true.push(spawn_true()?);
         near.direct.one_shots.push(direct()?);
         near.warm
             .one_shots
             .push(one_shot(&mut programs.shim(home, &url))?);
+        near.call.push(run_call(&mut programs.call(home, &url))?);
         let fresh = Home::new()?;
         near.cold
             .one_shots
@@ -226,6 +236,17 @@ fn batch(direct: &mut Conversation, calls: usize) -> Result<Vec<Duration>, Failu
         .split_whitespace()
         .map(|word| Ok(Duration::from_nanos(word.parse()?)));
     times.collect()
+}
+
+/// Runs `mcp-remote call` to its end.
+pub(crate) fn run_call(command: &mut Command) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let output = command.stdin(Stdio::null()).output()?;
+    let took = start.elapsed();
+    match output.stdout.as_slice() {
+        b"Echo: hello\n" => Ok(took),
+        _ => Err(format!("{command:?} gave {output:?}").into()),
+    }
 }
 
 fn spawn_true() -> Result<Duration, Failure> {

@@ -78,6 +78,13 @@ impl Programs {
         command
     }
 
+    /// Our shim as a command of a shell.
+    pub(crate) fn call(&self, home: &Home, url: &str) -> Command {
+        let mut command = home.command(&self.shim);
+        command.args(["call", url, "echo", "--message", "hello"]);
+        command
+    }
+
     /// The direct client.
     pub(crate) fn direct(&self, home: &Home, mode: &str, url: &str) -> Command {
         let mut command = home.command(&self.direct);

@@ -163,6 +163,10 @@ fn details(programs: &Programs, near: &Near, counts: &RequestCounts) -> String {
             listed(&counts.cold)
         ),
         format!("the server saw, warm: {}", listed(&counts.warm)),
+        format!(
+            "mcp-remote call, warm, start to exit: {:.2} ms",
+            milliseconds(median(&near.call))
+        ),
         format!("the server saw, npm: {}", listed(&counts.node)),
     ];
     lines.map(|line| format!("- {line}\n")).concat()

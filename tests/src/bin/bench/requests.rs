@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::counting::{Counting, Counts};
 use crate::everything::{Everything, url};
 use crate::home::{Home, wait_until};
+use crate::near_table::{UNTIL_WARM, run_call};
 use crate::programs::{Npm, Programs};
 use crate::stdio::{direct_one_shot, one_shot};
 
@@ -22,6 +23,8 @@ pub(crate) struct RequestCounts {
     pub(crate) cold: Counts,
     /// What a second one-shot adds to that.
     pub(crate) warm: Counts,
+    /// A further `mcp-remote call`.
+    pub(crate) call: Counts,
     /// The npm package.
     pub(crate) node: Counts,
 }
@@ -39,8 +42,10 @@ pub(crate) fn measure(
     let direct = counting.take();
     let cold = ours(programs, &counting, &url, 1)?;
     let both = ours(programs, &counting, &url, 2)?;
+    let call = warm_call(programs, &counting, &url)?;
     one_shot(&mut programs.npm(Npm::Node, &home, &url))?;
     Ok(RequestCounts {
+        call,
         direct,
         warm: difference(&both, &cold),
         cold,
@@ -65,6 +70,23 @@ fn ours(
     }
     home.stop(programs)?;
     Ok(counting.take())
+}
+
+/// What a `mcp-remote call` costs that finds everything warm.
+fn warm_call(programs: &Programs, counting: &Counting, url: &str) -> Result<Counts, Failure> {
+    let home = Home::new()?;
+    for _ in 0..UNTIL_WARM {
+        run_call(&mut programs.call(&home, url))?;
+        wait_until("the GET stream", STREAM_DEADLINE, || {
+            counting.seen("GET") > 0
+        })?;
+    }
+    counting.take();
+    run_call(&mut programs.call(&home, url))?;
+    let counts = counting.take();
+    home.stop(programs)?;
+    counting.take();
+    Ok(counts)
 }
 
 fn difference(more: &Counts, less: &Counts) -> Counts {

@@ -51,6 +51,11 @@ pub(crate) fn judge(
         &counts.warm,
         &["tools/call"],
     ));
+    targets.push(counted(
+        "a warm `mcp-remote call`: exactly one POST",
+        &counts.call,
+        &["tools/call"],
+    ));
     targets
 }
 
@@ -66,6 +71,7 @@ fn times(near: &Near) -> Vec<Target> {
     // The direct client that is driven as ours is, over pipes, on the same HTTP
     // stack; beside it the least that any client could need.
     let lines = milliseconds(median(&near.lines.calls));
+    let call = milliseconds(median(&near.call));
     let beside = milliseconds(median(&near.beside_slow));
     // A call that waited for the slow one would take a second.
     let undelayed = milliseconds(percentile(&near.warm.calls, 99)).max(10.0);
@@ -98,6 +104,11 @@ fn times(near: &Near) -> Vec<Target> {
                 steady - steady_direct,
             ),
             kept: steady <= lines + 0.2,
+        },
+        Target {
+            promise: "a warm `mcp-remote call` within 10 ms plus the server's time",
+            figure: format!("{call:.2} ms of 10 ms + {steady_direct:.2} ms"),
+            kept: call <= 10.0 + steady_direct,
         },
         Target {
             promise: "a second call is not delayed by a slow first one",
