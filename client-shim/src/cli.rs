@@ -340,14 +340,8 @@ impl Words {
                 Ok(Invocation::Stop)
             }
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
-            [(_, "call"), ..] => {
-                self.positional.remove(0);
-                self.call()
-            }
-            [(_, "tools"), ..] => {
-                self.positional.remove(0);
-                self.tools()
-            }
+            [(_, "call"), ..] => self.call(),
+            [(_, "tools"), ..] => self.tools(),
             [(_, "login"), ..] => {
                 self.positional.remove(0);
                 Ok(Invocation::Login(self.bridge()?))

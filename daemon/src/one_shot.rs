@@ -122,15 +122,16 @@ pub(crate) struct Peer {
     pub(crate) last_id: u64,
 }
 
-/// Does it, and says how it ended. If nobody listens any more it just ends, which
-/// cancels what is under way.
-pub(crate) async fn run(command: Command, mut peer: Peer) {
+/// Does it; returns how it ended, to be said once the relay has ended too and its
+/// session is free for the next command. `None`: nobody listens any more, and what
+/// is under way is cancelled.
+pub(crate) async fn run(command: Command, mut peer: Peer) -> Option<Said> {
     let say = peer.say.clone();
     let finished = tokio::select! {
         finished = peer.execute(command) => finished.unwrap_or_else(|finished| finished),
-        () = say.closed() => return,
+        () = say.closed() => return None,
     };
-    drop(say.send(Said::Finished(finished)).await);
+    Some(Said::Finished(finished))
 }
 
 impl Peer {

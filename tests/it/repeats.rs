@@ -222,7 +222,7 @@ fn a_list_in_flight_when_the_stream_of_http_sse_breaks_is_asked_again() {
     upstream.answer("tools/list", LISTED);
     upstream.answer("look", r#"{"content":[{"type":"text","text":"seen"}]}"#);
     let home = TestHome::new();
-    let mut shim = attached(&home, &[&upstream.url()]);
+    let mut shim = attached(&home, &[&upstream.url(), "--cache-lists=never"]);
     list(&mut shim);
     upstream.forget_requests();
     // Accepted and never answered, once each.

@@ -147,8 +147,9 @@ impl Words {
         String::new()
     }
 
-    /// Understands `call`; its word has been taken off.
+    /// Understands `call`.
     pub(super) fn call(&mut self) -> Result<Invocation, ShimError> {
+        self.positional.remove(0);
         self.refuse_for("call")?;
         if self.positional.len() < 2 {
             return Err(usage(match self.positional.len() {
@@ -174,8 +175,9 @@ impl Words {
         })))
     }
 
-    /// Understands `tools`; its word has been taken off.
+    /// Understands `tools`.
     pub(super) fn tools(&mut self) -> Result<Invocation, ShimError> {
+        self.positional.remove(0);
         self.refuse_for("tools")?;
         let tool = match self.positional.as_slice() {
             [] => return Err(usage("the server is missing")),

@@ -34,7 +34,7 @@ pub(super) fn start(
         server: deps.server.shown.clone(),
         to_relay,
         from_relay,
-        say,
+        say: say.clone(),
         last_id: 0,
     };
     let downstream = downstream(own, requests, replies);
@@ -42,7 +42,10 @@ pub(super) fn start(
     let commanded = Box::pin(one_shot::run(command, peer));
     let running = async move {
         let _attached = attached;
-        tokio::join!(commanded, relay);
+        if let (Some(finished), ()) = tokio::join!(commanded, relay) {
+            // The shim may have gone.
+            drop(say.send(finished).await);
+        }
     };
     api.relays.spawn(running.instrument(span));
     let handover = api.handover.clone();

@@ -20,6 +20,7 @@ use super::exchange::{Inbound, Outbound};
 use super::lists::Lists;
 use super::switches::Switches;
 use crate::jsonrpc::{Envelope, Kind};
+use crate::upstream::UpstreamError;
 
 /// Messages of a shared session that wait for one relay: what comes in one piece
 /// from the server, while the others take theirs. They are shared, not copied.
@@ -75,6 +76,13 @@ impl Replies {
     /// Notes that what the server says beside the answer is not heard to its end.
     pub(super) fn unheard(&self) {
         self.lists.forget();
+    }
+
+    /// Notes the same of an answer that ended so.
+    pub(super) fn broke_off(&self, error: &UpstreamError) {
+        if error.maybe_executed() {
+            self.unheard();
+        }
     }
 
     /// Waits until the relay takes it; the error: it has gone.

@@ -180,10 +180,9 @@ pub(crate) async fn run(
     }
     let posted = tokio::select! {
         posted = post(&upstream, &outbound, &server) => posted,
-        () = cancelled_for_long(&outbound.fate.cancelled) => None,
+        () = cancelled_for_long(&outbound.fate.cancelled) => { outbound.replies.unheard(); None }
     };
     let Some(posted) = posted else {
-        outbound.replies.unheard();
         return ExchangeEnd::Done;
     };
     let OutboundKind::Request(id) = outbound.kind else {
@@ -213,16 +212,11 @@ pub(crate) async fn run(
         Ok(PostReply::Events(events)) => {
             match answer::relay(id, events, &upstream, &outbound, &lost).await {
                 Ok(error) => error,
-                Err(Unwanted) => {
-                    outbound.replies.unheard();
-                    return ExchangeEnd::Done;
-                }
+                Err(Unwanted) => return ExchangeEnd::Done,
             }
         }
     };
-    if error.as_ref().is_some_and(UpstreamError::maybe_executed) {
-        outbound.replies.unheard();
-    }
+    let error = error.inspect(|error| outbound.replies.broke_off(error));
     if let Some(error @ UpstreamError::SessionLost(_)) = error {
         return ExchangeEnd::SessionLost(outbound, error);
     }

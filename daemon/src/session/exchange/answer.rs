@@ -59,7 +59,7 @@ pub(super) async fn relay(
         cursor: Cursor::default(),
     };
     let began = Instant::now();
-    match reader.read(events).await {
+    let ended = match reader.read(events).await {
         End::Over(error) => Ok(error),
         End::Unwanted => Err(Unwanted),
         End::Early(error) => match upstream {
@@ -69,7 +69,8 @@ pub(super) async fn relay(
             }
             _ => Ok(Some(error)),
         },
-    }
+    };
+    ended.inspect_err(|_| outbound.replies.unheard())
 }
 
 struct Reader<'a> {
