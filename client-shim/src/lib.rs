@@ -26,6 +26,7 @@ use cli::{BridgeArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
+use mcp_remote_proto::v1::LogoutRequest;
 use notices::Notices;
 
 /// Runs the program; returns the process's exit code.
@@ -67,10 +68,15 @@ fn run(
         Invocation::Logout { server, all } => {
             let opening =
                 |arguments: &BridgeArguments| bridge::opening(arguments, &environment, notices);
+            let request = LogoutRequest {
+                open: None,
+                all,
+                auth_folder: environment.auth_folder()?,
+            };
             let opening = server.as_deref().map(opening).transpose()?;
             let launcher = Launcher::new(environment, notices)?;
             let opening = opening.as_ref();
-            block_on(commands::logout::run(opening, all, &launcher, notices))
+            block_on(commands::logout::run(opening, request, &launcher, notices))
         }
         Invocation::Status { server, json } => {
             let launcher = Launcher::new(environment, notices)?;

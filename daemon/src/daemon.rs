@@ -18,6 +18,7 @@ use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
+use crate::oauth::names::Names;
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
@@ -196,9 +197,11 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
 
     let (storage, contents) = Storage::open(config.places.state()).await;
     let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
-    let clients = Arc::new(HttpClients::default());
+    let names = Names::of_system();
+    let clients = Arc::new(HttpClients::new(Arc::new(names.clone())));
     let (folder, kind) = (&config.auth_folder, config.token_store);
-    let authority = Authority::new(folder, kind, &clients, &grants, &shutdown.end_grants);
+    let ending = &shutdown.end_grants;
+    let authority = Authority::new(folder, kind, &clients, names, &grants, ending);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
+use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
@@ -75,19 +76,49 @@ pub(crate) enum HttpError {
     TooLarge(usize),
 }
 
+/// Who looks host names up; the system, unless said otherwise.
+#[derive(Clone, Default)]
+struct Resolver(Option<Arc<dyn Resolve>>);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        match &self.0 {
+            Some(resolver) => resolver.resolve(name),
+            None => Box::pin(std::future::ready(Err("nobody looks names up".into()))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
 /// The clients in use, by network options.
 #[derive(Debug, Default)]
-pub(crate) struct HttpClients(Mutex<HashMap<NetworkOptions, HttpClient>>);
+pub(crate) struct HttpClients {
+    built: Mutex<HashMap<NetworkOptions, HttpClient>>,
+    resolver: Resolver,
+}
 
 impl HttpClients {
+    /// Has names looked up by `resolver`.
+    pub(crate) fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self {
+            built: Mutex::default(),
+            resolver: Resolver(Some(resolver)),
+        }
+    }
+
     /// Returns the client for these options, building it if needed (reads
     /// certificate files on a blocking thread).
     pub(crate) async fn client(&self, options: &NetworkOptions) -> Result<HttpClient, HttpError> {
         if let Some(client) = self.lock().get(options) {
             return Ok(client.clone());
         }
-        let wanted = options.clone();
-        let built = tokio::task::spawn_blocking(move || build(&wanted)).await;
+        let (wanted, resolver) = (options.clone(), self.resolver.clone());
+        let built = tokio::task::spawn_blocking(move || build(&wanted, &resolver)).await;
         let client = built.map_err(|_| HttpError::Setup("the daemon is stopping".into()))??;
         let mut clients = self.lock();
         if clients.len() >= MAX_CLIENTS {
@@ -102,17 +133,24 @@ impl HttpClients {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, HttpClient>> {
-        self.0
+        self.built
             .lock()
             .expect("nothing panics while it holds the lock")
     }
 }
 
-fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
+fn build(options: &NetworkOptions, resolver: &Resolver) -> Result<HttpClient, HttpError> {
     let tls = tls(options)?;
+    let build = || {
+        let builder = builder(options, tls.clone())?;
+        finish(match resolver.0 {
+            Some(_) => builder.dns_resolver(Arc::new(resolver.clone())),
+            None => builder,
+        })
+    };
     Ok(HttpClient {
-        requests: finish(builder(options, tls.clone())?)?,
-        streams: finish(builder(options, tls.clone())?)?,
+        requests: build()?,
+        streams: build()?,
         options: options.clone(),
         tls,
     })
@@ -197,13 +235,18 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Builds a client over the same network whose connections go only where a
-    /// resolver leads. It is not kept, and shares no connections.
+    /// Builds a client over the same network, but for the proxy, whose connections go
+    /// only where a resolver leads. It is not kept, and shares no connections.
     pub(crate) fn guarded(
         &self,
-        resolver: impl reqwest::dns::Resolve + 'static,
+        proxy: Option<Secret<String>>,
+        resolver: impl Resolve + 'static,
     ) -> Result<reqwest::Client, HttpError> {
-        let builder = builder(&self.options, self.tls.clone())?;
+        let options = NetworkOptions {
+            proxy,
+            ..self.options.clone()
+        };
+        let builder = builder(&options, self.tls.clone())?;
         // Sign-ins and refreshes are rare, so few connections are kept.
         let builder = builder.dns_resolver(Arc::new(resolver));
         finish(builder.pool_max_idle_per_host(1))
@@ -384,7 +427,7 @@ mod tests {
             ca_file: Some("/nonexistent/ca.pem".into()),
             ..NetworkOptions::default()
         };
-        let error = build(&missing)
+        let error = build(&missing, &Resolver::default())
             .expect_err("there is no such file")
             .to_string();
         assert!(
@@ -396,7 +439,7 @@ mod tests {
             ..NetworkOptions::default()
         };
         assert!(
-            build(&empty)
+            build(&empty, &Resolver::default())
                 .expect_err("it is empty")
                 .to_string()
                 .contains("no PEM certificate")

@@ -396,3 +396,73 @@ fn what_the_npm_package_left_is_taken_over() {
     let left = std::fs::read(folder.join(format!("{hash}_tokens.json"))).expect("it is left alone");
     assert_eq!(left, tokens.to_string().into_bytes());
 }
+
+#[test]
+fn each_folder_of_tokens_is_somebody_else() {
+    let (server, upstream, mut home, browser) = agreeing(Config::default());
+    let url = upstream.url();
+    let folder = |home: &TestHome, name: &str| home.folder().join(name);
+    let tokens = |folder: PathBuf| -> Vec<String> {
+        let entries = std::fs::read_dir(folder.join("mcp-remote-d1")).expect("a folder");
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let names = names.filter_map(|name| name.into_string().ok());
+        names
+            .filter(|name| name.ends_with("_tokens.json"))
+            .collect()
+    };
+    // The daemon is started by the first; its folder is nobody else's.
+    home.set("MCP_REMOTE_CONFIG_DIR", folder(&home, "one"));
+    let mut one = attached(&home, &[&url]);
+    one.echo("one");
+    home.set("MCP_REMOTE_CONFIG_DIR", folder(&home, "other"));
+    let mut other = attached(&home, &[&url]);
+    other.echo("other");
+    home.unset("MCP_REMOTE_CONFIG_DIR");
+    sign_in(&home, &[&url]);
+    assert_eq!(browser.visited().len(), 3, "three people");
+    assert_eq!(
+        upstream.sessions_made(),
+        3,
+        "nobody works in another's session"
+    );
+    let usual = home.home().join(".mcp-auth");
+    for folder in [folder(&home, "one"), folder(&home, "other"), usual.clone()] {
+        let mode = std::fs::metadata(folder.join("mcp-remote-d1")).expect("a folder");
+        assert_eq!(mode.permissions().mode() & 0o777, 0o700, "{folder:?}");
+        assert_eq!(tokens(folder).len(), 1);
+    }
+    let status = home.run(&["status"]);
+    let place = format!("with tokens in {}", folder(&home, "one").display());
+    assert!(status.stdout.contains(&place), "{status:?}");
+
+    // Each signs out for itself.
+    home.set("MCP_REMOTE_CONFIG_DIR", folder(&home, "one"));
+    let out = home.run(&["logout", &url, "--all"]);
+    assert_eq!(out.stdout, "Signed out 1 times.\n", "{out:?}");
+    assert!(tokens(folder(&home, "one")).is_empty());
+    home.set("MCP_REMOTE_CONFIG_DIR", folder(&home, "other"));
+    let out = home.run(&["logout", "--all"]);
+    assert_eq!(out.stdout, "Signed out 1 times.\n", "{out:?}");
+    assert_eq!(tokens(usual).len(), 1);
+    home.unset("MCP_REMOTE_CONFIG_DIR");
+    one_shot(&home, &[&url]);
+    assert_eq!(browser.visited().len(), 3);
+    assert!(server.count("revoke") >= 2, "{:?}", server.labels());
+}
+
+#[test]
+fn a_missing_sign_in_names_the_command_of_whoever_misses_it() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let home = TestHome::new();
+    let url = format!("{}?key={SECRET}q", upstream.url());
+    let header = format!("X-Team: {SECRET}h");
+    let finished = home.run_with(&[&url, "--header", &header], &conversation("x"));
+    let error = our_error(&messages(&finished.stdout)[0], 0);
+    let message = error["message"].as_str().expect("a message");
+    let shown = upstream.url();
+    let command = format!("run: mcp-remote login {shown}?... --header ... (with what");
+    assert!(message.contains(&command), "{message}");
+    assert!(!message.contains(SECRET), "{message}");
+}

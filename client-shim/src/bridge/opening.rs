@@ -2,7 +2,6 @@
 //! command line and the environment, said again to every daemon.
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::Duration;
 
 use mcp_remote_proto::v1::{
@@ -13,7 +12,7 @@ use tonic::{Code, Status};
 
 use crate::auth_options;
 use crate::cli::BridgeArguments;
-use crate::environment::Environment;
+use crate::environment::{Environment, absolute};
 use crate::exit::{Exit, ShimError};
 use crate::headers;
 use crate::notices::Notices;
@@ -70,6 +69,7 @@ pub(crate) fn opening(
         resumed: None,
         auth: Some(auth),
         display: Some(environment.display(interactive, arguments.auth.no_browser)),
+        auth_folder: environment.auth_folder()?,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })
@@ -140,15 +140,6 @@ fn milliseconds(timeout: Duration) -> u64 {
         .max(1)
 }
 
-/// The daemon stands in another folder than the user.
-fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
-    let path = std::path::absolute(path)
-        .map_err(|error| ShimError::general(format!("{what} {}: {error}", path.display())))?;
-    path.into_os_string()
-        .into_string()
-        .map_err(|path| ShimError::general(format!("{what} {} is not UTF-8", path.display())))
-}
-
 /// Leaves out credentials, query and fragment, which may be secret.
 pub(super) fn without_secrets(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
@@ -168,6 +159,8 @@ pub(super) fn without_secrets(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -14,14 +14,16 @@ pub(super) async fn run(
     api: &Api,
     open: Option<Open>,
     all: bool,
+    folder: String,
 ) -> Result<LogoutResponse, String> {
     let Some(open) = open else {
         return match all {
             true => {
-                for source in api.authority.sources() {
+                let folder = convert::auth_folder(folder, &api.config)?;
+                for source in api.authority.sources_in(&folder) {
                     api.pool.sign_out(&source).await;
                 }
-                Ok(response(api.authority.log_out_everywhere().await))
+                Ok(response(api.authority.log_out_everywhere(&folder).await))
             }
             false => Err("it is not said whom to sign out".into()),
         };
@@ -30,7 +32,11 @@ pub(super) async fn run(
     // Its files may be there although nobody has used it since the daemon began.
     let source = api.authority.source(opening.identity);
     let sources = match all {
-        true => api.authority.sources_of(&opening.spec.url),
+        true => {
+            let mut sources = api.authority.sources_in(source.hash().folder());
+            sources.retain(|source| source.identity().server == opening.spec.url);
+            sources
+        }
         false => vec![source],
     };
     let mut done = Vec::new();

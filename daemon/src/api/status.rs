@@ -29,7 +29,7 @@ pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_by: api.config.started_by.as_str().into(),
         socket: api.socket.clone(),
-        servers: wanted.map(|server| one(server, &grants)).collect(),
+        servers: wanted.map(|server| one(api, server, &grants)).collect(),
         shims: *api.shims.borrow(),
         health: health(api),
     }
@@ -49,7 +49,7 @@ pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
     a.servers != b.servers || a.shims != b.shims || a.health != b.health
 }
 
-fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
+fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
     let state = state(server, &facts);
@@ -80,13 +80,13 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
         auth: grants
             .iter()
             .filter(|source| source.identity().server.shown() == server.shown)
-            .filter_map(grant)
+            .filter_map(|source| grant(api, source))
             .collect(),
     }
 }
 
 /// Says how a grant stands; `None`: nobody is signed in, and nobody has to.
-fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
+fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
     let status = source.status().borrow().clone();
     let state = match status.state {
         AuthState::Anonymous => return None,
@@ -116,6 +116,12 @@ fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
             .unwrap_or_default(),
         identity: source.hash().short().to_owned(),
         last_error: status.trouble.unwrap_or_default(),
+        folder: api
+            .authority
+            .other_folder(source.hash())
+            .map(|folder| folder.display().to_string())
+            .unwrap_or_default(),
+        login: source.identity().login_command(),
     })
 }
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn hash() -> IdentityHash {
-        IdentityHash::parse(&"a".repeat(64)).expect("a digest")
+        IdentityHash::parse("".as_ref(), &"a".repeat(64)).expect("a digest")
     }
 
     fn display(may_open_browser: bool) -> Display {

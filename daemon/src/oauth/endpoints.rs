@@ -13,6 +13,7 @@ use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError};
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
+use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
@@ -100,14 +101,18 @@ pub(crate) trait Servers: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct OverHttp {
     clients: Arc<HttpClients>,
+    names: Names,
     known: Arc<DiscoveryCache>,
 }
 
 impl OverHttp {
-    /// Reaches them with these clients.
-    pub(crate) fn new(clients: Arc<HttpClients>) -> Self {
-        let known = Arc::default();
-        Self { clients, known }
+    /// Reaches them with these clients, which look these names up.
+    pub(crate) fn new(clients: Arc<HttpClients>, names: Names) -> Self {
+        Self {
+            clients,
+            names,
+            known: Arc::default(),
+        }
     }
 }
 
@@ -122,7 +127,7 @@ impl Endpoints for OverHttp {
         identity: &'a Identity,
     ) -> BoxFuture<'a, Result<Box<dyn Servers>, HttpError>> {
         async {
-            let http = OAuthHttp::new(&self.clients, &identity.network, &identity.server).await?;
+            let http = OAuthHttp::new(&self.clients, &self.names, identity).await?;
             let known = self.known.clone();
             Ok(Box::new(Connection { http, known }) as Box<dyn Servers>)
         }

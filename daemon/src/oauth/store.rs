@@ -295,8 +295,10 @@ impl Store {
                 Some(_) => IN_KEYRING,
                 None => TOKENS,
             };
-            let hash =
-                |name: String| IdentityHash::parse(name.strip_suffix(end)?.strip_suffix('_')?);
+            let hash = |name: String| {
+                let digits = name.strip_suffix(end)?.strip_suffix('_')?;
+                IdentityHash::parse(&folders.base, digits)
+            };
             Ok(names.filter_map(hash).collect())
         })
         .await

@@ -1,7 +1,7 @@
 //! What is kept of an identity, read and written: in its files, or in the keyring.
 //! Blocks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
@@ -31,7 +31,7 @@ impl Folders {
         let Some(keyring) = &self.keyring else {
             return usable(files::read(&path, Loose::Repair));
         };
-        let kept = keyring.get(&entry(hash, name)).map_err(keyring::failed)?;
+        let kept = keyring.get(&entry(&path)).map_err(keyring::failed)?;
         if kept.is_some() {
             return Ok(kept);
         }
@@ -56,7 +56,7 @@ impl Folders {
                 if name == TOKENS {
                     write(IN_KEYRING, b"")?;
                 }
-                let kept = keyring.put(&entry(hash, name), content);
+                let kept = keyring.put(&entry(&self.path(hash, name)), content);
                 kept.map_err(keyring::failed)
             }
             _ => write(name, content),
@@ -65,7 +65,7 @@ impl Folders {
 
     pub(super) fn remove(&self, hash: &IdentityHash, name: &str) -> Result<(), FileError> {
         if let Some(keyring) = &self.keyring {
-            let removed = keyring.remove(&entry(hash, name));
+            let removed = keyring.remove(&entry(&self.path(hash, name)));
             removed.map_err(keyring::failed)?;
             if name == TOKENS {
                 files::remove(&self.path(hash, IN_KEYRING))?;
@@ -158,9 +158,10 @@ fn usable(
     }
 }
 
-/// Names a secret in the keyring.
-fn entry(hash: &IdentityHash, name: &str) -> String {
-    format!("{hash}_{name}")
+/// Names a secret in the keyring after the file that it is instead of: there is one
+/// keyring for all folders.
+fn entry(path: &Path) -> String {
+    path.display().to_string()
 }
 
 pub(super) fn written(path: &std::path::Path) -> Option<SystemTime> {

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
 use crate::http::NetworkOptions;
+use crate::oauth::identity::IdentityHash;
+use crate::oauth::token_source::TokenSource;
 use crate::session::{Reuse, ServerSpec, SessionKey, TransportChoice};
 use crate::storage::InstallSecret;
 
@@ -48,8 +50,10 @@ impl Digests {
         digest.add(path(ssl_cert_file));
         let proxy = proxy.as_ref().map_or("", |proxy| proxy.reveal());
         digest.add(proxy.as_bytes());
-        let identity = tokens.as_ref().map_or("", |tokens| tokens.hash().as_str());
-        digest.add(identity.as_bytes());
+        let identity = tokens.as_ref().map(TokenSource::hash);
+        digest.add(identity.map_or("", IdentityHash::as_str).as_bytes());
+        let folder = identity.map(|identity| identity.folder().as_os_str());
+        digest.add(folder.map_or(&[], |folder| folder.as_encoded_bytes()));
         for (name, value) in headers.reveal() {
             digest.add(name.as_bytes());
             digest.add(value);
