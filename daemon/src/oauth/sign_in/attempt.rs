@@ -88,6 +88,7 @@ impl Attempt<'_> {
             },
             Err(error) => Verdict::Failed {
                 server,
+                login: self.identity.login_command(),
                 why: error.to_string(),
             },
         };
@@ -253,6 +254,7 @@ async fn answered(
         let verdict = match ends {
             true => Verdict::Failed {
                 server: identity.server.shown().to_owned(),
+                login: identity.login_command(),
                 why: why.clone(),
             },
             false => Verdict::StillWaiting { why: why.clone() },
