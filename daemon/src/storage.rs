@@ -40,6 +40,8 @@ pub(crate) struct ServerRecord {
     pub(crate) version: String,
     /// The newest answer to `initialize`.
     pub(crate) initialize_result: String,
+    /// Who got it.
+    pub(crate) initialize_of: String,
     /// Requests relayed, ever.
     pub(crate) calls: u64,
     /// Requests without an answer, ever.

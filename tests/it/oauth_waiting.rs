@@ -171,3 +171,13 @@ fn no_page_is_offered_to_who_did_not_ask_for_it_or_has_a_browser() {
     assert_eq!(shim.message()["id"], call);
     assert_eq!(shim.finish(), 0);
 }
+
+#[test]
+fn what_a_server_says_to_one_is_not_told_to_another() {
+    let (_server, upstream, home, _browser) = signed_out();
+    let mut known = home.shim(&[&upstream.url()]);
+    assert!(known.handshake()["result"].is_object(), "from earlier days");
+    let header = ["--header", "X-Team: b", "--auth-timeout", "1"];
+    let mut other = home.shim(&[&[&*upstream.url()], &header[..]].concat());
+    our_error(&other.handshake(), 0);
+}

@@ -232,8 +232,8 @@ impl Relay {
         let Some(asked) = self.handshake.as_ref().map(|handshake| handshake.version()) else {
             return Ok(());
         };
-        let known = self.deps.server.facts().initialize_result;
-        let known = Envelope::parse(known.as_bytes().to_vec().into()).ok();
+        let known = self.deps.server.said_to(&self.deps.spec);
+        let known = known.and_then(|said| Envelope::parse(said.as_bytes().to_vec().into()).ok());
         let known = known
             .and_then(|reply| InitializeResult::read(reply, TransportKind::StreamableHttp).ok());
         // To another revision it might say something else.

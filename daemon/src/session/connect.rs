@@ -55,7 +55,7 @@ pub(crate) async fn resume(
 ) -> Result<Opened, UpstreamError> {
     let (session, result) = note.opened()?;
     let target = spec.target(clients, max_message).await?;
-    server.connected(&result);
+    server.connected(spec, &result);
     let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
     Ok(Opened {
         upstream: Upstream::StreamableHttp(endpoint),
@@ -82,7 +82,7 @@ pub(crate) async fn open(
     for (at, transport) in transports.iter().enumerate() {
         match open_patiently(*transport, &target, handshake.message(id), id).await {
             Ok(opened) => {
-                server.connected(&opened.result);
+                server.connected(spec, &opened.result);
                 return Ok(opened);
             }
             Err(error) if at + 1 < transports.len() && says_other_transport(&error) => {
