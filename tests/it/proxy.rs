@@ -129,7 +129,7 @@ fn an_authorization_server_is_reached_by_the_way_that_is_meant_for_it() {
     home.set("http_proxy", proxy.url());
     home.set("NO_PROXY", "127.0.0.1");
     let url = upstream.url().replace("127.0.0.1", "localhost");
-    let mut shim = attached(&home, &[&url]);
+    let mut shim = attached(&home, &[&url, "--resource", &upstream.url()]);
     shim.echo("signed in");
     assert!(!proxy.seen().is_empty());
     assert_eq!(server.count("token code"), 1, "{:?}", server.labels());

@@ -12,6 +12,7 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
 use crate::secret::Secret;
@@ -218,6 +219,20 @@ impl Identity {
             command += " (with what is configured in place of each ...)";
         }
         command
+    }
+
+    /// Returns where the redirect comes back to, if the user's client has to be
+    /// registered with that and nobody has said that it is.
+    pub(crate) fn assumed_redirect_uri(&self) -> Option<String> {
+        let CallbackOptions { host, path, port } = &self.callback;
+        match &self.client {
+            ClientChoice::PreRegistered { redirect_uris, .. }
+                if redirect_uris.is_empty() && port.is_none() =>
+            {
+                Some(format!("http://{host}:{DEFAULT_PORT}{path}"))
+            }
+            _ => None,
+        }
     }
 
     /// Returns the port at which the npm package has the redirect come back.

@@ -75,12 +75,8 @@ pub(crate) struct Stored {
     pub(crate) client: Option<ClientDocument>,
     /// The sign-in that was under way when the last daemon ended.
     pub(crate) sign_in: Option<KeptSignIn>,
-}
-
-impl Stored {
-    fn is_empty(&self) -> bool {
-        self.grant.is_none() && self.client.is_none() && self.sign_in.is_none()
-    }
+    /// Whether the tokens have just been taken over from the npm package.
+    pub(crate) taken_over: bool,
 }
 
 /// The files. Cheap to clone.
@@ -146,8 +142,8 @@ impl Store {
         }))
     }
 
-    /// Reads everything of an identity; where there is nothing, takes over what
-    /// the npm package has, once.
+    /// Reads everything of an identity; where there are no tokens, takes over those
+    /// that the npm package has, once, whatever has been tried here before.
     pub(crate) async fn load(&self, identity: &Identity) -> Result<Stored, StoreError> {
         let (folders, hash) = (self.0.clone(), identity.hash());
         let npm_hashes = identity.npm_hashes();
@@ -159,10 +155,10 @@ impl Store {
             files::prepare_folder(&folders.ours)?;
             files::sweep(&folders.ours, &[VERIFIER, SIGN_IN], LEFTOVER_AGE);
             let stored = folders.read(&hash)?;
-            if !stored.is_empty() || folders.is_imported(&hash) {
+            if stored.grant.is_some() || folders.is_imported(&hash) {
                 return Ok(stored);
             }
-            folders.import(&hash, &npm_hashes)
+            folders.import(&hash, &npm_hashes, stored)
         })
         .await
     }

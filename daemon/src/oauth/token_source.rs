@@ -159,6 +159,8 @@ pub(crate) struct AuthStatus {
     pub(crate) sign_in: Option<PendingSignIn>,
     /// The newest failure, one sentence.
     pub(crate) trouble: Option<String>,
+    /// Whether this daemon has taken it over from the npm package.
+    pub(crate) taken_over: bool,
 }
 
 /// What became of a logout.
@@ -200,6 +202,8 @@ pub(crate) struct TokenSource {
     messages: mpsc::Sender<Message>,
     held: watch::Receiver<Held>,
     status: watch::Receiver<AuthStatus>,
+    /// Somebody has been told that it was taken over.
+    told_of_origin: Arc<AtomicBool>,
 }
 
 /// Equal sources are those of one identity.
@@ -237,7 +241,13 @@ impl TokenSource {
             messages,
             held,
             status,
+            told_of_origin: Arc::default(),
         }
+    }
+
+    /// Says whether it is to be told that the grant was taken over; once.
+    pub(crate) fn tell_of_origin(&self, status: &AuthStatus) -> bool {
+        status.taken_over && !self.told_of_origin.swap(true, Ordering::Relaxed)
     }
 
     /// Returns what its files are named after.

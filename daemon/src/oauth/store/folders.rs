@@ -92,6 +92,7 @@ impl Folders {
             grant: self.grant(hash)?,
             sign_in: self.sign_in(hash)?,
             client,
+            taken_over: false,
         })
     }
 
@@ -114,22 +115,34 @@ impl Folders {
         Ok(grant)
     }
 
-    /// Tokens last: whoever finds them finds their client as well.
+    /// Tokens last: whoever finds them finds their client as well. A client without
+    /// tokens is of use only where there is none.
     pub(super) fn import(
         &self,
         hash: &IdentityHash,
         npm_hashes: &[String],
+        ours: Stored,
     ) -> Result<Stored, FileError> {
-        let Some(found) = import::find(&self.base, npm_hashes) else {
-            return Ok(Stored::default());
+        let found = import::find(&self.base, npm_hashes)
+            .filter(|found| found.grant.is_some() || ours.client.is_none());
+        let Some(found) = found else {
+            return Ok(ours);
         };
-        if let Some(client) = &found.client {
-            let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-            self.put(hash, CLIENT, &content)?;
+        match &found.client {
+            Some(client) => {
+                let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
+                self.put(hash, CLIENT, &content)?;
+            }
+            // Another client could do nothing with these tokens.
+            None => self.remove(hash, CLIENT)?,
         }
-        if let Some(grant) = &found.grant {
-            self.put(hash, TOKENS, &grant.write())?;
-        }
+        let Some(grant) = found.grant else {
+            return Ok(Stored {
+                client: found.client,
+                ..ours
+            });
+        };
+        self.put(hash, TOKENS, &grant.write())?;
         let mark = format!("{}\n", found.folder);
         Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
         tracing::info!(
@@ -137,9 +150,10 @@ impl Folders {
             "the sign-in of the npm package was taken over; from now on its tokens are renewed here"
         );
         Ok(Stored {
-            grant: found.grant,
+            grant: Some(grant),
             client: found.client,
             sign_in: None,
+            taken_over: true,
         })
     }
 }

@@ -121,6 +121,31 @@ async fn the_npm_packages_sign_in_is_taken_over_once_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn the_npm_packages_sign_in_is_taken_over_after_attempts_of_ours_too() {
+    let base = tempfile::tempdir().expect("a folder");
+    let store = Store::new(base.path().to_owned(), TokenStoreKind::Files);
+    let hash = identity().hash();
+    let attempt = json!({ "client_id": "ours" });
+    let attempt = attempt.as_object().expect("an object");
+    store.put_client(&hash, attempt).await.expect("kept");
+    let npm = |name, document| npm(base.path(), "mcp-remote-v1", name, &document);
+    npm("client_info.json", json!({ "client_id": "theirs" }));
+    let stored = store.load(&identity()).await.expect("readable");
+    assert_eq!(
+        stored.client.as_ref(),
+        Some(attempt),
+        "it has no tokens yet"
+    );
+    npm("tokens.json", json!({ "access_token": "npm" }));
+    let stored = store.load(&identity()).await.expect("readable");
+    assert_eq!(access(stored.grant.as_ref()), Some("npm"));
+    assert_eq!(stored.client.expect("its own")["client_id"], "theirs");
+    assert!(stored.taken_over);
+    let again = store.load(&identity()).await.expect("readable");
+    assert!(again.grant.is_some() && !again.taken_over);
+}
+
+#[tokio::test]
 async fn files_that_nobody_should_trust_are_ignored_and_replaced() {
     let base = tempfile::tempdir().expect("a folder");
     let (store, hash) = (

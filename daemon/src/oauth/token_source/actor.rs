@@ -100,6 +100,7 @@ pub(super) struct Actor {
     last_refresh: Option<SystemTime>,
     /// Why the tokens in use are newer than the file, if they are.
     unsaved: Option<String>,
+    taken_over: bool,
     /// What the server said last when it refused.
     challenge: Challenge,
     work: Work,
@@ -140,6 +141,7 @@ impl Actor {
             renew_at: None,
             last_refresh: None,
             unsaved: None,
+            taken_over: false,
             challenge: Challenge::default(),
             work: Work::Idle,
             signing_in: None,
@@ -346,6 +348,7 @@ impl Actor {
             next_refresh: self.renew_at,
             sign_in: self.pending(),
             trouble: self.trouble.clone().or_else(|| self.unsaved_trouble()),
+            taken_over: self.taken_over,
         };
         self.status.send_if_modified(|current| {
             let changed = *current != status;

@@ -166,6 +166,7 @@ impl Actor {
             }
         };
         self.client = stored.client.and_then(client);
+        self.taken_over = stored.taken_over;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
