@@ -26,6 +26,7 @@ mod management;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;
+mod oauth_people;
 mod oauth_sessions;
 mod oauth_sign_in;
 mod oauth_tokens;

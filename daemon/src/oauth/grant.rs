@@ -41,6 +41,9 @@ pub(crate) struct Grant {
     pub(crate) issuer: Option<String>,
     /// Where the server said that its metadata are, if it did.
     pub(crate) resource_metadata: Option<Url>,
+    /// When somebody signed in for it, in ms since the epoch: stays when it is
+    /// renewed, and with a sign-in for more access. `None`: the npm package's.
+    pub(crate) signed_in_at: Option<u64>,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -65,6 +68,8 @@ struct File {
     requested_scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<u64>,
 }
 
 impl Grant {
@@ -98,7 +103,18 @@ impl Grant {
             requested_scope,
             issuer: Some(issuer.to_owned()),
             resource_metadata: before.and_then(|before| before.resource_metadata.clone()),
+            signed_in_at: match before {
+                Some(before) => before.signed_in_at,
+                None => Some(milliseconds(now)),
+            },
         }
+    }
+
+    /// Notes that it is for whoever signed in then, who wanted more access.
+    #[must_use]
+    pub(crate) fn stepped_up(mut self, signed_in_at: Option<u64>) -> Self {
+        self.signed_in_at = signed_in_at.or(self.signed_in_at);
+        self
     }
 
     /// Notes where the server said that its metadata are.
@@ -146,6 +162,7 @@ impl Grant {
             requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
             issuer: file.issuer,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
+            signed_in_at: file.signed_in_at,
         })
     }
 
@@ -163,6 +180,7 @@ impl Grant {
             issuer: self.issuer.clone(),
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
+            signed_in_at: self.signed_in_at,
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -225,6 +243,7 @@ mod tests {
             requested_scope: Scope::parse("read"),
             issuer: Some("https://as.example".into()),
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
+            signed_in_at: Some(1_700_000_000_000),
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -234,6 +253,7 @@ mod tests {
             "scope": "read write", "expires_at": 1_700_000_000_123_u64,
             "issuer": "https://as.example", "requested_scope": "read",
             "resource_metadata": "https://h.example/metadata",
+                "signed_in_at": 1_700_000_000_000_u64,
         });
         assert_eq!(file, expected);
     }

@@ -29,6 +29,8 @@ pub(crate) struct KeptSignIn {
     pub(crate) shown: bool,
     /// Where the server said that its metadata are.
     pub(crate) resource_metadata: Option<Url>,
+    /// When whoever wants more access has signed in; `None`: it is for anybody.
+    pub(crate) signed_in_at: Option<u64>,
     /// What came back.
     pub(crate) answer: Option<Answer>,
 }
@@ -56,6 +58,8 @@ struct File {
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<u64>,
     since: u64,
     shown: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,7 @@ impl KeptSignIn {
             scope: pending.scope.as_ref().map(Scope::to_string),
             resource: pending.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
+            signed_in_at: self.signed_in_at,
             since: milliseconds(self.since),
             shown: self.shown,
             code: self.answer.as_ref().map(|answer| text(&answer.code.0)),
@@ -134,6 +139,7 @@ impl KeptSignIn {
             },
             since: UNIX_EPOCH.checked_add(Duration::from_millis(file.since))?,
             shown: file.shown,
+            signed_in_at: file.signed_in_at,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             answer: answer.map(|(code, replaces)| Answer {
                 code: Code(secret(code)),
@@ -177,6 +183,7 @@ pub(crate) mod tests {
             since: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             shown: true,
             resource_metadata: Url::parse("https://h/metadata").ok(),
+            signed_in_at: Some(7),
             answer: None,
         }
     }

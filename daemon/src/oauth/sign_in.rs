@@ -57,6 +57,8 @@ pub(crate) struct Wish {
     pub(crate) client: Option<Client>,
     /// Tokens in use belong to that client, which stays until there are others.
     pub(crate) in_use: bool,
+    /// When whoever wants more access has signed in.
+    pub(crate) signed_in_at: Option<u64>,
 }
 
 /// How far a sign-in is.
@@ -247,6 +249,7 @@ async fn attempt(
         since: (tools.now)(),
         shown: false,
         resource_metadata: wish.challenge.resource_metadata,
+        signed_in_at: wish.signed_in_at,
         answer: None,
     };
     tools.store.put_sign_in(&hash, &sign_in).await?;

@@ -28,6 +28,8 @@ const MAILBOX: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct AccessToken {
     generation: u64,
+    /// When somebody signed in for it; 0: nobody knows.
+    signed_in_at: u64,
     header: HeaderValue,
     /// The server has taken it.
     accepted: Arc<AtomicBool>,
@@ -41,6 +43,7 @@ impl AccessToken {
         header.set_sensitive(true);
         Some(Self {
             generation,
+            signed_in_at: grant.signed_in_at.unwrap_or_default(),
             header,
             accepted: Arc::default(),
         })
@@ -290,6 +293,16 @@ impl TokenSource {
     /// Returns the token to send; `None`: the server gets none.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.held.borrow().token.clone()
+    }
+
+    /// Returns what tells this sign-in from those before and after it, whoever has
+    /// signed in; `None`: nobody has. Stays the same when tokens are renewed.
+    pub(crate) fn signed_in_at(&self) -> Option<u64> {
+        self.held
+            .borrow()
+            .token
+            .as_ref()
+            .map(|token| token.signed_in_at)
     }
 
     /// Returns a token other than the rejected one (`None`: there was none), as

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audience::{Inbox, Membership, Sharing};
@@ -38,6 +38,8 @@ pub(super) enum SessionMessage {
     Done(Box<Outbound>),
     /// The client is initialized.
     Initialized(Bytes),
+    /// Whoever it was opened for signs out: end it at the server, then drop this.
+    SignedOut(oneshot::Sender<()>),
 }
 
 /// One session, as others see it.
@@ -192,6 +194,20 @@ impl SessionHandle {
                 .send(SessionMessage::Initialized(notification))
                 .await,
         );
+    }
+
+    /// Ends the session at the server, since whoever it was opened for signs out, and
+    /// waits for that. The next message opens another.
+    pub(crate) async fn sign_out(&self) {
+        let (ended, end) = oneshot::channel();
+        if self
+            .mailbox
+            .send(SessionMessage::SignedOut(ended))
+            .await
+            .is_ok()
+        {
+            drop(end.await);
+        }
     }
 
     /// Ends the session: DELETE, then nothing.

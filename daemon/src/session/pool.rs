@@ -25,7 +25,7 @@ use super::handle::{Keep, SessionHandle};
 use super::{KeptSessions, Reuse, Server, SessionKey};
 use crate::oauth::token_source::TokenSource;
 pub(crate) use asking::{AcquireError, SessionPoolHandle};
-use asking::{PoolMessage, Reply, Returned, Wanted};
+use asking::{PoolMessage, Reply, Returned, SignedOut, Wanted};
 pub(crate) use lease::Lease;
 use lease::Use;
 
@@ -358,6 +358,7 @@ impl SessionPool {
             || !entry.session.is_usable()
             || entry.session.is_marked()
             || entry.signed_out
+            || entry.key.signed_in_at != entry.key.spec.signed_in_at()
         {
             self.remove(number);
         } else {
@@ -389,13 +390,18 @@ impl SessionPool {
         }
     }
 
-    /// Ends the sessions of these tokens, or keeps them from others until they end.
-    fn signed_out(&mut self, tokens: &TokenSource) -> Vec<SessionHandle> {
+    /// Ends the sessions of these tokens that nobody has, and returns them; those in
+    /// use, likewise, are kept from others until they end.
+    fn signed_out(&mut self, tokens: &TokenSource) -> SignedOut {
         let mut idle = Vec::new();
+        let mut used = Vec::new();
         for (number, entry) in &mut self.entries {
             if entry.key.spec.tokens.as_ref() == Some(tokens) {
                 entry.signed_out = true;
-                idle.extend(entry.idle_since.map(|_| *number));
+                match entry.idle_since {
+                    Some(_) => idle.push(*number),
+                    None => used.push(entry.session.clone()),
+                }
                 self.kinds.remove(&entry.key);
             }
         }
@@ -403,7 +409,7 @@ impl SessionPool {
         let ending: Vec<_> = ended.map(|entry| entry.session).collect();
         ending.iter().for_each(SessionHandle::close);
         self.serve_waiting();
-        ending
+        SignedOut { ending, used }
     }
 
     fn serve_waiting(&mut self) {

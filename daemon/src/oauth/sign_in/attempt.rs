@@ -189,7 +189,8 @@ impl Attempt<'_> {
             self.identity.use_id_token,
             (self.tools.now)(),
         )
-        .told_of(self.sign_in.resource_metadata.as_ref());
+        .told_of(self.sign_in.resource_metadata.as_ref())
+        .stepped_up(self.sign_in.signed_in_at);
         if let Some(document) = &self.to_keep {
             store.put_client(self.hash, document).await?;
         }

@@ -69,6 +69,7 @@ impl Digests {
             capabilities,
             client_name,
             reuse,
+            signed_in_at,
         } = key;
         let reuse = match reuse {
             Reuse::Never => "never",
@@ -79,6 +80,8 @@ impl Digests {
         for part in [spec, version.as_str(), capabilities, client_name, reuse] {
             digest.add(part.as_bytes());
         }
+        let signed_in_at = signed_in_at.map(u64::to_le_bytes);
+        digest.add(signed_in_at.as_ref().map_or(&[], |at| at));
         digest.finish()
     }
 }
@@ -133,6 +136,7 @@ mod tests {
             capabilities: "{}".into(),
             client_name: "c".into(),
             reuse: Reuse::default(),
+            signed_in_at: None,
         }
     }
 
@@ -166,6 +170,8 @@ mod tests {
             with(&|key| key.capabilities = r#"{"roots":{}}"#.into()),
             with(&|key| key.client_name = "d".into()),
             with(&|key| key.reuse = Reuse::Never),
+            with(&|key| key.signed_in_at = Some(0)),
+            with(&|key| key.signed_in_at = Some(1)),
         ];
         let digests = keys.iter().map(|key| digest(1, key));
         let mut digests: Vec<String> = digests.chain([digest(2, &plain)]).collect();

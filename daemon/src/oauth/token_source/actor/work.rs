@@ -54,6 +54,11 @@ impl Actor {
             already: self.grant.as_ref().and_then(asked_before),
             client: self.client.clone(),
             in_use: self.grant.is_some(),
+            signed_in_at: self
+                .grant
+                .as_ref()
+                .filter(|_| lack.is_some())
+                .map(|grant| grant.signed_in_at.unwrap_or_default()),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);
