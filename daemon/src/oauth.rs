@@ -193,6 +193,20 @@ impl Authority {
         done
     }
 
+    /// Forgets the grants of a server that no source is for, by whatever options.
+    pub(crate) async fn log_out_unused(&self, identity: &Identity) -> Vec<LoggedOut> {
+        let tools = self.tools(&identity.folder);
+        let server = identity.server_digits();
+        let mut done = Vec::new();
+        for hash in tools.store.identities().await.unwrap_or_default() {
+            let grant = tools.store.grant(&hash).await.ok().flatten();
+            if grant.is_some_and(|grant| grant.server.as_ref() == Some(&server)) {
+                done.push(unused::log_out(tools.clone(), hash).await);
+            }
+        }
+        done
+    }
+
     fn tools(&self, folder: &Path) -> Tools {
         Tools {
             store: Store::new(folder.to_owned(), self.0.kind),

@@ -166,3 +166,19 @@ fn who_gets_more_access_stays_in_their_session() {
     assert_eq!(browser.visited().len(), 2);
     assert_eq!(upstream.sessions_made(), 1);
 }
+
+#[test]
+fn a_server_is_signed_out_of_by_whatever_flags_and_however_long_ago() {
+    let (server, upstream, home, _browser) = agreeing(Config::default());
+    let url = upstream.url();
+    sign_in(&home, &[&url, "--header", "X-Team: a"]);
+    let elsewhere = FakeUpstream::start();
+    server.protect(&elsewhere);
+    sign_in(&home, &[&elsewhere.url()]);
+    assert_eq!(home.run(&["stop"]).code, 0);
+    let out = home.run(&["logout", &url, "--all"]);
+    assert_eq!(out.stdout, format!("Signed out of {url}.\n"), "{out:?}");
+    assert!(server.count("revoke") >= 1, "{:?}", server.labels());
+    one_shot(&home, &[&elsewhere.url()]);
+    assert_eq!(server.count("authorize"), 2, "that one still is");
+}

@@ -30,7 +30,7 @@ pub(super) async fn run(
     };
     let opening = convert::opening(open, &api.config)?;
     // Its files may be there although nobody has used it since the daemon began.
-    let source = api.authority.source(opening.identity);
+    let source = api.authority.source(opening.identity.clone());
     let sources = match all {
         true => {
             let mut sources = api.authority.sources_in(source.hash().folder());
@@ -45,6 +45,9 @@ pub(super) async fn run(
         // First, since their end takes the tokens.
         api.pool.sign_out(&source).await;
         done.push(source.log_out().await);
+    }
+    if all {
+        done.extend(api.authority.log_out_unused(&opening.identity).await);
     }
     Ok(response(done))
 }

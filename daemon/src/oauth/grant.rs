@@ -12,6 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::challenge::Challenge;
+use super::identity::Identity;
 use super::scope::Scope;
 use super::token::TokenResponse;
 use crate::secret::Secret;
@@ -44,6 +45,9 @@ pub(crate) struct Grant {
     /// When somebody signed in for it, in ms since the epoch: stays when it is
     /// renewed, and with a sign-in for more access. `None`: the npm package's.
     pub(crate) signed_in_at: Option<u64>,
+    /// Which MCP server they are for (see [`Identity::server_digits`]); `None`: the
+    /// npm package's.
+    pub(crate) server: Option<String>,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -70,6 +74,8 @@ struct File {
     resource_metadata: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_in_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
 }
 
 impl Grant {
@@ -107,7 +113,15 @@ impl Grant {
                 Some(before) => before.signed_in_at,
                 None => Some(milliseconds(now)),
             },
+            server: before.and_then(|before| before.server.clone()),
         }
+    }
+
+    /// Notes which MCP server they are for.
+    #[must_use]
+    pub(crate) fn for_server_of(mut self, identity: &Identity) -> Self {
+        self.server = Some(identity.server_digits());
+        self
     }
 
     /// Notes that it is for whoever signed in then, who wanted more access.
@@ -163,6 +177,7 @@ impl Grant {
             issuer: file.issuer,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             signed_in_at: file.signed_in_at,
+            server: file.server,
         })
     }
 
@@ -181,6 +196,7 @@ impl Grant {
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
             signed_in_at: self.signed_in_at,
+            server: self.server.clone(),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -244,6 +260,7 @@ mod tests {
             issuer: Some("https://as.example".into()),
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
             signed_in_at: Some(1_700_000_000_000),
+            server: Some("digits".into()),
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -254,6 +271,7 @@ mod tests {
             "issuer": "https://as.example", "requested_scope": "read",
             "resource_metadata": "https://h.example/metadata",
                 "signed_in_at": 1_700_000_000_000_u64,
+            "server": "digits",
         });
         assert_eq!(file, expected);
     }

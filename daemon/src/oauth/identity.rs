@@ -173,6 +173,11 @@ impl Identity {
         }
     }
 
+    /// Stands for the MCP server in files: SHA-256 of its URL, which may be secret.
+    pub(crate) fn server_digits(&self) -> String {
+        hex(&Sha256::digest(self.server.url().as_str()))
+    }
+
     /// Returns the command that signs in as this identity and no other. Values may be
     /// secret: each is written as `...`.
     pub(crate) fn login_command(&self) -> String {

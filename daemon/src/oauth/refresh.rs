@@ -140,7 +140,8 @@ impl RefreshJob {
             self.identity.use_id_token,
             (self.tools.now)(),
         )
-        .told_of(self.challenge.resource_metadata.as_ref());
+        .told_of(self.challenge.resource_metadata.as_ref())
+        .for_server_of(&self.identity);
         // The old tokens are worthless by now, so the new ones are used even if
         // they cannot be kept yet.
         let unsaved = reserved.put(&new).await.err();

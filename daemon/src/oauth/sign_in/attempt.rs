@@ -190,7 +190,8 @@ impl Attempt<'_> {
             (self.tools.now)(),
         )
         .told_of(self.sign_in.resource_metadata.as_ref())
-        .stepped_up(self.sign_in.signed_in_at);
+        .stepped_up(self.sign_in.signed_in_at)
+        .for_server_of(self.identity);
         if let Some(document) = &self.to_keep {
             store.put_client(self.hash, document).await?;
         }
