@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::audience::Replies;
-use super::authorize;
+use super::authorize::Renewals;
 use super::reconnect::BusyTimes;
 use crate::http::Payload;
 use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
@@ -224,7 +224,10 @@ async fn post(
     outbound: &Outbound,
 ) -> Option<Result<PostReply, UpstreamError>> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = match outbound.kind {
+        OutboundKind::Request(_) => Renewals::of_request(),
+        _ => Renewals::of_others(),
+    };
     loop {
         let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
         let posted = match outbound.kind {
@@ -233,9 +236,8 @@ async fn post(
             _ => post_bounded(upstream, payload).await,
         };
         let posted = match posted {
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                match authorize::renew(upstream.tokens(), error).await {
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                match renewals.next(upstream.tokens(), error).await {
                     Ok(()) => continue,
                     Err(error) => Err(error),
                 }
@@ -270,13 +272,12 @@ pub(super) async fn post_initialized(
     notification: Bytes,
 ) -> Result<(), UpstreamError> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = Renewals::of_others();
     loop {
         match post_bounded(upstream, notification.clone().into()).await {
             Ok(_) => return Ok(()),
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                authorize::renew(upstream.tokens(), error).await?;
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                renewals.next(upstream.tokens(), error).await?;
             }
             Err(error) => tokio::time::sleep(busy.next(error)?).await,
         }
