@@ -23,6 +23,7 @@ mod kept_switches;
 mod leaving;
 mod logs;
 mod management;
+mod oauth_bounds;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;

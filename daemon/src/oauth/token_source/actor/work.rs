@@ -17,10 +17,10 @@ use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 
 /// How long a logout waits for tokens on their way, which have to be revoked too.
-const LOG_OUT_PATIENCE: Duration = Duration::from_secs(10);
+const LOG_OUT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long it waits for the authorization server.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(15);
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Why a refresh was in vain.
 const NO_ID_TOKEN: &str = "its refresh brings no new ID token, which is what --use-id-token sends: somebody has to sign in whenever that expires";
@@ -63,6 +63,11 @@ impl Actor {
         tab: bool,
     ) {
         self.note_tried();
+        // Some refusals do not repeat where the metadata are.
+        let challenge = match &self.grant {
+            Some(grant) => grant.hinted(&challenge),
+            None => challenge,
+        };
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
