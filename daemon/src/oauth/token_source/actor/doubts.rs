@@ -58,15 +58,16 @@ impl Actor {
         unproven.then_some(self.origin)
     }
 
-    /// Lets a request wait that is the first to be refused with a new token, or comes
-    /// along with that; else returns it.
-    pub(super) fn doubt(&mut self, request: Request) -> Result<(), Request> {
+    /// Says whether a refusal of the new token in use is the first, or comes along with
+    /// that: then its request waits.
+    pub(super) fn is_doubtful(&mut self) -> bool {
         let now = Instant::now();
-        if *self.doubts.until.get_or_insert(now + PATIENCE) <= now {
-            return Err(request);
-        }
+        *self.doubts.until.get_or_insert(now + PATIENCE) > now
+    }
+
+    /// Lets a request wait until the token is sent once more.
+    pub(super) fn doubt(&mut self, request: Request) {
         self.doubts.waiters.push(request);
-        Ok(())
     }
 
     /// Lets those try again that have waited long enough.

@@ -72,13 +72,11 @@ impl Actor {
         if has_token && request.challenge.error == Some(ChallengeError::InsufficientScope) {
             return self.step_up(request);
         }
-        let mut request = request;
         let unproven = self.unproven(request.rejected.as_ref());
         if unproven.is_some() && !request.wanting.explicit {
-            request = match self.doubt(request) {
-                Ok(()) => return,
-                Err(request) => request,
-            };
+            if self.is_doubtful() {
+                return self.doubt(request);
+            }
             if unproven == Some(Origin::SignedIn) {
                 return self.blame(request);
             }
