@@ -26,6 +26,7 @@ mod leaving;
 mod log_stream;
 mod logs;
 mod management;
+mod oauth_bounds;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;

@@ -133,8 +133,8 @@ pub(crate) async fn of_issuer(
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
-/// `None`: leave `scope` out. `already`: what was asked for before, which a
-/// step-up adds to.
+/// `None`: leave `scope` out. `already`: what was asked for before, which is not lost
+/// while it is given.
 pub(crate) fn scopes_to_ask(
     identity: &Identity,
     challenge: &Challenge,
@@ -144,11 +144,17 @@ pub(crate) fn scopes_to_ask(
     if let Some(pinned) = &identity.scope {
         return Some(pinned.clone());
     }
-    let wanted = match (&challenge.scope, already) {
-        (Some(challenged), Some(already)) => already.union(challenged),
-        (Some(challenged), None) => challenged.clone(),
-        (None, Some(already)) => already.clone(),
-        (None, None) => discovered.scopes_supported.clone()?,
+    let named = challenge.scope.as_ref();
+    let named = named.or(discovered.scopes_supported.as_ref());
+    // Not every scope that is given is listed: a step-up drops none.
+    let given = discovered.server.scopes_supported.as_ref();
+    let still_given =
+        |token: &&str| challenge.scope.is_some() || given.is_none_or(|given| given.contains(token));
+    let already =
+        already.and_then(|already| Scope::from_tokens(already.tokens().filter(still_given)));
+    let wanted = match (already, named) {
+        (Some(already), Some(named)) => already.union(named),
+        (already, named) => already.or_else(|| named.cloned())?,
     };
     let server = &discovered.server;
     let offers_refresh = server

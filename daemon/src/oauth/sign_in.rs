@@ -60,6 +60,8 @@ pub(crate) struct Wish {
     pub(crate) client: Option<Client>,
     /// Tokens in use belong to that client, which stays until there are others.
     pub(crate) in_use: bool,
+    /// Whether a browser is opened unasked.
+    pub(crate) tab: bool,
 }
 
 /// How far a sign-in is.
@@ -173,12 +175,17 @@ pub(crate) async fn run(
 ) -> Ended {
     let before = wish.client.clone().filter(|_| wish.in_use);
     let mut client = wish.client.clone();
+    let tab = wish.tab;
     let kept = attempt(&tools, &identity, wish, &mut client, progress).await;
     if kept.is_err() && before.is_some() {
         return Ended {
             kept,
             client: before,
         };
+    }
+    if !tab && matches!(kept, Err(SignInError::GivenUp)) {
+        // Nobody has seen the page.
+        return Ended { kept, client };
     }
     ended(&tools, &identity, kept, client).await
 }
@@ -266,6 +273,7 @@ async fn attempt(
         sign_in,
         counterpart: Counterpart::Known(Box::new(party)),
         to_keep: to_keep.filter(|_| wish.in_use),
+        tab: wish.tab,
     };
     attempt.finish(Some(answers), progress).await
 }
@@ -295,6 +303,7 @@ async fn attempt_again(
         sign_in,
         counterpart: Counterpart::ToBeFound(client),
         to_keep: None,
+        tab: true,
     };
     let finishing = attempt.finish(answers, progress).await;
     finishing.map_err(|error| match error {

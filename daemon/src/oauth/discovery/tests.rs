@@ -417,7 +417,11 @@ fn scopes_follow_the_selection_rule() {
         "b offline_access",
     );
     check("w", "b", "", "r", "", "r w");
-    check("", "b", "", "r", "", "r");
+    // What was asked for before is not lost, and not all there is.
+    check("", "b", "", "r", "", "r b");
+    check("", "", "", "r", "", "r");
+    check("", "b", "b r", "r w", "", "r b");
+    check("w", "b", "b w", "r", "", "r w");
     check("w", "b", "offline_access", "r", "pinned", "pinned");
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Attempt<'a> {
     pub(super) counterpart: Counterpart,
     /// The client, if it is kept no sooner than its tokens.
     pub(super) to_keep: Option<ClientDocument>,
+    /// Whether a browser is opened unasked.
+    pub(super) tab: bool,
 }
 
 /// A code, and who waits to hear what became of it.
@@ -120,7 +122,8 @@ impl Attempt<'_> {
         let say_later = |shown| {
             shows.send_replace(shown);
         };
-        let showing = self.tools.browsers.show(self.hash, &url, shown, say_later);
+        let browsers = &self.tools.browsers;
+        let showing = browsers.show(self.hash, &url, shown, self.tab, say_later);
         let giving_up = tokio::time::sleep(self.patience());
         tokio::pin!(waiting, showing, giving_up);
         loop {

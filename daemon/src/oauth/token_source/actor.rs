@@ -4,6 +4,9 @@
 //! A token is published only after it has been kept. Work belongs to the actor:
 //! it goes on when those who wait for it have gone.
 
+mod doubts;
+mod identities;
+mod purging;
 mod requests;
 mod resuming;
 mod work;
@@ -16,7 +19,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::brakes::{Lack, Pause, StepUps};
+use self::doubts::Doubts;
+use super::brakes::{Lack, Limit, Pause, StepUps};
 use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
@@ -39,6 +43,20 @@ const SAVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long the end waits for tokens on their way: they may replace the only
 /// refresh token.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Tabs that are opened unasked within [`TABS_WITHIN`]. Past it a page is only named:
+/// a browser that is signed in already consents without a person.
+const MAX_TABS: usize = 10;
+
+/// See [`MAX_TABS`].
+const TABS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// Tokens that are fetched within [`REFRESHES_WITHIN`] because the server refuses
+/// those before.
+const MAX_REFRESHES: usize = 6;
+
+/// See [`MAX_REFRESHES`].
+const REFRESHES_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the actor is doing.
 #[derive(Debug)]
@@ -106,12 +124,32 @@ pub(super) struct Actor {
     signing_in: Option<SigningIn>,
     waiters: Vec<Request>,
     log_outs: Vec<oneshot::Sender<LoggedOut>>,
+    /// When those have waited long enough for what is under way.
+    log_out_by: Option<Instant>,
     tasks: JoinSet<Done>,
+    /// Ends the refresh under way.
+    refreshing: Option<AbortHandle>,
     refreshes: Pause,
+    renewed: Limit,
     /// The server refuses refreshes without saying that the grant is gone.
     refused: bool,
     sign_ins: Pause,
     step_ups: StepUps,
+    tabs: Limit,
+    /// Nobody came to the last sign-in: the next ones open no tab.
+    nobody_came: bool,
+    /// The tokens of this generation were refused although somebody had just signed
+    /// in for them, which counts as one failure until they are accepted.
+    blamed: Option<u64>,
+    /// The last sign-in was refused, perhaps for scopes that are not given any more.
+    scopes_refused: bool,
+    /// As whom it was tried since it last went well.
+    tried: Vec<Arc<Identity>>,
+    doubts: Doubts,
+    /// Whether it is the ID token that is sent.
+    sends_id_token: bool,
+    /// When the file of tokens that nobody can renew is deleted.
+    purge_at: Option<SystemTime>,
     trouble: Option<String>,
     needs_login: bool,
     /// The server has people signed in, as far as is known.
@@ -145,11 +183,22 @@ impl Actor {
             signing_in: None,
             waiters: Vec::new(),
             log_outs: Vec::new(),
+            log_out_by: None,
             tasks: JoinSet::new(),
+            refreshing: None,
             refreshes: Pause::new(Duration::from_secs(1), minutes(1)),
+            renewed: Limit::new(MAX_REFRESHES, REFRESHES_WITHIN),
             refused: false,
             sign_ins: Pause::new(minutes(1), minutes(60)),
             step_ups: StepUps::default(),
+            tabs: Limit::new(MAX_TABS, TABS_WITHIN),
+            nobody_came: false,
+            blamed: None,
+            scopes_refused: false,
+            tried: Vec::new(),
+            doubts: Doubts::default(),
+            sends_id_token: false,
+            purge_at: None,
             trouble: None,
             needs_login: false,
             offered: true,
@@ -217,13 +266,7 @@ impl Actor {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Renew(request) => self.renew(*request),
-            Message::Identity(identity) => {
-                self.identity = identity;
-                // What failed as another client need not fail as this one.
-                self.sign_ins.over();
-                self.refreshes.over();
-                self.offered = true;
-            }
+            Message::Identity(identity) => self.use_identity(identity),
             Message::LogOut(reply) => self.log_out(reply),
         }
     }
@@ -238,12 +281,22 @@ impl Actor {
             let due = now + ahead.min(LOOK_AT_CLOCK);
             self.refreshes.until().map_or(due, |until| due.max(until))
         });
-        save.into_iter().chain(renew).min()
+        let purge = self.purge_at.map(|at| {
+            let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
+            now + ahead.min(LOOK_AT_CLOCK)
+        });
+        let others = [renew, purge, self.doubts.end(), self.log_out_by];
+        save.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn look_at_clock(&mut self) {
         if self.unsaved.is_some() {
             self.save();
+        }
+        self.try_again();
+        self.log_out_if_possible();
+        if self.purge_at.is_some_and(|at| at <= (self.tools.now)()) {
+            self.purge();
         }
         let due = self.renew_at.is_some_and(|at| at <= (self.tools.now)());
         if due && matches!(self.work, Work::Idle) && self.refreshes.until().is_none() {
@@ -256,6 +309,8 @@ impl Actor {
         self.generation += 1;
         self.origin = origin;
         self.since = Instant::now();
+        self.waiters.extend(self.doubts.over());
+        self.sends_id_token = self.identity.use_id_token;
         let token = AccessToken::new(self.generation, &grant, self.identity.use_id_token);
         let renewable = grant.refresh_token.is_some();
         let at = grant
@@ -265,6 +320,7 @@ impl Actor {
             Origin::Stored => at,
             _ => at.map(|at| at.max((self.tools.now)() + MIN_REFRESH_INTERVAL)),
         };
+        self.purge_at = purging::purge_at(&grant);
         self.grant = Some(grant);
         self.held.send_replace(Held {
             ready: true,
@@ -280,6 +336,7 @@ impl Actor {
         self.refused = false;
         self.needs_login = false;
         self.refreshes.over();
+        self.tried.clear();
         // Status before answers: who is answered may ask for it.
         self.say_status();
         let asking = self.signing_in.as_mut();
@@ -294,8 +351,10 @@ impl Actor {
 
     /// Takes the tokens out of use.
     fn withdraw(&mut self) {
+        self.waiters.extend(self.doubts.over());
         self.grant = None;
         self.renew_at = None;
+        self.purge_at = None;
         self.unsaved = None;
         self.held.send_replace(Held {
             ready: true,

@@ -1,8 +1,7 @@
+mod bounds;
 mod killed;
 mod week;
 mod world;
-
-use std::time::Duration;
 
 use self::world::{Mode, Setup, page, sleep};
 use super::*;
@@ -187,10 +186,10 @@ async fn a_server_that_rejects_every_token_does_not_go_on_for_ever() {
     let daemon = setup.signed_in().await;
     let first = daemon.source.current().expect("signed in");
     let second = daemon.renew(Some(&first)).await.expect("renewed");
+    assert_eq!(daemon.renew(Some(&second)).await, Ok(second.clone()));
     let url = page(daemon.renew(Some(&second)).await);
-    daemon.come_back(&url, "code=good").await;
-    let third = daemon.source.signed_in(Some(&second)).await;
-    let third = third.expect("signed in");
+    let third = daemon.sign_in(&url, Some(&second)).await;
+    assert_eq!(daemon.renew(Some(&third)).await, Ok(third.clone()));
     for _ in 0..100 {
         let refused = daemon.renew(Some(&third)).await;
         assert!(

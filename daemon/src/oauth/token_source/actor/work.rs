@@ -1,7 +1,10 @@
 //! What the actor begins, and what becomes of it.
 
+use std::time::Duration;
+
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
+use tokio::time::Instant;
 
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
@@ -12,6 +15,15 @@ use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish, is_registered_by_
 use crate::oauth::store::{ClientDocument, StoreError, Stored};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
+
+/// How long a logout waits for tokens on their way, which have to be revoked too.
+const LOG_OUT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits for the authorization server.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why a refresh was in vain.
+const NO_ID_TOKEN: &str = "its refresh brings no new ID token, which is what --use-id-token sends: somebody has to sign in whenever that expires";
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -37,8 +49,10 @@ impl Actor {
             rejected,
         };
         let generation = self.generation;
-        self.tasks
+        let refreshing = self
+            .tasks
             .spawn(async move { Done::Refreshed(generation, job.run().await) });
+        self.refreshing = Some(refreshing);
     }
 
     pub(super) fn sign_in(
@@ -46,14 +60,26 @@ impl Actor {
         challenge: Challenge,
         lack: Option<Lack>,
         waiters: Vec<Request>,
+        tab: bool,
     ) {
+        self.note_tried();
+        // Some refusals do not repeat where the metadata are.
+        let challenge = match &self.grant {
+            Some(grant) => grant.hinted(&challenge),
+            None => challenge,
+        };
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
             challenge,
-            already: self.grant.as_ref().and_then(asked_before),
+            already: self
+                .grant
+                .as_ref()
+                .filter(|_| lack.is_some() || !self.scopes_refused)
+                .and_then(asked_before),
             client: self.client.clone(),
             in_use: self.grant.is_some(),
+            tab,
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);
@@ -82,16 +108,31 @@ impl Actor {
     /// Forgets the grant, as soon as nothing else is under way.
     pub(super) fn log_out(&mut self, reply: oneshot::Sender<LoggedOut>) {
         self.log_outs.push(reply);
+        let by = || Instant::now() + LOG_OUT_PATIENCE;
+        self.log_out_by.get_or_insert_with(by);
         self.log_out_if_possible();
     }
 
-    /// Tokens on their way are waited for: they are what has to be revoked. Any
-    /// other sign-in ends.
-    fn log_out_if_possible(&mut self) {
-        let busy = !matches!(self.work, Work::Idle) || self.is_delicate();
-        if busy || self.log_outs.is_empty() {
+    /// Tokens on their way are waited for, but not for ever: they are what has to be
+    /// revoked. Any other sign-in ends.
+    pub(super) fn log_out_if_possible(&mut self) {
+        let is_late = self.log_out_by.is_some_and(|by| by <= Instant::now());
+        let is_under_way = matches!(self.work, Work::LoggingOut);
+        if is_late || is_under_way {
+            self.log_out_by = None;
+        }
+        if self.log_outs.is_empty() || is_under_way {
             return;
         }
+        if is_late && let (Work::Refreshing, Some(refreshing)) = (&self.work, &self.refreshing) {
+            refreshing.abort();
+            self.work = Work::Idle;
+        }
+        let busy = !matches!(self.work, Work::Idle) || (self.is_delicate() && !is_late);
+        if busy {
+            return;
+        }
+        self.log_out_by = None;
         if let Some(signing_in) = self.signing_in.take() {
             signing_in.abort.abort();
             self.waiters.extend(signing_in.waiters);
@@ -112,7 +153,13 @@ impl Actor {
             // Revoked first: without the files nobody could do it any more.
             if let Some(grant) = &grant {
                 let revoked = revoke(&tools, &identity, &challenge, grant, client);
-                logged_out.note = revoked.await.err();
+                let revoked = tokio::time::timeout(REVOKE_TIMEOUT, revoked).await;
+                let late = |_| {
+                    Err(not_revoked(
+                        "its authorization server did not answer in time",
+                    ))
+                };
+                logged_out.note = revoked.unwrap_or_else(late).err();
             }
             if let Err(error) = tools.store.forget(&identity.hash()).await {
                 logged_out.note = Some(error.to_string());
@@ -122,6 +169,7 @@ impl Actor {
     }
 
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
+        self.look_at_acceptance();
         match done {
             Ok(Done::Loaded(loaded)) => self.loaded(*loaded),
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
@@ -137,6 +185,7 @@ impl Actor {
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.panicked(&error),
         }
+        self.match_token();
         self.log_out_if_possible();
     }
 
@@ -173,14 +222,7 @@ impl Actor {
         };
         let has_expired = grant.has_expired((self.tools.now)());
         if has_expired && grant.refresh_token.is_none() {
-            tracing::info!("the stored token has expired and cannot be renewed: it is deleted");
-            let (store, hash) = (self.tools.store.clone(), self.identity.hash());
-            self.tasks.spawn(async move {
-                if let Err(error) = store.remove_grant(&hash).await {
-                    tracing::warn!(%error, "an expired token is still stored");
-                }
-                Done::Aside
-            });
+            self.delete(grant);
             self.say_ready();
             return self.decide_for_all();
         }
@@ -193,6 +235,10 @@ impl Actor {
     }
 
     fn refreshed(&mut self, generation: u64, refreshed: Refreshed) {
+        if !matches!(self.work, Work::Refreshing) {
+            // A logout did not wait for it.
+            return;
+        }
         self.work = Work::Idle;
         if generation != self.generation {
             // A sign-in has finished meanwhile: what it gave is newer.
@@ -203,15 +249,18 @@ impl Actor {
                 tracing::info!("tokens were renewed");
                 self.unsaved = unsaved;
                 self.last_refresh = Some((self.tools.now)());
-                self.publish(grant, Origin::Refreshed);
+                self.renewed.note();
+                self.publish_refreshed(grant);
             }
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
+                self.renewed.note();
                 self.publish(grant, Origin::Stored);
             }
             Refreshed::Failed(why) => {
                 tracing::warn!(%why, "tokens could not be renewed; this is tried again");
                 self.refreshes.failed();
+                self.note_tried();
                 self.still_there();
                 self.fail_all(&why);
             }
@@ -244,9 +293,32 @@ impl Actor {
         }
     }
 
+    /// Publishes what a refresh has brought. An ID token that it did not bring is as
+    /// worthless as before.
+    fn publish_refreshed(&mut self, grant: Grant) {
+        let before = self.grant.as_ref().and_then(|grant| grant.id_token.clone());
+        let is_old = self.identity.use_id_token && before.is_some() && before == grant.id_token;
+        let (mut refused, mut waiting) = (Vec::new(), std::mem::take(&mut self.waiters));
+        if is_old {
+            (refused, waiting) = waiting
+                .into_iter()
+                .partition(|waiter| waiter.rejected.is_some());
+        }
+        self.waiters = waiting;
+        self.publish(grant, Origin::Refreshed);
+        if is_old {
+            tracing::warn!("{NO_ID_TOKEN}");
+            self.trouble = Some(NO_ID_TOKEN.into());
+        }
+        if !refused.is_empty() {
+            self.ask_somebody(refused, None);
+        }
+    }
+
     fn refresh_refused(&mut self, why: String) {
         tracing::warn!(%why, "tokens could not be renewed");
         self.refreshes.failed();
+        self.note_tried();
         self.refused = true;
         self.trouble = Some(why);
         self.still_there();
@@ -275,6 +347,13 @@ impl Actor {
                 tracing::info!("somebody signed in");
                 self.unsaved = unsaved;
                 self.sign_ins.over();
+                self.nobody_came = false;
+                self.scopes_refused = false;
+                // What was wanted is part of the grant now.
+                self.challenge.scope = None;
+                if signing_in.lack.is_none() {
+                    self.step_ups.count_anew();
+                }
                 self.waiters.append(&mut signing_in.waiters);
                 self.publish(grant, Origin::SignedIn);
             }
@@ -303,7 +382,7 @@ impl Actor {
         }
     }
 
-    fn decide_for_all(&mut self) {
+    pub(super) fn decide_for_all(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             self.renew(waiter);
         }
@@ -335,6 +414,10 @@ fn client(document: ClientDocument) -> Option<Client> {
     Client::from_document(&issuer, document)
 }
 
+fn not_revoked(why: impl std::fmt::Display) -> String {
+    format!("the tokens were deleted here but not revoked: {why}")
+}
+
 /// Revokes a grant at the server that gave it.
 async fn revoke(
     tools: &sign_in::Tools,
@@ -343,37 +426,32 @@ async fn revoke(
     grant: &Grant,
     client: Option<Client>,
 ) -> Result<(), String> {
-    let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
     let servers = tools.endpoints.connect(identity).await;
-    let servers = servers.map_err(|error| not_revoked(error.to_string()))?;
+    let servers = servers.map_err(not_revoked)?;
     let challenge = grant.hinted(challenge);
     let discovered = servers.discover(identity, &challenge).await;
-    let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
+    let discovered = discovered.map_err(not_revoked)?;
     let server = &discovered.server;
     if grant
         .issuer
         .as_ref()
         .is_some_and(|issuer| *issuer != server.issuer)
     {
-        return Err(not_revoked(
-            "its authorization server is another one now".into(),
-        ));
+        return Err(not_revoked("its authorization server is another one now"));
     }
     let client = match client {
         Some(client) if is_registered_by_us(identity, server) => client,
         _ if is_registered_by_us(identity, server) => {
-            return Err(not_revoked("its client is not known".into()));
+            return Err(not_revoked("its client is not known"));
         }
         _ => {
             let known = servers.register(identity, &discovered, &[], None).await;
-            known.map_err(|error| not_revoked(error.to_string()))?
+            known.map_err(not_revoked)?
         }
     };
     match servers.revoke(server, &client, grant).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(not_revoked(
-            "its authorization server does not offer that".into(),
-        )),
-        Err(error) => Err(not_revoked(error.to_string())),
+        Ok(false) => Err(not_revoked("its authorization server does not offer that")),
+        Err(error) => Err(not_revoked(error)),
     }
 }

@@ -98,6 +98,10 @@ pub(super) struct Facts {
     pub(super) registrations: u32,
     pub(super) revocations: u32,
     pub(super) asked_scopes: Vec<String>,
+    /// The ID token that comes along.
+    pub(super) id_token: Option<&'static str>,
+    /// Whether a refresh token does not.
+    pub(super) no_refresh: bool,
 }
 
 /// The authorization server.
@@ -125,12 +129,13 @@ impl World {
         }
         let life = facts.life.unwrap_or(3600).min(u64::from(u32::MAX));
         facts.access = Some((access.clone(), time() + Duration::from_secs(life)));
+        let id_token = facts.id_token.map(|token| Secret::new(token.to_owned()));
         TokenResponse {
             access_token: Secret::new(access),
-            refresh_token: Some(Secret::new(refresh)),
+            refresh_token: (!facts.no_refresh).then(|| Secret::new(refresh)),
+            id_token,
             expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
             scope: None,
-            id_token: None,
         }
     }
 
@@ -307,7 +312,12 @@ impl Servers for Reach {
         _: &'a Client,
         _: &'a Grant,
     ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
-        self.0.facts().revocations += 1;
+        let mut facts = self.0.facts();
+        facts.revocations += 1;
+        if facts.mode == Mode::LosesRequest {
+            return std::future::pending().boxed();
+        }
+        drop(facts);
         self.0.revoke_all();
         std::future::ready(Ok(true)).boxed()
     }
@@ -374,14 +384,9 @@ impl Setup {
 
     /// Starts with somebody signed in already.
     pub(super) async fn signed_in(&self) -> Daemon {
-        let grant = Grant::new(
-            self.world.issue(),
-            None,
-            ISSUER,
-            Scope::parse("read"),
-            false,
-            now(),
-        );
+        let response = self.world.issue();
+        let keeps = response.id_token.is_some();
+        let grant = Grant::new(response, None, ISSUER, Scope::parse("read"), keeps, now());
         let (store, hash) = (self.store(), Self::identity().hash());
         let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
         let client = client.as_object().expect("an object");
@@ -413,9 +418,20 @@ impl Daemon {
             .await
     }
 
-    /// The same for lack of a scope.
+    /// The same for lack of a scope, by an operation that always needs it.
     pub(super) async fn step_up(
         &self,
+        rejected: &AccessToken,
+        scope: &str,
+    ) -> Result<AccessToken, TokenError> {
+        let operation = format!("tools/call {scope}");
+        self.step_up_for(&operation, rejected, scope).await
+    }
+
+    /// The same by this operation.
+    pub(super) async fn step_up_for(
+        &self,
+        operation: &str,
         rejected: &AccessToken,
         scope: &str,
     ) -> Result<AccessToken, TokenError> {
@@ -425,10 +441,17 @@ impl Daemon {
             ..Challenge::default()
         };
         let wanting = Wanting {
-            operation: "tools/call x".into(),
+            operation: operation.to_owned(),
             ..Wanting::default()
         };
         self.source.renew(Some(rejected), challenge, wanting).await
+    }
+
+    /// Signs somebody in on a page; returns the token.
+    pub(super) async fn sign_in(&self, url: &str, rejected: Option<&AccessToken>) -> AccessToken {
+        self.come_back(url, "code=good").await;
+        let signed_in = self.source.signed_in(rejected).await;
+        signed_in.expect("signed in")
     }
 
     /// Answers a sign-in as the browser of a person does.
