@@ -12,8 +12,8 @@ use super::discovery::{Discovered, DiscoveryError};
 use super::endpoints::{RefreshRequest, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
-use super::registration::{Client, RegistrationError};
-use super::sign_in::{Tools, has_expired, is_registered_by_us, of_issuer};
+use super::registration::{self, Client};
+use super::sign_in::Tools;
 use super::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
 
@@ -50,8 +50,6 @@ pub(crate) struct RefreshJob {
     pub(crate) grant: Grant,
     /// Whether they are newer than the store's, which could not be written.
     pub(crate) unsaved: bool,
-    /// The client that we registered.
-    pub(crate) client: Option<Client>,
     /// What the server said last when it refused.
     pub(crate) challenge: Challenge,
     /// Whether it has refused just now.
@@ -128,14 +126,14 @@ impl RefreshJob {
         let servers = self.tools.endpoints.connect(&self.identity).await;
         let servers = servers.map_err(|error| Refreshed::Failed(error.to_string()))?;
         let discovered = self.discover(&*servers, grant).await?;
-        let client = self.client(&*servers, &discovered).await?;
+        let client = self.client(&discovered, grant)?;
         let response = self
             .exchange(&*servers, &discovered, &client, grant, refresh_token)
             .await?;
         let new = Grant::new(
             response,
             Some(grant),
-            &discovered.server.issuer,
+            client,
             grant.requested_scope.clone(),
             self.identity.use_id_token,
             (self.tools.now)(),
@@ -179,24 +177,12 @@ impl RefreshJob {
         })
     }
 
-    async fn client(
-        &self,
-        servers: &dyn Servers,
-        discovered: &Discovered,
-    ) -> Result<Client, Refreshed> {
-        if !is_registered_by_us(&self.identity, &discovered.server) {
-            // Sends nothing: the client is known.
-            let uris: [String; 0] = [];
-            let known = servers.register(&self.identity, discovered, &uris, None);
-            return known.await.map_err(|error| match error {
-                RegistrationError::Unanswered(why) => Refreshed::Failed(why),
-                error => Refreshed::Refused(error.to_string()),
-            });
-        }
-        let registered = self.client.clone();
-        let registered = registered.map(|client| of_issuer(client, &discovered.server.issuer));
-        registered
-            .filter(|client| !has_expired(client, (self.tools.now)()))
+    /// Returns the client that got the tokens: nobody else may show them.
+    fn client(&self, discovered: &Discovered, grant: &Grant) -> Result<Client, Refreshed> {
+        let kept = grant.client.as_ref();
+        registration::of_tokens(kept, &self.identity, &discovered.server)
+            .map_err(|error| Refreshed::Refused(error.to_string()))?
+            .filter(|client| !client.has_expired((self.tools.now)()))
             .ok_or_else(|| Refreshed::Refused("its client has to be registered anew".into()))
     }
 
@@ -235,7 +221,7 @@ impl RefreshJob {
         Err(match error {
             TokenEndpointError::InvalidGrant(_) => Refreshed::Ended(why),
             TokenEndpointError::InvalidClient(_) => {
-                if !is_registered_by_us(&self.identity, &discovered.server) {
+                if registration::given(&self.identity, &discovered.server).is_some() {
                     return Err(Refreshed::Refused(why));
                 }
                 drop(self.tools.store.remove_client(&self.identity.hash()).await);

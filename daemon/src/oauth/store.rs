@@ -3,8 +3,10 @@
 //! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`. Asynchronous over
 //! blocking threads; knows no OAuth requests.
 //!
-//! What a call has written survives a crash once the call has returned. The
-//! version in the folder's name is the layout's: an upgrade signs nobody out.
+//! What a call has written survives a crash once the call has returned. Tokens and
+//! the client that got them are one file; `client_info.json`, as which the next
+//! sign-in is made, follows them. The version in the folder's name is the layout's:
+//! an upgrade signs nobody out.
 
 mod files;
 mod import;
@@ -13,13 +15,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use self::files::{Loose, Replacement};
 use super::grant::Grant;
-use super::identity::{Identity, IdentityHash};
+use super::identity::{ClientChoice, Identity, IdentityHash};
 use super::kept_sign_in::KeptSignIn;
+use super::registration::Client;
 
 pub(crate) use self::files::FileError;
 
@@ -57,16 +59,13 @@ pub(crate) enum StoreError {
     Stopping,
 }
 
-/// A registered client as it is kept: the registration response and `issuer`.
-pub(crate) type ClientDocument = Map<String, Value>;
-
 /// What is kept of an identity.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// Its tokens.
     pub(crate) grant: Option<Grant>,
-    /// Its client.
-    pub(crate) client: Option<ClientDocument>,
+    /// The client of its next sign-in; tokens have their own.
+    pub(crate) client: Option<Client>,
     /// The sign-in that was under way when the last daemon ended.
     pub(crate) sign_in: Option<KeptSignIn>,
 }
@@ -97,13 +96,22 @@ pub(crate) struct GrantLock {
 
 /// Room on the disk for new tokens, taken before they are asked for.
 #[derive(Debug)]
-pub(crate) struct Reserved(Replacement);
+pub(crate) struct Reserved {
+    tokens: Replacement,
+    folders: Arc<Folders>,
+    hash: IdentityHash,
+}
 
 impl Reserved {
     /// Replaces the tokens of the identity that this was taken for.
     pub(crate) async fn put(self, grant: &Grant) -> Result<(), StoreError> {
-        let content = grant.write();
-        blocking(move || self.0.commit(&content)).await
+        let grant = grant.clone();
+        blocking(move || {
+            self.tokens.commit(&grant.write())?;
+            self.folders.keep_client(&self.hash, grant.client.as_ref());
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -117,10 +125,11 @@ impl Store {
     /// Reads everything of an identity; where there is nothing, takes over what
     /// the npm package has, once.
     pub(crate) async fn load(&self, identity: &Identity) -> Result<Stored, StoreError> {
-        let (folders, hash) = (self.0.clone(), identity.hash());
-        let npm_hashes = identity.npm_hashes();
+        let (folders, identity) = (self.0.clone(), identity.clone());
         blocking(move || {
-            if !folders.ours.exists() && import::find(&folders.base, &npm_hashes).is_none() {
+            let hash = identity.hash();
+            let is_in_npm = || import::find(&folders.base, &identity.npm_hashes()).is_some();
+            if !folders.ours.exists() && !is_in_npm() {
                 // Nobody has signed in anywhere: nothing is made for it.
                 return Ok(Stored::default());
             }
@@ -130,7 +139,7 @@ impl Store {
             if !stored.is_empty() || folders.is_imported(&hash) {
                 return Ok(stored);
             }
-            folders.import(&hash, &npm_hashes)
+            folders.import(&identity)
         })
         .await
     }
@@ -164,10 +173,14 @@ impl Store {
     /// Takes room for new tokens. Fails where they could not be kept, before a
     /// server has given any.
     pub(crate) async fn reserve(&self, hash: &IdentityHash) -> Result<Reserved, StoreError> {
-        let (folders, path) = (self.0.clone(), self.0.path(hash, TOKENS));
+        let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            Replacement::prepare(&path).map(Reserved)
+            Ok(Reserved {
+                tokens: Replacement::prepare(&folders.path(&hash, TOKENS))?,
+                folders,
+                hash,
+            })
         })
         .await
     }
@@ -178,17 +191,7 @@ impl Store {
         hash: &IdentityHash,
         grant: &Grant,
     ) -> Result<(), StoreError> {
-        self.put(hash, TOKENS, grant.write()).await
-    }
-
-    /// Keeps a registered client.
-    pub(crate) async fn put_client(
-        &self,
-        hash: &IdentityHash,
-        client: &ClientDocument,
-    ) -> Result<(), StoreError> {
-        let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-        self.put(hash, CLIENT, Zeroizing::new(content)).await
+        self.reserve(hash).await?.put(grant).await
     }
 
     /// Keeps a sign-in that begins.
@@ -216,7 +219,7 @@ impl Store {
         self.remove(hash, &[TOKENS]).await
     }
 
-    /// Deletes the client.
+    /// Deletes the client of the next sign-in, which has to be registered anew.
     pub(crate) async fn remove_client(&self, hash: &IdentityHash) -> Result<(), StoreError> {
         self.remove(hash, &[CLIENT]).await
     }
@@ -294,20 +297,40 @@ impl Folders {
     }
 
     fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
-        let path = self.path(hash, CLIENT);
-        let content = usable(files::read(&path, Loose::Repair))?;
-        let client = content.and_then(|content| {
-            let document = serde_json::from_slice(&content).ok();
-            if document.is_none() {
-                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
-            }
-            document
-        });
         Ok(Stored {
             grant: self.grant(hash)?,
             sign_in: self.sign_in(hash)?,
-            client,
+            client: self.client(hash)?,
         })
+    }
+
+    fn client(&self, hash: &IdentityHash) -> Result<Option<Client>, FileError> {
+        let path = self.path(hash, CLIENT);
+        let content = usable(files::read(&path, Loose::Repair))?;
+        Ok(content.and_then(|content| {
+            let document = serde_json::from_slice(&content).ok();
+            let client = document.and_then(Client::of_kept);
+            if client.is_none() {
+                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
+            }
+            client
+        }))
+    }
+
+    /// What goes wrong is no loss: tokens have their client with them.
+    fn keep_client(&self, hash: &IdentityHash, client: Option<&Client>) {
+        let Some(client) = client else {
+            return;
+        };
+        if matches!(self.client(hash), Ok(Some(known)) if known == *client) {
+            return;
+        }
+        let content = serde_json::to_vec_pretty(&client.to_keep());
+        let content = Zeroizing::new(content.expect("a map of JSON is JSON"));
+        let kept = Replacement::prepare(&self.path(hash, CLIENT));
+        if let Err(error) = kept.and_then(|replacement| replacement.commit(&content)) {
+            tracing::warn!(%error, "a client could not be stored: the next sign-in may register another one");
+        }
     }
 
     /// Reads a sign-in under way; one that is not whole is over.
@@ -322,25 +345,31 @@ impl Folders {
         let Some(content) = usable(files::read(&path, Loose::Repair))? else {
             return Ok(None);
         };
-        let grant = Grant::read(&content, written(&path));
-        if grant.is_none() {
+        let Some(grant) = Grant::read(&content, written(&path)) else {
             tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
-        }
-        Ok(grant)
+            return Ok(None);
+        };
+        Ok(Some(match grant.client {
+            Some(_) => grant,
+            // Written by somebody who keeps the two apart.
+            None => grant.got_by(self.client(hash)?),
+        }))
     }
 
-    /// Tokens last: whoever finds them finds their client as well.
-    fn import(&self, hash: &IdentityHash, npm_hashes: &[String]) -> Result<Stored, FileError> {
-        let Some(found) = import::find(&self.base, npm_hashes) else {
+    fn import(&self, identity: &Identity) -> Result<Stored, FileError> {
+        let hash = &identity.hash();
+        let Some(mut found) = import::find(&self.base, &identity.npm_hashes()) else {
             return Ok(Stored::default());
         };
-        if let Some(client) = &found.client {
-            let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-            Replacement::prepare(&self.path(hash, CLIENT))?.commit(&content)?;
+        if let ClientChoice::PreRegistered { .. } = identity.client {
+            // Such a client is never stored there: what is stored is of earlier days.
+            found.client = None;
         }
+        found.grant = found.grant.map(|grant| grant.got_by(found.client.clone()));
         if let Some(grant) = &found.grant {
             Replacement::prepare(&self.path(hash, TOKENS))?.commit(&grant.write())?;
         }
+        self.keep_client(hash, found.client.as_ref());
         let mark = format!("{}\n", found.folder);
         Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
         tracing::info!(

@@ -14,7 +14,13 @@ fn identity() -> Identity {
 }
 
 fn grant(access: &str) -> Grant {
-    let text = json!({ "access_token": access, "refresh_token": "r", "issuer": "https://as" });
+    grant_of(access, "c")
+}
+
+fn grant_of(access: &str, client: &str) -> Grant {
+    let client = json!({ "client_id": client, "issuer": "https://as" });
+    let text = json!({ "access_token": access, "refresh_token": "r", "issuer": "https://as",
+        "client": client });
     Grant::read(text.to_string().as_bytes(), None).expect("a token")
 }
 
@@ -49,9 +55,6 @@ async fn what_is_kept_is_found_under_the_documented_names() {
     assert!(nothing.grant.is_none() && nothing.client.is_none());
     assert!(!base.path().join("auth").exists());
 
-    let client = json!({ "client_id": "c", "issuer": "https://as" });
-    let client = client.as_object().expect("an object");
-    store.put_client(&hash, client).await.expect("kept");
     store.put_grant(&hash, &grant("a")).await.expect("kept");
     let sign_in = crate::oauth::kept_sign_in::tests::kept("verifier");
     store.put_sign_in(&hash, &sign_in).await.expect("kept");
@@ -66,7 +69,7 @@ async fn what_is_kept_is_found_under_the_documented_names() {
     );
     let stored = store.load(&identity()).await.expect("readable");
     assert_eq!(access(stored.grant.as_ref()), Some("a"));
-    assert_eq!(stored.client.as_ref(), Some(client));
+    assert_eq!(stored.client, grant("a").client);
     assert_eq!(
         store.identities().await.expect("readable"),
         std::slice::from_ref(&hash)
@@ -105,8 +108,10 @@ async fn the_npm_packages_sign_in_is_taken_over_once_and_left_as_it_is() {
     let store = Store::new(base.path().to_owned());
     let stored = store.load(&identity()).await.expect("readable");
     assert_eq!(access(stored.grant.as_ref()), Some("npm"));
-    assert!(stored.grant.expect("there").expires_at.is_some());
-    assert_eq!(stored.client.expect("there")["client_id"], "c");
+    let taken = stored.grant.expect("there");
+    assert!(taken.expires_at.is_some());
+    assert_eq!(taken.client, stored.client);
+    assert_eq!(stored.client.expect("there").client_id, "c");
     let mode = fs::metadata(&path).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
 
@@ -171,7 +176,65 @@ async fn what_could_not_be_kept_is_not_asked_for() {
     let stored = store.grant(&hash).await.expect("readable");
     assert_eq!(access(stored.as_ref()), Some("b"));
     drop(store.reserve(&hash).await.expect("room"));
-    assert_eq!(names(base.path()), ["H_tokens.json"]);
+    assert_eq!(names(base.path()), ["H_client_info.json", "H_tokens.json"]);
+}
+
+#[tokio::test]
+async fn tokens_keep_their_client_wherever_a_daemon_dies() {
+    let base = tempfile::tempdir().expect("a folder");
+    let (store, hash) = (Store::new(base.path().to_owned()), identity().hash());
+    let client = |grant: Option<Grant>| Some(grant?.client?.client_id);
+    let path = |name| base.path().join(FOLDER).join(format!("{hash}_{name}"));
+    let put = async |access, client| {
+        let grant = grant_of(access, client);
+        store.put_grant(&hash, &grant).await.expect("kept");
+    };
+    put("a", "c1").await;
+    let before = fs::read(path(CLIENT)).expect("there");
+    put("b", "c2").await;
+    let registered = store.load(&identity()).await.expect("readable").client;
+    assert_eq!(registered.map(|client| client.client_id), Some("c2".into()));
+    // It dies before the second file.
+    fs::write(path(CLIENT), before).expect("written");
+    let stored = store.load(&identity()).await.expect("readable");
+    assert_eq!(client(stored.grant), Some("c2".into()));
+    // A client that is to be used no more is still that of the tokens.
+    store.remove_client(&hash).await.expect("gone");
+    let stored = store.load(&identity()).await.expect("readable");
+    assert!(stored.client.is_none());
+    assert_eq!(client(stored.grant), Some("c2".into()));
+
+    // Written by somebody who keeps the two apart.
+    for (issuer, expected) in [("https://as/", Some("c3".into())), ("https://other", None)] {
+        let tokens = json!({ "access_token": "x", "issuer": "https://as" });
+        fs::write(path(TOKENS), tokens.to_string()).expect("written");
+        let document = json!({ "client_id": "c3", "issuer": issuer });
+        fs::write(path(CLIENT), document.to_string()).expect("written");
+        let grant = store.grant(&hash).await.expect("readable");
+        assert_eq!(client(grant), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_client_given_by_hand_is_not_the_one_that_the_npm_package_has_stored() {
+    let base = tempfile::tempdir().expect("a folder");
+    let tokens = json!({ "access_token": "npm", "refresh_token": "r" });
+    npm(base.path(), "mcp-remote-v1", "tokens.json", &tokens);
+    let client = json!({ "client_id": "of earlier days" });
+    npm(base.path(), "mcp-remote-v1", "client_info.json", &client);
+    let mut identity = identity();
+    identity.client = ClientChoice::PreRegistered {
+        client_id: "mine".into(),
+        client_secret: None,
+        auth_method: None,
+        redirect_uris: Vec::new(),
+    };
+    let store = Store::new(base.path().to_owned());
+    for _ in 0..2 {
+        let stored = store.load(&identity).await.expect("readable");
+        assert!(stored.client.is_none());
+        assert!(stored.grant.expect("taken over").client.is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]

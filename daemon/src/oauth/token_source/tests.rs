@@ -1,3 +1,4 @@
+mod clients;
 mod killed;
 mod week;
 mod world;

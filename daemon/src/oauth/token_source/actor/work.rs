@@ -7,9 +7,9 @@ use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{RefreshJob, Refreshed};
-use crate::oauth::registration::Client;
-use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish, is_registered_by_us};
-use crate::oauth::store::{ClientDocument, StoreError, Stored};
+use crate::oauth::registration;
+use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish};
+use crate::oauth::store::{StoreError, Stored};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 
@@ -32,7 +32,6 @@ impl Actor {
             identity: self.identity.clone(),
             grant,
             unsaved: self.unsaved.is_some(),
-            client: self.client.clone(),
             challenge: self.challenge.clone(),
             rejected,
         };
@@ -53,7 +52,6 @@ impl Actor {
             challenge,
             already: self.grant.as_ref().and_then(asked_before),
             client: self.client.clone(),
-            in_use: self.grant.is_some(),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);
@@ -101,7 +99,7 @@ impl Actor {
 
     fn forget(&mut self) {
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let (grant, client) = (self.grant.clone(), self.client.clone());
+        let grant = self.grant.clone();
         let challenge = self.challenge.clone();
         self.work = Work::LoggingOut;
         self.tasks.spawn(async move {
@@ -111,7 +109,7 @@ impl Actor {
             };
             // Revoked first: without the files nobody could do it any more.
             if let Some(grant) = &grant {
-                let revoked = revoke(&tools, &identity, &challenge, grant, client);
+                let revoked = revoke(&tools, &identity, &challenge, grant);
                 logged_out.note = revoked.await.err();
             }
             if let Err(error) = tools.store.forget(&identity.hash()).await {
@@ -165,7 +163,7 @@ impl Actor {
                 Stored::default()
             }
         };
-        self.client = stored.client.and_then(client);
+        self.client = stored.client;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
@@ -328,20 +326,12 @@ impl Actor {
     }
 }
 
-/// Reads a kept client. The files of old npm packages do not name its issuer.
-fn client(document: ClientDocument) -> Option<Client> {
-    let issuer = document.get("issuer").and_then(|issuer| issuer.as_str());
-    let issuer = issuer.unwrap_or_default().to_owned();
-    Client::from_document(&issuer, document)
-}
-
 /// Revokes a grant at the server that gave it.
 async fn revoke(
     tools: &sign_in::Tools,
     identity: &crate::oauth::identity::Identity,
     challenge: &Challenge,
     grant: &Grant,
-    client: Option<Client>,
 ) -> Result<(), String> {
     let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
     let servers = tools.endpoints.connect(identity).await;
@@ -359,16 +349,9 @@ async fn revoke(
             "its authorization server is another one now".into(),
         ));
     }
-    let client = match client {
-        Some(client) if is_registered_by_us(identity, server) => client,
-        _ if is_registered_by_us(identity, server) => {
-            return Err(not_revoked("its client is not known".into()));
-        }
-        _ => {
-            let known = servers.register(identity, &discovered, &[], None).await;
-            known.map_err(|error| not_revoked(error.to_string()))?
-        }
-    };
+    let client = registration::of_tokens(grant.client.as_ref(), identity, server);
+    let client = client.map_err(|error| not_revoked(error.to_string()))?;
+    let client = client.ok_or_else(|| not_revoked("its client is not known".into()))?;
     match servers.revoke(server, &client, grant).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_revoked(

@@ -20,8 +20,9 @@ use crate::oauth::browsers::Browsers;
 use crate::oauth::challenge::ChallengeError;
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
-use crate::oauth::registration::{Client, RegistrationError};
+use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::store::Store;
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
@@ -217,11 +218,14 @@ impl Servers for Reach {
 
     fn register<'a>(
         &'a self,
-        _: &'a Identity,
+        identity: &'a Identity,
         discovered: &'a Discovered,
         redirect_uris: &'a [String],
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        if let Some(given) = registration::given(identity, &discovered.server) {
+            return std::future::ready(given).boxed();
+        }
         let mut facts = self.0.facts();
         facts.registrations += 1;
         facts.asked_scopes.extend(scope.map(Scope::to_string));
@@ -332,6 +336,20 @@ impl Setup {
         }
     }
 
+    /// The same server with a client that its user has registered.
+    pub(super) fn identity_of(client_id: &str) -> Identity {
+        Identity {
+            client: ClientChoice::PreRegistered {
+                client_id: client_id.into(),
+                client_secret: Some(Secret::new("hidden".into())),
+                auth_method: None,
+                // At any port, since tests run side by side.
+                redirect_uris: vec!["http://127.0.0.1/cb".into()],
+            },
+            ..Self::identity()
+        }
+    }
+
     pub(super) fn identity() -> Identity {
         let server = ServerUrl::parse("https://h/mcp", false).expect("valid");
         Identity::new(server, NetworkOptions::default())
@@ -342,6 +360,10 @@ impl Setup {
     }
 
     pub(super) fn start(&self) -> Daemon {
+        self.start_as(Self::identity())
+    }
+
+    pub(super) fn start_as(&self, identity: Identity) -> Daemon {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tools = Tools {
             endpoints: Arc::new(Reach(self.world.clone())),
@@ -350,7 +372,7 @@ impl Setup {
             browsers: Browsers::new(),
             now,
         };
-        let source = TokenSource::spawn(Self::identity(), tools.clone(), &tasks, stop.clone());
+        let source = TokenSource::spawn(identity, tools.clone(), &tasks, stop.clone());
         Daemon {
             source,
             tools,
@@ -361,18 +383,17 @@ impl Setup {
 
     /// Starts with somebody signed in already.
     pub(super) async fn signed_in(&self) -> Daemon {
+        let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
+        let client = Client::of_kept(client.as_object().expect("an object").clone());
         let grant = Grant::new(
             self.world.issue(),
             None,
-            ISSUER,
+            client.expect("a client"),
             Scope::parse("read"),
             false,
             now(),
         );
         let (store, hash) = (self.store(), Self::identity().hash());
-        let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
-        let client = client.as_object().expect("an object");
-        store.put_client(&hash, client).await.expect("kept");
         store.put_grant(&hash, &grant).await.expect("kept");
         let daemon = self.start();
         daemon.source.ready().await;
