@@ -14,6 +14,7 @@ use super::grant::Grant;
 use super::identity::Identity;
 use super::registration::{self, Client};
 use super::sign_in::Tools;
+use super::store::{OnDisk, Unsaved};
 use super::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
 
@@ -23,7 +24,7 @@ pub(crate) enum Refreshed {
     /// There are new tokens; `unsaved`: why they are not on the disk.
     New {
         grant: Grant,
-        unsaved: Option<String>,
+        unsaved: Option<Unsaved>,
     },
     /// Another daemon had renewed them already.
     Adopted(Grant),
@@ -48,8 +49,8 @@ pub(crate) struct RefreshJob {
     pub(crate) identity: Arc<Identity>,
     /// The tokens in use.
     pub(crate) grant: Grant,
-    /// Whether they are newer than the store's, which could not be written.
-    pub(crate) unsaved: bool,
+    /// Why they are newer than the store's, if they are.
+    pub(crate) unsaved: Option<Unsaved>,
     /// What the server said last when it refused.
     pub(crate) challenge: Challenge,
     /// Whether it has refused just now.
@@ -79,13 +80,18 @@ impl RefreshJob {
     }
 
     async fn stored(&self) -> Result<Grant, Refreshed> {
-        if self.unsaved {
+        let on_disk = self.tools.store.tokens(&self.identity.hash()).await;
+        let on_disk = on_disk.map_err(|error| Refreshed::Failed(error.to_string()))?;
+        if let Some(unsaved) = &self.unsaved
+            && unsaved.is_newer_than(&on_disk)
+        {
             return Ok(self.grant.clone());
         }
-        match self.tools.store.grant(&self.identity.hash()).await {
-            Ok(Some(grant)) => Ok(grant),
-            Ok(None) => Err(Refreshed::Gone),
-            Err(error) => Err(Refreshed::Failed(error.to_string())),
+        match on_disk {
+            OnDisk::Tokens(grant) => Ok(*grant),
+            // What comes next takes its place.
+            OnDisk::Damaged => Ok(self.grant.clone()),
+            OnDisk::Nothing => Err(Refreshed::Gone),
         }
     }
 
@@ -142,12 +148,13 @@ impl RefreshJob {
         // The old tokens are worthless by now, so the new ones are used even if
         // they cannot be kept yet.
         let unsaved = reserved.put(&new).await.err();
-        if let Some(error) = &unsaved {
-            tracing::error!(%error, "new tokens could not be stored: they would be lost if the daemon ended now");
-        }
+        let unsaved = unsaved.map(|error| match &self.unsaved {
+            Some(unsaved) => unsaved.again(&error),
+            None => Unsaved::new(&error, Some(grant)),
+        });
         Ok(Refreshed::New {
             grant: new,
-            unsaved: unsaved.map(|error| error.to_string()),
+            unsaved,
         })
     }
 

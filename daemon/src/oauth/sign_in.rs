@@ -25,7 +25,7 @@ use super::loopback::{Answers, Loopback};
 use super::redirect::{self, Redirect};
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
-use super::store::{Store, StoreError};
+use super::store::{OnDisk, Store, StoreError, Unsaved};
 use super::token::TokenEndpointError;
 
 /// How long a person has. Pages of authorization servers live no longer.
@@ -86,7 +86,7 @@ pub(crate) struct Kept {
     /// They, kept already.
     pub(crate) grant: Grant,
     /// Why they are not.
-    pub(crate) unsaved: Option<String>,
+    pub(crate) unsaved: Option<Unsaved>,
 }
 
 /// How a sign-in ended.
@@ -194,7 +194,7 @@ async fn ended(
     if may_be_unknown && client.take().is_some() {
         let (store, hash) = (&tools.store, identity.hash());
         // The file is that of tokens as long as there are some.
-        if let Ok(None) = store.grant(&hash).await {
+        if let Ok(OnDisk::Nothing) = store.tokens(&hash).await {
             drop(store.remove_client(&hash).await);
         }
     }

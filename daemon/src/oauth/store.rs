@@ -10,6 +10,7 @@
 
 mod files;
 mod import;
+mod unsaved;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::kept_sign_in::KeptSignIn;
 use super::registration::Client;
 
 pub(crate) use self::files::FileError;
+pub(crate) use self::unsaved::Unsaved;
 
 /// The folder of this layout.
 const FOLDER: &str = "mcp-remote-d1";
@@ -68,6 +70,27 @@ pub(crate) struct Stored {
     pub(crate) client: Option<Client>,
     /// The sign-in that was under way when the last daemon ended.
     pub(crate) sign_in: Option<KeptSignIn>,
+}
+
+/// What there is of tokens.
+#[derive(Debug)]
+pub(crate) enum OnDisk {
+    /// There is no such file: nobody is signed in, or somebody has signed out.
+    Nothing,
+    /// A file that we would not have written. Whoever has its tokens writes it anew.
+    Damaged,
+    /// They.
+    Tokens(Box<Grant>),
+}
+
+impl OnDisk {
+    /// Returns the tokens, if they can be read.
+    pub(crate) fn tokens(self) -> Option<Grant> {
+        match self {
+            Self::Tokens(grant) => Some(*grant),
+            Self::Nothing | Self::Damaged => None,
+        }
+    }
 }
 
 impl Stored {
@@ -129,14 +152,14 @@ impl Store {
         blocking(move || {
             let hash = identity.hash();
             let is_in_npm = || import::find(&folders.base, &identity.npm_hashes()).is_some();
-            if !folders.ours.exists() && !is_in_npm() {
+            if !exists(&folders.ours)? && !is_in_npm() {
                 // Nobody has signed in anywhere: nothing is made for it.
                 return Ok(Stored::default());
             }
             files::prepare_folder(&folders.ours)?;
             files::sweep(&folders.ours, &[VERIFIER, SIGN_IN], LEFTOVER_AGE);
             let stored = folders.read(&hash)?;
-            if !stored.is_empty() || folders.is_imported(&hash) {
+            if !stored.is_empty() || exists(&folders.path(&hash, IMPORTED))? {
                 return Ok(stored);
             }
             folders.import(&identity)
@@ -145,9 +168,9 @@ impl Store {
     }
 
     /// Reads the tokens again: another daemon may have renewed them.
-    pub(crate) async fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, StoreError> {
+    pub(crate) async fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, StoreError> {
         let (folders, hash) = (self.0.clone(), hash.clone());
-        blocking(move || folders.grant(&hash)).await
+        blocking(move || folders.tokens(&hash)).await
     }
 
     /// Takes the right to renew a grant, waiting for whoever has it.
@@ -292,13 +315,9 @@ impl Folders {
         self.ours.join(format!("{hash}_{name}"))
     }
 
-    fn is_imported(&self, hash: &IdentityHash) -> bool {
-        std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
-    }
-
     fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
         Ok(Stored {
-            grant: self.grant(hash)?,
+            grant: self.tokens(hash)?.tokens(),
             sign_in: self.sign_in(hash)?,
             client: self.client(hash)?,
         })
@@ -340,20 +359,24 @@ impl Folders {
         Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
     }
 
-    fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
+    fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, FileError> {
         let path = self.path(hash, TOKENS);
-        let Some(content) = usable(files::read(&path, Loose::Repair))? else {
-            return Ok(None);
+        let read = files::read(&path, Loose::Repair);
+        if let Ok(None) = read {
+            return Ok(OnDisk::Nothing);
+        }
+        let Some(content) = usable(read)? else {
+            return Ok(OnDisk::Damaged);
         };
         let Some(grant) = Grant::read(&content, written(&path)) else {
-            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
-            return Ok(None);
+            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored");
+            return Ok(OnDisk::Damaged);
         };
-        Ok(Some(match grant.client {
+        Ok(OnDisk::Tokens(Box::new(match grant.client {
             Some(_) => grant,
             // Written by somebody who keeps the two apart.
             None => grant.got_by(self.client(hash)?),
-        }))
+        })))
     }
 
     fn import(&self, identity: &Identity) -> Result<Stored, FileError> {
@@ -395,6 +418,15 @@ fn usable(
             Ok(None)
         }
         content => content,
+    }
+}
+
+/// Only "there is none" says that there is none.
+fn exists(path: &std::path::Path) -> Result<bool, FileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::Io(path.to_owned(), error)),
     }
 }
 

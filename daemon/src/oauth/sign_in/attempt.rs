@@ -17,6 +17,7 @@ use crate::oauth::kept_sign_in::KeptSignIn;
 use crate::oauth::loopback::Answers;
 use crate::oauth::pages::Verdict;
 use crate::oauth::registration::{self, Client};
+use crate::oauth::store::Unsaved;
 
 /// Where the code goes, and as whom.
 pub(super) struct Party {
@@ -144,8 +145,8 @@ impl Attempt<'_> {
         let _lock = store.lock(self.hash).await?;
         // Before the server changes anything.
         let reserved = store.reserve(self.hash).await?;
+        let before = store.tokens(self.hash).await?.tokens();
         if let Some(code) = code {
-            let before = store.grant(self.hash).await?;
             self.sign_in.answered(code, before.as_ref());
             self.keep().await?;
         }
@@ -174,10 +175,7 @@ impl Attempt<'_> {
         .told_of(self.sign_in.resource_metadata.as_ref());
         // The code is spent: what it gave is used even if it cannot be kept yet.
         let unsaved = reserved.put(&grant).await.err();
-        if let Some(error) = &unsaved {
-            tracing::error!(%error, "new tokens could not be stored: they would be lost if the daemon ended now");
-        }
-        let unsaved = unsaved.map(|error| error.to_string());
+        let unsaved = unsaved.map(|error| Unsaved::new(&error, before.as_ref()));
         Ok(Kept { grant, unsaved })
     }
 

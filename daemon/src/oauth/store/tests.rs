@@ -28,6 +28,11 @@ fn access(grant: Option<&Grant>) -> Option<&str> {
     grant.map(|grant| grant.access_token.reveal().as_str())
 }
 
+async fn kept(store: &Store) -> Option<Grant> {
+    let on_disk = store.tokens(&identity().hash()).await;
+    on_disk.expect("readable").tokens()
+}
+
 fn npm(base: &Path, folder: &str, name: &str, content: &serde_json::Value) {
     let folder = base.join(folder);
     fs::create_dir_all(&folder).expect("made");
@@ -149,7 +154,7 @@ async fn files_that_nobody_should_trust_are_ignored_and_replaced() {
         let stored = store.load(&identity()).await.expect("readable");
         assert!(stored.grant.is_none());
         store.put_grant(&hash, &grant("b")).await.expect("kept");
-        let stored = store.grant(&hash).await.expect("readable");
+        let stored = kept(&store).await;
         assert_eq!(access(stored.as_ref()), Some("b"));
     }
     assert_eq!(fs::read(&elsewhere).expect("there"), whole);
@@ -171,9 +176,9 @@ async fn what_could_not_be_kept_is_not_asked_for() {
     fs::remove_dir(&path).expect("empty");
 
     let reserved = store.reserve(&hash).await.expect("room");
-    assert!(store.grant(&hash).await.expect("readable").is_none());
+    assert!(kept(&store).await.is_none());
     reserved.put(&grant("b")).await.expect("kept");
-    let stored = store.grant(&hash).await.expect("readable");
+    let stored = kept(&store).await;
     assert_eq!(access(stored.as_ref()), Some("b"));
     drop(store.reserve(&hash).await.expect("room"));
     assert_eq!(names(base.path()), ["H_client_info.json", "H_tokens.json"]);
@@ -210,7 +215,7 @@ async fn tokens_keep_their_client_wherever_a_daemon_dies() {
         fs::write(path(TOKENS), tokens.to_string()).expect("written");
         let document = json!({ "client_id": "c3", "issuer": issuer });
         fs::write(path(CLIENT), document.to_string()).expect("written");
-        let grant = store.grant(&hash).await.expect("readable");
+        let grant = kept(&store).await;
         assert_eq!(client(grant), expected);
     }
 }
@@ -250,4 +255,49 @@ async fn only_one_renews_at_a_time() {
     assert!(matches!(refused, StoreError::Locked(_)));
     drop(held);
     other.lock(&hash).await.expect("free again");
+}
+
+#[tokio::test]
+async fn only_the_absence_of_a_file_says_that_nobody_is_signed_in() {
+    let base = tempfile::tempdir().expect("a folder");
+    let (store, hash) = (Store::new(base.path().to_owned()), identity().hash());
+    store.put_grant(&hash, &grant("a")).await.expect("kept");
+    let path = base.path().join(FOLDER).join(format!("{hash}_tokens.json"));
+    fs::write(&path, "{").expect("written");
+    let on_disk = store.tokens(&hash).await.expect("readable");
+    assert!(matches!(on_disk, OnDisk::Damaged));
+    fs::remove_file(&path).expect("there");
+    let on_disk = store.tokens(&hash).await.expect("readable");
+    assert!(matches!(on_disk, OnDisk::Nothing));
+    fs::remove_dir_all(base.path().join(FOLDER)).expect("there");
+    let on_disk = store.tokens(&hash).await.expect("readable");
+    assert!(matches!(on_disk, OnDisk::Nothing));
+    fs::write(base.path().join(FOLDER), "").expect("written");
+    store.tokens(&hash).await.expect_err("a file in the way");
+}
+
+#[tokio::test]
+async fn what_could_not_be_kept_never_replaces_what_others_have_kept() {
+    let base = tempfile::tempdir().expect("a folder");
+    let (store, hash) = (Store::new(base.path().to_owned()), identity().hash());
+    let put = async |access| store.put_grant(&hash, &grant(access)).await.expect("kept");
+    let after = |before: Option<&str>| {
+        let before = before.map(grant);
+        Unsaved::new(&StoreError::Stopping, before.as_ref())
+    };
+    let check = async |before, expected| {
+        let saved = store.save(&hash, &grant("new"), &after(before)).await;
+        saved.expect("kept, or not needed");
+        assert_eq!(access(kept(&store).await.as_ref()), expected);
+    };
+    check(Some("old"), None).await;
+    check(None, Some("new")).await;
+    put("old").await;
+    check(Some("old"), Some("new")).await;
+    put("another").await;
+    check(Some("old"), Some("another")).await;
+    check(None, Some("another")).await;
+    let path = base.path().join(FOLDER).join(format!("{hash}_tokens.json"));
+    fs::write(&path, "{").expect("written");
+    check(Some("old"), Some("new")).await;
 }

@@ -4,6 +4,7 @@
 //! A token is published only after it has been kept. Work belongs to the actor:
 //! it goes on when those who wait for it have gone.
 
+mod looking;
 mod requests;
 mod resuming;
 mod work;
@@ -16,6 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::looking::Looked;
 use super::brakes::{Lack, Pause, StepUps};
 use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request};
 use crate::oauth::challenge::Challenge;
@@ -24,7 +26,7 @@ use crate::oauth::identity::Identity;
 use crate::oauth::refresh::{self, Refreshed};
 use crate::oauth::registration::Client;
 use crate::oauth::sign_in::{Ended, PendingSignIn, Progress, Tools};
-use crate::oauth::store::{StoreError, Stored};
+use crate::oauth::store::{StoreError, Stored, Unsaved};
 
 /// The wall clock is looked at this often: timers stand still while the machine
 /// sleeps.
@@ -33,8 +35,9 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// Tokens are not renewed unasked more often than this, however short they live.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often tokens that could not be stored are stored again.
-const SAVE_AGAIN: Duration = Duration::from_secs(5);
+/// How often tokens that could not be stored are stored again, and files that could
+/// not be read are read again.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long the end waits for tokens on their way: they may replace the only
 /// refresh token.
@@ -49,6 +52,8 @@ enum Work {
     Loading,
     /// Renewing the tokens.
     Refreshing,
+    /// Storing tokens that could not be stored.
+    Saving,
     /// Forgetting the grant.
     LoggingOut,
 }
@@ -71,6 +76,8 @@ enum Done {
     Refreshed(u64, Refreshed),
     SignedIn(Ended),
     LoggedOut(LoggedOut),
+    /// The store was read again for requests that somebody else may have seen to.
+    Looked(Box<Looked>),
     /// The tokens of this generation are kept, or not.
     Saved(u64, Result<(), StoreError>),
     Aside,
@@ -99,7 +106,13 @@ pub(super) struct Actor {
     renew_at: Option<SystemTime>,
     last_refresh: Option<SystemTime>,
     /// Why the tokens in use are newer than the file, if they are.
-    unsaved: Option<String>,
+    unsaved: Option<Unsaved>,
+    /// Tokens that the server has ended; the file may still be there.
+    ended: Option<Grant>,
+    /// The files have been read.
+    loaded: bool,
+    /// Between attempts to read or write the files.
+    storing: Pause,
     /// What the server said last when it refused.
     challenge: Challenge,
     work: Work,
@@ -140,6 +153,9 @@ impl Actor {
             renew_at: None,
             last_refresh: None,
             unsaved: None,
+            ended: None,
+            loaded: false,
+            storing: Pause::new(STORE_AGAIN, minutes(1)),
             challenge: Challenge::default(),
             work: Work::Idle,
             signing_in: None,
@@ -192,11 +208,11 @@ impl Actor {
                 }
             }
             // A sign-in is kept: the next daemon goes on with it.
-            if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved.is_some())
+            if let (Some(grant), Some(unsaved)) = (&self.grant, &self.unsaved)
                 && let Err(error) = self
                     .tools
                     .store
-                    .put_grant(&self.identity.hash(), grant)
+                    .save(&self.identity.hash(), grant, unsaved)
                     .await
             {
                 tracing::error!(%error, "the newest tokens could not be stored");
@@ -230,23 +246,36 @@ impl Actor {
 
     /// Returns when the clock is looked at next.
     fn wake(&self) -> Option<Instant> {
+        if !matches!(self.work, Work::Idle) {
+            return None;
+        }
         let now = Instant::now();
-        let save = self.unsaved.as_ref().map(|_| now + SAVE_AGAIN);
-        let renew = self.renew_at.filter(|_| matches!(self.work, Work::Idle));
+        let store = self.has_to_store().then(|| self.storing.until());
+        let store = store.map(|until| until.unwrap_or(now));
+        let renew = self.renew_at;
         let renew = renew.map(|at| {
             let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
             let due = now + ahead.min(LOOK_AT_CLOCK);
             self.refreshes.until().map_or(due, |until| due.max(until))
         });
-        save.into_iter().chain(renew).min()
+        store.into_iter().chain(renew).min()
     }
 
+    /// Says whether files are still to be read or written.
+    fn has_to_store(&self) -> bool {
+        !self.loaded || self.unsaved.is_some()
+    }
+
+    /// Begins what is due. One thing at a time: each may replace the tokens.
     fn look_at_clock(&mut self) {
-        if self.unsaved.is_some() {
-            self.save();
-        }
         let due = self.renew_at.is_some_and(|at| at <= (self.tools.now)());
-        if due && matches!(self.work, Work::Idle) && self.refreshes.until().is_none() {
+        if !matches!(self.work, Work::Idle) {
+        } else if self.has_to_store() && self.storing.until().is_none() {
+            match self.loaded {
+                true => self.save(),
+                false => self.load(),
+            }
+        } else if due && self.refreshes.until().is_none() {
             self.refresh(false);
         }
     }
@@ -320,7 +349,7 @@ impl Actor {
     }
 
     fn unsaved_trouble(&self) -> Option<String> {
-        let why = self.unsaved.as_ref()?;
+        let why = &self.unsaved.as_ref()?.why;
         Some(format!(
             "its newest tokens are in use but not stored, which is tried again: {why}"
         ))

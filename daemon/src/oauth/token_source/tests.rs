@@ -1,4 +1,5 @@
 mod clients;
+mod files;
 mod killed;
 mod week;
 mod world;

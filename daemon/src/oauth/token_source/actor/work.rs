@@ -9,7 +9,7 @@ use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{RefreshJob, Refreshed};
 use crate::oauth::registration;
 use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish};
-use crate::oauth::store::{StoreError, Stored};
+use crate::oauth::store::{StoreError, Stored, Unsaved};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 
@@ -31,7 +31,7 @@ impl Actor {
             tools: self.tools.clone(),
             identity: self.identity.clone(),
             grant,
-            unsaved: self.unsaved.is_some(),
+            unsaved: self.unsaved.clone(),
             challenge: self.challenge.clone(),
             rejected,
         };
@@ -68,13 +68,15 @@ impl Actor {
     }
 
     pub(super) fn save(&mut self) {
-        let Some(grant) = self.grant.clone() else {
+        let Some((grant, unsaved)) = self.grant.clone().zip(self.unsaved.clone()) else {
             return;
         };
+        self.work = Work::Saving;
         let (store, hash) = (self.tools.store.clone(), self.identity.hash());
         let generation = self.generation;
-        self.tasks
-            .spawn(async move { Done::Saved(generation, store.put_grant(&hash, &grant).await) });
+        self.tasks.spawn(async move {
+            Done::Saved(generation, store.save(&hash, &grant, &unsaved).await)
+        });
     }
 
     /// Forgets the grant, as soon as nothing else is under way.
@@ -125,11 +127,8 @@ impl Actor {
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
-            Ok(Done::Saved(generation, Ok(()))) if generation == self.generation => {
-                tracing::info!("tokens that could not be stored are stored now");
-                self.unsaved = None;
-            }
-            Ok(Done::Saved(..)) => {}
+            Ok(Done::Looked(looked)) => self.looked(*looked),
+            Ok(Done::Saved(generation, saved)) => self.saved(generation, saved),
             Ok(Done::Aside) => {}
             // A sign-in that a logout has ended.
             Err(error) if error.is_cancelled() => {}
@@ -158,11 +157,15 @@ impl Actor {
         let stored = match loaded {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::warn!(%error, "no tokens could be read");
-                self.trouble = Some(error.to_string());
-                Stored::default()
+                tracing::warn!(%error, "no tokens could be read; this is tried again");
+                self.storing.failed();
+                self.say_ready();
+                return self.fail_all(&error.to_string());
             }
         };
+        self.loaded = true;
+        self.storing.over();
+        self.trouble = None;
         self.client = stored.client;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
@@ -182,12 +185,21 @@ impl Actor {
             self.say_ready();
             return self.decide_for_all();
         }
-        if has_expired {
-            // Sent as it is, it would only be refused.
-            self.grant = Some(grant);
-            return self.refresh(false);
+        self.take_up(grant);
+    }
+
+    fn saved(&mut self, generation: u64, saved: Result<(), StoreError>) {
+        self.work = Work::Idle;
+        match saved {
+            Ok(()) if generation == self.generation => {
+                tracing::info!("tokens that could not be stored are stored now");
+                self.unsaved = None;
+                self.storing.over();
+            }
+            Ok(()) => {}
+            Err(_) => self.storing.failed(),
         }
-        self.publish(grant, Origin::Stored);
+        self.decide_for_all();
     }
 
     fn refreshed(&mut self, generation: u64, refreshed: Refreshed) {
@@ -199,12 +211,13 @@ impl Actor {
         match refreshed {
             Refreshed::New { grant, unsaved } => {
                 tracing::info!("tokens were renewed");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.last_refresh = Some((self.tools.now)());
                 self.publish(grant, Origin::Refreshed);
             }
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
+                self.unsaved = None;
                 self.publish(grant, Origin::Stored);
             }
             Refreshed::Failed(why) => {
@@ -227,7 +240,10 @@ impl Actor {
                         grant.refresh_token = None;
                         self.renew_at = None;
                     }
-                    _ => self.withdraw(),
+                    _ => {
+                        self.ended = self.grant.clone();
+                        self.withdraw();
+                    }
                 }
                 self.trouble = Some(why);
                 self.needs_login = true;
@@ -271,7 +287,7 @@ impl Actor {
         match ended.kept {
             Ok(Kept { grant, unsaved }) => {
                 tracing::info!("somebody signed in");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.sign_ins.over();
                 self.waiters.append(&mut signing_in.waiters);
                 self.publish(grant, Origin::SignedIn);
@@ -299,6 +315,13 @@ impl Actor {
         for waiter in std::mem::take(&mut self.waiters) {
             drop(waiter.reply.send(Err(self.login_required(None))));
         }
+    }
+
+    fn not_saved(&mut self, unsaved: Option<Unsaved>) {
+        if unsaved.is_some() {
+            self.storing.failed();
+        }
+        self.unsaved = unsaved;
     }
 
     fn decide_for_all(&mut self) {

@@ -403,10 +403,9 @@ impl Setup {
 
     /// The access token in the file.
     pub(super) async fn stored(&self) -> Option<String> {
-        let grant = self.store().grant(&Self::identity().hash()).await;
-        grant
-            .expect("readable")
-            .map(|grant| grant.access_token.reveal().clone())
+        let on_disk = self.store().tokens(&Self::identity().hash()).await;
+        let grant = on_disk.expect("readable").tokens();
+        grant.map(|grant| grant.access_token.reveal().clone())
     }
 }
 
