@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::discovery::{AuthorizationServer, Discovered};
+use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::scope::Scope;
@@ -160,7 +160,7 @@ impl Client {
     /// their issuer, which is the one there was.
     #[must_use]
     pub(crate) fn known_to(mut self, server: &AuthorizationServer) -> Self {
-        if self.issuer.is_empty() {
+        if self.issuer.is_empty() || is_same_issuer(&self.issuer, &server.issuer) {
             self.issuer.clone_from(&server.issuer);
         }
         self

@@ -22,6 +22,7 @@ use super::grant::Grant;
 use super::identity::Identity;
 use super::kept_sign_in::KeptSignIn;
 use super::loopback::{Answers, Loopback};
+use super::on_its_way::OnItsWay;
 use super::redirect::{self, Redirect};
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
@@ -42,6 +43,8 @@ pub(crate) struct Tools {
     pub(crate) loopback: Loopback,
     /// Who opens browsers.
     pub(crate) browsers: Browsers,
+    /// Token requests of one grant that are not to be cut off.
+    pub(crate) on_its_way: OnItsWay,
     /// The wall clock.
     pub(crate) now: fn() -> SystemTime,
 }
@@ -152,7 +155,9 @@ impl From<RegistrationError> for SignInError {
 impl From<TokenEndpointError> for SignInError {
     fn from(error: TokenEndpointError) -> Self {
         match error {
-            TokenEndpointError::Transient(why) => Self::Transient(why),
+            TokenEndpointError::Transient(why) | TokenEndpointError::Later(why, _) => {
+                Self::Transient(why)
+            }
             TokenEndpointError::InvalidClient(_) => Self::Client(error.to_string()),
             error => Self::Failed(error.to_string()),
         }

@@ -44,8 +44,9 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 /// How often a lock that another daemon holds is tried.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long it is tried: longer than a refresh can take.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it is tried: longer than a refresh holds it, which may send four requests
+/// of 20 s at worst.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why the store cannot be used. One sentence, no secret.
 #[derive(Debug, thiserror::Error)]

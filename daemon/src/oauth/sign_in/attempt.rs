@@ -142,20 +142,30 @@ impl Attempt<'_> {
     /// Turns the code into tokens; `None`: the one that was kept.
     async fn exchange(&mut self, code: Option<Code>) -> Result<Kept, SignInError> {
         let store = &self.tools.store;
-        let _lock = store.lock(self.hash).await?;
-        // Before the server changes anything.
-        let reserved = store.reserve(self.hash).await?;
-        let before = store.tokens(self.hash).await?.tokens();
-        if let Some(code) = code {
-            self.sign_in.answered(code, before.as_ref());
+        if let Some(code) = &code {
+            let before = store.tokens(self.hash).await?.tokens();
+            self.sign_in.answered(code.clone(), before.as_ref());
             self.keep().await?;
         }
         let party = match self.party.take() {
             Some(party) => party,
             None => self.find().await?,
         };
+        let _lock = store.lock(self.hash).await?;
+        // Before the server changes anything.
+        let reserved = store.reserve(self.hash).await?;
+        let before = store.tokens(self.hash).await?.tokens();
+        if let Some(code) = code.filter(|_| self.sign_in.is_over(before.as_ref())) {
+            // Renewed meanwhile.
+            self.sign_in.answered(code, before.as_ref());
+            self.keep().await?;
+        }
         let Some(answer) = &self.sign_in.answer else {
             return Err(SignInError::GivenUp);
+        };
+        let Some(_sent) = self.tools.on_its_way.send() else {
+            // The daemon is stopping; the next one goes on with what is kept.
+            return std::future::pending().await;
         };
         let pending = &self.sign_in.pending;
         let exchanging = party.servers.exchange(

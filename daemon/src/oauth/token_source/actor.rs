@@ -22,7 +22,9 @@ use super::brakes::{Lack, Pause, StepUps};
 use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
+use crate::oauth::http;
 use crate::oauth::identity::Identity;
+use crate::oauth::on_its_way::OnItsWay;
 use crate::oauth::refresh::{self, Refreshed};
 use crate::oauth::registration::Client;
 use crate::oauth::sign_in::{Ended, PendingSignIn, Progress, Tools};
@@ -39,9 +41,9 @@ const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// not be read are read again.
 const STORE_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long the end waits for tokens on their way: they may replace the only
-/// refresh token.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end waits for tokens on their way, which may replace the only refresh
+/// token: as long as they may take, and a while to store them.
+pub(crate) const END_TIMEOUT: Duration = http::TIMEOUT.saturating_add(Duration::from_secs(5));
 
 /// What the actor is doing.
 #[derive(Debug)]
@@ -142,6 +144,10 @@ impl Actor {
         status: watch::Sender<AuthStatus>,
     ) -> Self {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let tools = Tools {
+            on_its_way: OnItsWay::new(),
+            ..tools
+        };
         Self {
             identity,
             tools,
@@ -200,12 +206,16 @@ impl Actor {
 
     /// Lets tokens on their way be kept; what is not kept yet gets a last chance.
     async fn end(mut self) {
+        self.tools.on_its_way.close();
         let ending = async {
-            while self.is_delicate() {
+            while self.tools.on_its_way.is_any() {
                 match self.tasks.join_next().await {
                     Some(done) => self.done(done),
                     None => break,
                 }
+            }
+            while let Some(done) = self.tasks.try_join_next() {
+                self.done(done);
             }
             // A sign-in is kept: the next daemon goes on with it.
             if let (Some(grant), Some(unsaved)) = (&self.grant, &self.unsaved)

@@ -1,6 +1,8 @@
 mod clients;
 mod files;
 mod killed;
+mod on_its_way;
+mod refusals;
 mod week;
 mod world;
 

@@ -1,17 +1,23 @@
 //! What the actor begins, and what becomes of it.
 
+use std::time::Duration;
+
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
-use crate::oauth::refresh::{RefreshJob, Refreshed};
+use crate::oauth::refresh::{self, RefreshJob, Refreshed};
 use crate::oauth::registration;
 use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish};
 use crate::oauth::store::{StoreError, Stored, Unsaved};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
+
+/// How long nothing is renewed unasked that was refused: the next time would hardly
+/// be different, and whoever needs it asks.
+const REFUSED_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -220,11 +226,20 @@ impl Actor {
                 self.unsaved = None;
                 self.publish(grant, Origin::Stored);
             }
-            Refreshed::Failed(why) => {
-                tracing::warn!(%why, "tokens could not be renewed; this is tried again");
-                self.refreshes.failed();
-                self.still_there();
-                self.fail_all(&why);
+            Refreshed::Rotated {
+                grant,
+                unsaved,
+                why,
+            } => {
+                self.grant = Some(grant);
+                self.not_saved(unsaved);
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Failed(why) => self.refresh_failed(&why, Duration::ZERO),
+            Refreshed::Later(why, after) => self.refresh_failed(&why, after),
+            Refreshed::Unasked(why) => {
+                self.refresh_failed(&why, Duration::ZERO);
+                self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
             }
             Refreshed::Refused(why) => self.refresh_refused(why),
             Refreshed::ClientUnknown(why) => {
@@ -258,12 +273,20 @@ impl Actor {
         }
     }
 
+    fn refresh_failed(&mut self, why: &str, after: Duration) {
+        tracing::warn!(%why, "tokens could not be renewed; this is tried again");
+        self.refreshes.failed_for(after);
+        self.still_there();
+        self.fail_all(why);
+    }
+
     fn refresh_refused(&mut self, why: String) {
         tracing::warn!(%why, "tokens could not be renewed");
         self.refreshes.failed();
         self.refused = true;
         self.trouble = Some(why);
         self.still_there();
+        self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
         self.ask_somebody_for_all();
     }
 
@@ -363,11 +386,7 @@ async fn revoke(
     let discovered = servers.discover(identity, &challenge).await;
     let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
     let server = &discovered.server;
-    if grant
-        .issuer
-        .as_ref()
-        .is_some_and(|issuer| *issuer != server.issuer)
-    {
+    if !refresh::is_of(grant, server) {
         return Err(not_revoked(
             "its authorization server is another one now".into(),
         ));

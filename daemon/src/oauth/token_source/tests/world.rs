@@ -22,6 +22,7 @@ use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
+use crate::oauth::on_its_way::OnItsWay;
 use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::store::Store;
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
@@ -76,6 +77,12 @@ pub(super) enum Mode {
     Down,
     /// 400 without saying `invalid_grant`.
     Refuses,
+    /// After 15 s.
+    Slow,
+    /// Replaces the refresh token, but gives nothing else that can be used.
+    Spoils,
+    /// 429, not before an hour has passed.
+    Busy,
     /// The request is lost.
     LosesRequest,
     /// The answer is lost, after it has been given.
@@ -85,6 +92,8 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) mode: Mode,
+    /// How long finding it takes.
+    pub(super) slow_metadata: Duration,
     pub(super) issuer: String,
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
@@ -193,7 +202,10 @@ impl Servers for Reach {
         _: &'a Identity,
         _: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        let issuer = self.0.facts().issuer.clone();
+        let (issuer, slow) = {
+            let facts = self.0.facts();
+            (facts.issuer.clone(), facts.slow_metadata)
+        };
         let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
         let server = AuthorizationServer {
             authorization_endpoint: endpoint("authorize"),
@@ -213,7 +225,11 @@ impl Servers for Reach {
             scopes_supported: Scope::parse("read"),
             server,
         };
-        std::future::ready(Ok(discovered)).boxed()
+        async move {
+            tokio::time::sleep(slow).await;
+            Ok(discovered)
+        }
+        .boxed()
     }
 
     fn register<'a>(
@@ -246,20 +262,26 @@ impl Servers for Reach {
         pending: &'a Pending,
         code: &'a Code,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        {
-            let mut facts = self.0.facts();
-            facts.exchanges += 1;
-            facts.client.clone_from(&client.client_id);
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.exchanges += 1;
+                facts.client.clone_from(&client.client_id);
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            if mode == Mode::Slow {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+            }
+            match code.0.reveal().as_str() {
+                "good" => Ok(TokenResponse {
+                    scope: pending.scope.clone(),
+                    ..self.0.issue()
+                }),
+                _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
+            }
         }
-        let scope = pending.scope.clone();
-        let answer = match code.0.reveal().as_str() {
-            "good" => Ok(TokenResponse {
-                scope,
-                ..self.0.issue()
-            }),
-            _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
-        };
-        std::future::ready(answer).boxed()
+        .boxed()
     }
 
     fn refresh<'a>(
@@ -277,6 +299,21 @@ impl Servers for Reach {
             tokio::task::yield_now().await;
             match mode {
                 Mode::Works => self.0.refreshed(request),
+                Mode::Slow => {
+                    tokio::time::sleep(Duration::from_secs(15)).await;
+                    self.0.refreshed(request)
+                }
+                Mode::Spoils => {
+                    let response = self.0.refreshed(request)?;
+                    Err(TokenEndpointError::Spoiled {
+                        why: "it gave no access token".into(),
+                        refresh_token: response.refresh_token.expect("it has one"),
+                    })
+                }
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
                 Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
                 Mode::Refuses => Err(TokenEndpointError::Refused {
                     status: 400,
@@ -370,6 +407,7 @@ impl Setup {
             store: self.store(),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
+            on_its_way: OnItsWay::new(),
             now,
         };
         let source = TokenSource::spawn(identity, tools.clone(), &tasks, stop.clone());
