@@ -19,6 +19,7 @@ use crate::http::HttpClients;
 use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
+use crate::oauth::token_source::END_TIMEOUT;
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
@@ -34,8 +35,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long grants may take to end: tokens on their way are waited for for 5 s.
-const GRANTS_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long grants may take to end. They take no time unless a refresh token or a code
+/// has been sent and not been answered.
+const GRANTS_TIMEOUT: Duration = END_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// Exit code by which a service manager knows to start the program again, which is
 /// a newer one then: named in the unit, EX_TEMPFAIL of sysexits.

@@ -14,6 +14,7 @@ pub(crate) mod endpoints;
 pub(crate) mod grant;
 pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
+pub(crate) mod on_its_way;
 pub(crate) mod pages;
 pub(crate) mod redirect;
 pub(crate) mod refresh;
@@ -48,6 +49,7 @@ use self::browsers::{Attending, Browsers, OpenBrowser};
 use self::endpoints::OverHttp;
 use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
+use self::on_its_way::OnItsWay;
 use self::pages::Verdict;
 use self::sign_in::Tools;
 use self::store::{Store, TokenStoreKind};
@@ -91,6 +93,7 @@ impl Authority {
             store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
+            on_its_way: OnItsWay::new(),
             now: SystemTime::now,
             changes: changes.clone(),
         };

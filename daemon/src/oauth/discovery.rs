@@ -9,6 +9,8 @@ pub(crate) mod cache;
 mod resource;
 mod server;
 
+pub(crate) use self::server::is_same_issuer;
+
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;

@@ -7,11 +7,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::challenge::Challenge;
+use super::discovery::is_same_issuer;
+use super::registration::Client;
 use super::scope::Scope;
 use super::token::TokenResponse;
 use crate::secret::Secret;
@@ -41,6 +43,8 @@ pub(crate) struct Grant {
     pub(crate) issuer: Option<String>,
     /// Where the server said that its metadata are, if it did.
     pub(crate) resource_metadata: Option<Url>,
+    /// The client that got it, as which alone it is renewed; `None`: not known.
+    pub(crate) client: Option<Client>,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -65,15 +69,18 @@ struct File {
     requested_scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
+    /// In the same file, so that no crash tears it from its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<Map<String, Value>>,
 }
 
 impl Grant {
-    /// Makes one of what the token endpoint answered at `now`. What it did not
-    /// repeat stays as it was before.
+    /// Makes one of what the token endpoint answered its client at `now`. What it
+    /// did not repeat stays as it was before.
     pub(crate) fn new(
         response: TokenResponse,
         before: Option<&Self>,
-        issuer: &str,
+        client: Client,
         requested_scope: Option<Scope>,
         keep_id_token: bool,
         now: SystemTime,
@@ -96,8 +103,9 @@ impl Grant {
                 .or_else(|| before.and_then(|before| before.scope.clone()))
                 .or_else(|| requested_scope.clone()),
             requested_scope,
-            issuer: Some(issuer.to_owned()),
+            issuer: Some(client.issuer.clone()),
             resource_metadata: before.and_then(|before| before.resource_metadata.clone()),
+            client: Some(client),
         }
     }
 
@@ -107,6 +115,17 @@ impl Grant {
         if resource_metadata.is_some() {
             self.resource_metadata = resource_metadata.cloned();
         }
+        self
+    }
+
+    /// Says which client got it, if that is of the issuer that gave it.
+    #[must_use]
+    pub(crate) fn got_by(mut self, client: Option<Client>) -> Self {
+        let issuer = self.issuer.clone();
+        self.client = client.filter(|client| {
+            let of = |issuer: String| is_same_issuer(&client.issuer, &issuer);
+            client.issuer.is_empty() || issuer.is_none_or(of)
+        });
         self
     }
 
@@ -146,6 +165,7 @@ impl Grant {
             requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
             issuer: file.issuer,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
+            client: file.client.and_then(Client::of_kept),
         })
     }
 
@@ -163,6 +183,7 @@ impl Grant {
             issuer: self.issuer.clone(),
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
+            client: self.client.as_ref().map(Client::to_keep),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -215,6 +236,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
+        let client = serde_json::json!({
+            "client_id": "c", "client_secret": "s", "issuer": "https://as.example", "more": [1],
+        });
+        let client = client.as_object().expect("an object").clone();
         let grant = Grant {
             access_token: Secret::new("a".into()),
             refresh_token: Some(Secret::new("r".into())),
@@ -225,6 +250,7 @@ mod tests {
             requested_scope: Scope::parse("read"),
             issuer: Some("https://as.example".into()),
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
+            client: Client::of_kept(client.clone()),
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -233,7 +259,7 @@ mod tests {
             "access_token": "a", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer",
             "scope": "read write", "expires_at": 1_700_000_000_123_u64,
             "issuer": "https://as.example", "requested_scope": "read",
-            "resource_metadata": "https://h.example/metadata",
+            "resource_metadata": "https://h.example/metadata", "client": client,
         });
         assert_eq!(file, expected);
     }

@@ -6,6 +6,8 @@
 mod actor;
 mod brakes;
 
+pub(crate) use self::actor::END_TIMEOUT;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

@@ -94,7 +94,7 @@ fn is_metadata(document: &Map<String, Value>) -> bool {
 
 /// Says whether two names are the same. Only the slash that stands for no path
 /// at all may be missing in one (RFC 3986, section 6.2.3).
-fn is_same_issuer(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_issuer(one: &str, other: &str) -> bool {
     let bare = |name: &str| -> Option<String> {
         let bare = name.strip_suffix('/')?;
         let (_, authority) = bare.split_once("://")?;

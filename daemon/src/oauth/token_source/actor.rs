@@ -6,6 +6,7 @@
 
 mod doubts;
 mod identities;
+mod looking;
 mod purging;
 mod requests;
 mod resuming;
@@ -20,15 +21,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::doubts::Doubts;
+use self::looking::Looked;
 use super::brakes::{Lack, Limit, Pause, StepUps};
 use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
+use crate::oauth::http;
 use crate::oauth::identity::Identity;
+use crate::oauth::on_its_way::OnItsWay;
 use crate::oauth::refresh::{self, Refreshed};
 use crate::oauth::registration::Client;
 use crate::oauth::sign_in::{Ended, PendingSignIn, Progress, Tools};
-use crate::oauth::store::{StoreError, Stored};
+use crate::oauth::store::{StoreError, Stored, Unsaved};
 
 /// The wall clock is looked at this often: timers stand still while the machine
 /// sleeps.
@@ -37,12 +41,13 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// Tokens are not renewed unasked more often than this, however short they live.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How often tokens that could not be stored are stored again.
-const SAVE_AGAIN: Duration = Duration::from_secs(5);
+/// How often tokens that could not be stored are stored again, and files that could
+/// not be read are read again.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long the end waits for tokens on their way: they may replace the only
-/// refresh token.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the end waits for tokens on their way, which may replace the only refresh
+/// token: as long as they may take, and a while to store them.
+pub(crate) const END_TIMEOUT: Duration = http::TIMEOUT.saturating_add(Duration::from_secs(5));
 
 /// Tabs that are opened unasked within [`TABS_WITHIN`]. Past it a page is only named:
 /// a browser that is signed in already consents without a person.
@@ -67,6 +72,8 @@ enum Work {
     Loading,
     /// Renewing the tokens.
     Refreshing,
+    /// Storing tokens that could not be stored.
+    Saving,
     /// Forgetting the grant.
     LoggingOut,
 }
@@ -89,6 +96,8 @@ enum Done {
     Refreshed(u64, Refreshed),
     SignedIn(Ended),
     LoggedOut(LoggedOut),
+    /// The store was read again for requests that somebody else may have seen to.
+    Looked(Box<Looked>),
     /// The tokens of this generation are kept, or not.
     Saved(u64, Result<(), StoreError>),
     Aside,
@@ -117,7 +126,13 @@ pub(super) struct Actor {
     renew_at: Option<SystemTime>,
     last_refresh: Option<SystemTime>,
     /// Why the tokens in use are newer than the file, if they are.
-    unsaved: Option<String>,
+    unsaved: Option<Unsaved>,
+    /// Tokens that the server has ended; the file may still be there.
+    ended: Option<Grant>,
+    /// The files have been read.
+    loaded: bool,
+    /// Between attempts to read or write the files.
+    storing: Pause,
     /// What the server said last when it refused.
     challenge: Challenge,
     work: Work,
@@ -167,6 +182,10 @@ impl Actor {
         status: watch::Sender<AuthStatus>,
     ) -> Self {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let tools = Tools {
+            on_its_way: OnItsWay::new(),
+            ..tools
+        };
         Self {
             identity,
             tools,
@@ -178,6 +197,9 @@ impl Actor {
             renew_at: None,
             last_refresh: None,
             unsaved: None,
+            ended: None,
+            loaded: false,
+            storing: Pause::new(STORE_AGAIN, minutes(1)),
             challenge: Challenge::default(),
             work: Work::Idle,
             signing_in: None,
@@ -233,19 +255,23 @@ impl Actor {
 
     /// Lets tokens on their way be kept; what is not kept yet gets a last chance.
     async fn end(mut self) {
+        self.tools.on_its_way.close();
         let ending = async {
-            while self.is_delicate() {
+            while self.tools.on_its_way.is_any() {
                 match self.tasks.join_next().await {
                     Some(done) => self.done(done),
                     None => break,
                 }
             }
+            while let Some(done) = self.tasks.try_join_next() {
+                self.done(done);
+            }
             // A sign-in is kept: the next daemon goes on with it.
-            if let Some(grant) = self.grant.as_ref().filter(|_| self.unsaved.is_some())
+            if let (Some(grant), Some(unsaved)) = (&self.grant, &self.unsaved)
                 && let Err(error) = self
                     .tools
                     .store
-                    .put_grant(&self.identity.hash(), grant)
+                    .save(&self.identity.hash(), grant, unsaved)
                     .await
             {
                 tracing::error!(%error, "the newest tokens could not be stored");
@@ -273,9 +299,13 @@ impl Actor {
 
     /// Returns when the clock is looked at next.
     fn wake(&self) -> Option<Instant> {
+        if !matches!(self.work, Work::Idle) {
+            return None;
+        }
         let now = Instant::now();
-        let save = self.unsaved.as_ref().map(|_| now + SAVE_AGAIN);
-        let renew = self.renew_at.filter(|_| matches!(self.work, Work::Idle));
+        let store = self.has_to_store().then(|| self.storing.until());
+        let store = store.map(|until| until.unwrap_or(now));
+        let renew = self.renew_at;
         let renew = renew.map(|at| {
             let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
             let due = now + ahead.min(LOOK_AT_CLOCK);
@@ -286,20 +316,29 @@ impl Actor {
             now + ahead.min(LOOK_AT_CLOCK)
         });
         let others = [renew, purge, self.doubts.end(), self.log_out_by];
-        save.into_iter().chain(others.into_iter().flatten()).min()
+        store.into_iter().chain(others.into_iter().flatten()).min()
     }
 
+    /// Says whether files are still to be read or written.
+    fn has_to_store(&self) -> bool {
+        !self.loaded || self.unsaved.is_some()
+    }
+
+    /// Begins what is due. One thing at a time: each may replace the tokens.
     fn look_at_clock(&mut self) {
-        if self.unsaved.is_some() {
-            self.save();
-        }
         self.try_again();
         self.log_out_if_possible();
         if self.purge_at.is_some_and(|at| at <= (self.tools.now)()) {
             self.purge();
         }
         let due = self.renew_at.is_some_and(|at| at <= (self.tools.now)());
-        if due && matches!(self.work, Work::Idle) && self.refreshes.until().is_none() {
+        if !matches!(self.work, Work::Idle) {
+        } else if self.has_to_store() && self.storing.until().is_none() {
+            match self.loaded {
+                true => self.save(),
+                false => self.load(),
+            }
+        } else if due && self.refreshes.until().is_none() {
             self.refresh(false);
         }
     }
@@ -379,7 +418,7 @@ impl Actor {
     }
 
     fn unsaved_trouble(&self) -> Option<String> {
-        let why = self.unsaved.as_ref()?;
+        let why = &self.unsaved.as_ref()?.why;
         Some(format!(
             "its newest tokens are in use but not stored, which is tried again: {why}"
         ))

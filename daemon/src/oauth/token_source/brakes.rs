@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// Challenge Handling asks for a limit).
 const MAX_STEP_UPS: u8 = 3;
 
+/// Nobody is left alone for longer because they ask for it.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
 /// Operations remembered. Past it all are forgotten.
 const MAX_OPERATIONS: usize = 256;
 
@@ -42,6 +45,13 @@ impl Pause {
         self.failures = self.failures.saturating_add(1);
         self.failed = Some(now);
         self.until = Some(now + length.min(self.longest));
+    }
+
+    /// Notes a failure of somebody who asks not to be asked for a while.
+    pub(super) fn failed_for(&mut self, asked: Duration) {
+        self.failed();
+        let asked = Instant::now() + asked.min(LONGEST_ASKED);
+        self.until = self.until.max(Some(asked));
     }
 
     /// Notes that all is well.
@@ -170,6 +180,16 @@ mod tests {
         pause.over();
         pause.failed();
         assert_eq!(pause.until(), Some(Instant::now() + second));
+        for (asked, expected) in [
+            (Duration::ZERO, second * 2),
+            (second * 30, second * 30),
+            (Duration::MAX, LONGEST_ASKED),
+        ] {
+            pause.over();
+            pause.failed();
+            pause.failed_for(asked);
+            assert_eq!(pause.until(), Some(Instant::now() + expected));
+        }
     }
 
     #[tokio::test(start_paused = true)]

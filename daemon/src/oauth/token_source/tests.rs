@@ -1,5 +1,9 @@
 mod bounds;
+mod clients;
+mod files;
 mod killed;
+mod on_its_way;
+mod refusals;
 mod week;
 mod world;
 

@@ -44,7 +44,7 @@ impl Actor {
 /// Deletes tokens unless others have been stored meanwhile.
 async fn delete(store: &Store, hash: &IdentityHash, grant: &Grant) -> Result<(), StoreError> {
     let _lock = store.lock(hash).await?;
-    match store.grant(hash).await? {
+    match store.tokens(hash).await?.tokens() {
         Some(stored) if stored.access_token == grant.access_token => store.remove_grant(hash).await,
         _ => Ok(()),
     }

@@ -49,8 +49,12 @@ impl Actor {
             return;
         }
         match &self.work {
-            Work::Loading | Work::Refreshing | Work::LoggingOut => self.waiters.push(request),
-            Work::Idle => self.decide(request),
+            Work::Idle if self.loaded => self.decide(request),
+            Work::Idle => {
+                self.waiters.push(request);
+                self.load();
+            }
+            _ => self.waiters.push(request),
         }
     }
 
@@ -128,9 +132,14 @@ impl Actor {
         self.ask_somebody(vec![request], Some(lack));
     }
 
+    /// Has somebody sign in for these requests, unless somebody has.
+    pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
+        self.look_first(requests, lack);
+    }
+
     /// Begins to sign somebody in for these requests, unless that is under way, or
     /// they do not want it, or it has just failed.
-    pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
+    pub(super) fn ask_somebody_now(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
         self.needs_login |= lack.is_none() && self.offered;
         if let Some(signing_in) = &mut self.signing_in {
             signing_in.waiters.extend(requests);

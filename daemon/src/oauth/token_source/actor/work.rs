@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::grant::Grant;
-use crate::oauth::refresh::{RefreshJob, Refreshed};
-use crate::oauth::registration::Client;
-use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish, is_registered_by_us};
-use crate::oauth::store::{ClientDocument, StoreError, Stored};
+use crate::oauth::refresh::{self, RefreshJob, Refreshed};
+use crate::oauth::registration;
+use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish};
+use crate::oauth::store::{StoreError, Stored, Unsaved};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 
@@ -24,6 +24,9 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Why a refresh was in vain.
 const NO_ID_TOKEN: &str = "its refresh brings no new ID token, which is what --use-id-token sends: somebody has to sign in whenever that expires";
+/// How long nothing is renewed unasked that was refused: the next time would hardly
+/// be different, and whoever needs it asks.
+const REFUSED_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -43,8 +46,7 @@ impl Actor {
             tools: self.tools.clone(),
             identity: self.identity.clone(),
             grant,
-            unsaved: self.unsaved.is_some(),
-            client: self.client.clone(),
+            unsaved: self.unsaved.clone(),
             challenge: self.challenge.clone(),
             rejected,
         };
@@ -78,7 +80,6 @@ impl Actor {
                 .filter(|_| lack.is_some() || !self.scopes_refused)
                 .and_then(asked_before),
             client: self.client.clone(),
-            in_use: self.grant.is_some(),
             tab,
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
@@ -96,13 +97,15 @@ impl Actor {
     }
 
     pub(super) fn save(&mut self) {
-        let Some(grant) = self.grant.clone() else {
+        let Some((grant, unsaved)) = self.grant.clone().zip(self.unsaved.clone()) else {
             return;
         };
+        self.work = Work::Saving;
         let (store, hash) = (self.tools.store.clone(), self.identity.hash());
         let generation = self.generation;
-        self.tasks
-            .spawn(async move { Done::Saved(generation, store.put_grant(&hash, &grant).await) });
+        self.tasks.spawn(async move {
+            Done::Saved(generation, store.save(&hash, &grant, &unsaved).await)
+        });
     }
 
     /// Forgets the grant, as soon as nothing else is under way.
@@ -142,7 +145,7 @@ impl Actor {
 
     fn forget(&mut self) {
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let (grant, client) = (self.grant.clone(), self.client.clone());
+        let grant = self.grant.clone();
         let challenge = self.challenge.clone();
         self.work = Work::LoggingOut;
         self.tasks.spawn(async move {
@@ -152,7 +155,7 @@ impl Actor {
             };
             // Revoked first: without the files nobody could do it any more.
             if let Some(grant) = &grant {
-                let revoked = revoke(&tools, &identity, &challenge, grant, client);
+                let revoked = revoke(&tools, &identity, &challenge, grant);
                 let revoked = tokio::time::timeout(REVOKE_TIMEOUT, revoked).await;
                 let late = |_| {
                     Err(not_revoked(
@@ -175,11 +178,8 @@ impl Actor {
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
-            Ok(Done::Saved(generation, Ok(()))) if generation == self.generation => {
-                tracing::info!("tokens that could not be stored are stored now");
-                self.unsaved = None;
-            }
-            Ok(Done::Saved(..)) => {}
+            Ok(Done::Looked(looked)) => self.looked(*looked),
+            Ok(Done::Saved(generation, saved)) => self.saved(generation, saved),
             Ok(Done::Aside) => {}
             // A sign-in that a logout has ended.
             Err(error) if error.is_cancelled() => {}
@@ -209,12 +209,16 @@ impl Actor {
         let stored = match loaded {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::warn!(%error, "no tokens could be read");
-                self.trouble = Some(error.to_string());
-                Stored::default()
+                tracing::warn!(%error, "no tokens could be read; this is tried again");
+                self.storing.failed();
+                self.say_ready();
+                return self.fail_all(&error.to_string());
             }
         };
-        self.client = stored.client.and_then(client);
+        self.loaded = true;
+        self.storing.over();
+        self.trouble = None;
+        self.client = stored.client;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
@@ -226,12 +230,21 @@ impl Actor {
             self.say_ready();
             return self.decide_for_all();
         }
-        if has_expired {
-            // Sent as it is, it would only be refused.
-            self.grant = Some(grant);
-            return self.refresh(false);
+        self.take_up(grant);
+    }
+
+    fn saved(&mut self, generation: u64, saved: Result<(), StoreError>) {
+        self.work = Work::Idle;
+        match saved {
+            Ok(()) if generation == self.generation => {
+                tracing::info!("tokens that could not be stored are stored now");
+                self.unsaved = None;
+                self.storing.over();
+            }
+            Ok(()) => {}
+            Err(_) => self.storing.failed(),
         }
-        self.publish(grant, Origin::Stored);
+        self.decide_for_all();
     }
 
     fn refreshed(&mut self, generation: u64, refreshed: Refreshed) {
@@ -247,7 +260,7 @@ impl Actor {
         match refreshed {
             Refreshed::New { grant, unsaved } => {
                 tracing::info!("tokens were renewed");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.last_refresh = Some((self.tools.now)());
                 self.renewed.note();
                 self.publish_refreshed(grant);
@@ -255,14 +268,23 @@ impl Actor {
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
                 self.renewed.note();
+                self.unsaved = None;
                 self.publish(grant, Origin::Stored);
             }
-            Refreshed::Failed(why) => {
-                tracing::warn!(%why, "tokens could not be renewed; this is tried again");
-                self.refreshes.failed();
-                self.note_tried();
-                self.still_there();
-                self.fail_all(&why);
+            Refreshed::Rotated {
+                grant,
+                unsaved,
+                why,
+            } => {
+                self.grant = Some(grant);
+                self.not_saved(unsaved);
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Failed(why) => self.refresh_failed(&why, Duration::ZERO),
+            Refreshed::Later(why, after) => self.refresh_failed(&why, after),
+            Refreshed::Unasked(why) => {
+                self.refresh_failed(&why, Duration::ZERO);
+                self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
             }
             Refreshed::Refused(why) => self.refresh_refused(why),
             Refreshed::ClientUnknown(why) => {
@@ -278,7 +300,10 @@ impl Actor {
                         grant.refresh_token = None;
                         self.renew_at = None;
                     }
-                    _ => self.withdraw(),
+                    _ => {
+                        self.ended = self.grant.clone();
+                        self.withdraw();
+                    }
                 }
                 self.trouble = Some(why);
                 self.needs_login = true;
@@ -315,6 +340,14 @@ impl Actor {
         }
     }
 
+    fn refresh_failed(&mut self, why: &str, after: Duration) {
+        tracing::warn!(%why, "tokens could not be renewed; this is tried again");
+        self.refreshes.failed_for(after);
+        self.note_tried();
+        self.still_there();
+        self.fail_all(why);
+    }
+
     fn refresh_refused(&mut self, why: String) {
         tracing::warn!(%why, "tokens could not be renewed");
         self.refreshes.failed();
@@ -322,6 +355,7 @@ impl Actor {
         self.refused = true;
         self.trouble = Some(why);
         self.still_there();
+        self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
         self.ask_somebody_for_all();
     }
 
@@ -345,7 +379,7 @@ impl Actor {
         match ended.kept {
             Ok(Kept { grant, unsaved }) => {
                 tracing::info!("somebody signed in");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.sign_ins.over();
                 self.nobody_came = false;
                 self.scopes_refused = false;
@@ -382,6 +416,13 @@ impl Actor {
         }
     }
 
+    fn not_saved(&mut self, unsaved: Option<Unsaved>) {
+        if unsaved.is_some() {
+            self.storing.failed();
+        }
+        self.unsaved = unsaved;
+    }
+
     pub(super) fn decide_for_all(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             self.renew(waiter);
@@ -407,13 +448,6 @@ impl Actor {
     }
 }
 
-/// Reads a kept client. The files of old npm packages do not name its issuer.
-fn client(document: ClientDocument) -> Option<Client> {
-    let issuer = document.get("issuer").and_then(|issuer| issuer.as_str());
-    let issuer = issuer.unwrap_or_default().to_owned();
-    Client::from_document(&issuer, document)
-}
-
 fn not_revoked(why: impl std::fmt::Display) -> String {
     format!("the tokens were deleted here but not revoked: {why}")
 }
@@ -424,7 +458,6 @@ async fn revoke(
     identity: &crate::oauth::identity::Identity,
     challenge: &Challenge,
     grant: &Grant,
-    client: Option<Client>,
 ) -> Result<(), String> {
     let servers = tools.endpoints.connect(identity).await;
     let servers = servers.map_err(not_revoked)?;
@@ -432,23 +465,12 @@ async fn revoke(
     let discovered = servers.discover(identity, &challenge).await;
     let discovered = discovered.map_err(not_revoked)?;
     let server = &discovered.server;
-    if grant
-        .issuer
-        .as_ref()
-        .is_some_and(|issuer| *issuer != server.issuer)
-    {
+    if !refresh::is_of(grant, server) {
         return Err(not_revoked("its authorization server is another one now"));
     }
-    let client = match client {
-        Some(client) if is_registered_by_us(identity, server) => client,
-        _ if is_registered_by_us(identity, server) => {
-            return Err(not_revoked("its client is not known"));
-        }
-        _ => {
-            let known = servers.register(identity, &discovered, &[], None).await;
-            known.map_err(not_revoked)?
-        }
-    };
+    let client = registration::of_tokens(grant.client.as_ref(), identity, server);
+    let client = client.map_err(not_revoked)?;
+    let client = client.ok_or_else(|| not_revoked("its client is not known"))?;
     match servers.revoke(server, &client, grant).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_revoked("its authorization server does not offer that")),

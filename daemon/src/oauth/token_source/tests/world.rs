@@ -21,8 +21,10 @@ use crate::oauth::browsers::Browsers;
 use crate::oauth::challenge::ChallengeError;
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
-use crate::oauth::registration::{Client, RegistrationError};
+use crate::oauth::on_its_way::OnItsWay;
+use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::store::{Store, TokenStoreKind};
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
@@ -76,6 +78,12 @@ pub(super) enum Mode {
     Down,
     /// 400 without saying `invalid_grant`.
     Refuses,
+    /// After 15 s.
+    Slow,
+    /// Replaces the refresh token, but gives nothing else that can be used.
+    Spoils,
+    /// 429, not before an hour has passed.
+    Busy,
     /// The request is lost.
     LosesRequest,
     /// The answer is lost, after it has been given.
@@ -85,6 +93,8 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) mode: Mode,
+    /// How long finding it takes.
+    pub(super) slow_metadata: Duration,
     pub(super) issuer: String,
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
@@ -217,12 +227,17 @@ impl Servers for Reach {
         _: &'a Challenge,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
         let server = self.0.server();
+        let slow = self.0.facts().slow_metadata;
         let discovered = Discovered {
             resource: None,
             scopes_supported: Scope::parse("read"),
             server,
         };
-        std::future::ready(Ok(discovered)).boxed()
+        async move {
+            tokio::time::sleep(slow).await;
+            Ok(discovered)
+        }
+        .boxed()
     }
 
     fn of_issuer<'a>(
@@ -234,11 +249,14 @@ impl Servers for Reach {
 
     fn register<'a>(
         &'a self,
-        _: &'a Identity,
+        identity: &'a Identity,
         discovered: &'a Discovered,
         redirect_uris: &'a [String],
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        if let Some(given) = registration::given(identity, &discovered.server) {
+            return std::future::ready(given).boxed();
+        }
         let mut facts = self.0.facts();
         facts.registrations += 1;
         facts.asked_scopes.extend(scope.map(Scope::to_string));
@@ -259,20 +277,26 @@ impl Servers for Reach {
         pending: &'a Pending,
         code: &'a Code,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        {
-            let mut facts = self.0.facts();
-            facts.exchanges += 1;
-            facts.client.clone_from(&client.client_id);
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.exchanges += 1;
+                facts.client.clone_from(&client.client_id);
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            if mode == Mode::Slow {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+            }
+            match code.0.reveal().as_str() {
+                "good" => Ok(TokenResponse {
+                    scope: pending.scope.clone(),
+                    ..self.0.issue()
+                }),
+                _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
+            }
         }
-        let scope = pending.scope.clone();
-        let answer = match code.0.reveal().as_str() {
-            "good" => Ok(TokenResponse {
-                scope,
-                ..self.0.issue()
-            }),
-            _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
-        };
-        std::future::ready(answer).boxed()
+        .boxed()
     }
 
     fn refresh<'a>(
@@ -290,6 +314,21 @@ impl Servers for Reach {
             tokio::task::yield_now().await;
             match mode {
                 Mode::Works => self.0.refreshed(request),
+                Mode::Slow => {
+                    tokio::time::sleep(Duration::from_secs(15)).await;
+                    self.0.refreshed(request)
+                }
+                Mode::Spoils => {
+                    let response = self.0.refreshed(request)?;
+                    Err(TokenEndpointError::Spoiled {
+                        why: "it gave no access token".into(),
+                        refresh_token: response.refresh_token.expect("it has one"),
+                    })
+                }
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
                 Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
                 Mode::Refuses => Err(TokenEndpointError::Refused {
                     status: 400,
@@ -354,6 +393,20 @@ impl Setup {
         }
     }
 
+    /// The same server with a client that its user has registered.
+    pub(super) fn identity_of(client_id: &str) -> Identity {
+        Identity {
+            client: ClientChoice::PreRegistered {
+                client_id: client_id.into(),
+                client_secret: Some(Secret::new("hidden".into())),
+                auth_method: None,
+                // At any port, since tests run side by side.
+                redirect_uris: vec!["http://127.0.0.1/cb".into()],
+            },
+            ..Self::identity()
+        }
+    }
+
     pub(super) fn identity() -> Identity {
         let server = ServerUrl::parse("https://h/mcp", false).expect("valid");
         Identity::new(server, NetworkOptions::default())
@@ -364,16 +417,21 @@ impl Setup {
     }
 
     pub(super) fn start(&self) -> Daemon {
+        self.start_as(Self::identity())
+    }
+
+    pub(super) fn start_as(&self, identity: Identity) -> Daemon {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tools = Tools {
             endpoints: Arc::new(Reach(self.world.clone())),
             store: self.store(),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
+            on_its_way: OnItsWay::new(),
             now,
             changes: Changes::default(),
         };
-        let source = TokenSource::spawn(Self::identity(), tools.clone(), &tasks, stop.clone());
+        let source = TokenSource::spawn(identity, tools.clone(), &tasks, stop.clone());
         Daemon {
             source,
             tools,
@@ -386,11 +444,11 @@ impl Setup {
     pub(super) async fn signed_in(&self) -> Daemon {
         let response = self.world.issue();
         let keeps = response.id_token.is_some();
-        let grant = Grant::new(response, None, ISSUER, Scope::parse("read"), keeps, now());
-        let (store, hash) = (self.store(), Self::identity().hash());
         let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
-        let client = client.as_object().expect("an object");
-        store.put_client(&hash, client).await.expect("kept");
+        let client = Client::of_kept(client.as_object().expect("an object").clone());
+        let client = client.expect("a client");
+        let grant = Grant::new(response, None, client, Scope::parse("read"), keeps, now());
+        let (store, hash) = (self.store(), Self::identity().hash());
         store.put_grant(&hash, &grant).await.expect("kept");
         let daemon = self.start();
         daemon.source.ready().await;
@@ -400,10 +458,9 @@ impl Setup {
 
     /// The access token in the file.
     pub(super) async fn stored(&self) -> Option<String> {
-        let grant = self.store().grant(&Self::identity().hash()).await;
-        grant
-            .expect("readable")
-            .map(|grant| grant.access_token.reveal().clone())
+        let on_disk = self.store().tokens(&Self::identity().hash()).await;
+        let grant = on_disk.expect("readable").tokens();
+        grant.map(|grant| grant.access_token.reveal().clone())
     }
 }
 
