@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::challenge::Challenge;
-use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, is_same_issuer};
+use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer};
 use super::endpoints::{RefreshRequest, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -181,6 +181,7 @@ impl RefreshJob {
                     response,
                     Some(grant),
                     client,
+                    party.discovered.resource.clone(),
                     grant.requested_scope.clone(),
                     self.identity.use_id_token,
                     (self.tools.now)(),
@@ -222,8 +223,8 @@ impl RefreshJob {
             true => Refreshed::Refused(why),
             false => Refreshed::Unasked(why),
         };
-        let challenge = grant.hinted(&self.challenge);
-        let discovered = servers.discover(&self.identity, &challenge).await;
+        let known = Known::of(&self.challenge, Some(grant));
+        let discovered = servers.discover(&self.identity, &known).await;
         let discovered = discovered.map_err(|error| match error {
             DiscoveryError::Unanswered(why) => Refreshed::Failed(why),
             error => refused(error.to_string()),

@@ -7,6 +7,7 @@ use tokio::task::JoinError;
 
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
+use crate::oauth::discovery::Known;
 use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{self, RefreshJob, Refreshed};
 use crate::oauth::registration;
@@ -55,6 +56,7 @@ impl Actor {
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
+            known: Known::of(&challenge, self.grant.as_ref()),
             challenge,
             already: self.grant.as_ref().and_then(asked_before),
             client: self.client.clone(),
@@ -382,8 +384,8 @@ async fn revoke(
     let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
     let servers = tools.endpoints.connect(identity).await;
     let servers = servers.map_err(|error| not_revoked(error.to_string()))?;
-    let challenge = grant.hinted(challenge);
-    let discovered = servers.discover(identity, &challenge).await;
+    let known = Known::of(challenge, Some(grant));
+    let discovered = servers.discover(identity, &known).await;
     let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
     let server = &discovered.server;
     if !refresh::is_of(grant, server) {

@@ -18,7 +18,7 @@ use crate::http::{HttpError, NetworkOptions};
 use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::browsers::Browsers;
 use crate::oauth::challenge::ChallengeError;
-use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
@@ -200,7 +200,7 @@ impl Servers for Reach {
     fn discover<'a>(
         &'a self,
         _: &'a Identity,
-        _: &'a Challenge,
+        _: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
         let (issuer, slow) = {
             let facts = self.0.facts();
@@ -427,6 +427,7 @@ impl Setup {
             self.world.issue(),
             None,
             client.expect("a client"),
+            None,
             Scope::parse("read"),
             false,
             now(),
