@@ -252,7 +252,10 @@ mod tests {
     #[tokio::test]
     async fn a_host_or_path_that_the_user_names_is_the_one_that_is_used() {
         let loopback = Loopback::new(TaskTracker::new());
-        let port = free_port();
+        let held = loopback
+            .listen(PortChoice::From(DEFAULT_PORT))
+            .expect("free");
+        let port = held.port();
         let uris = ["localhost", "127.0.0.1"].map(|host| format!("http://{host}:{port}/old"));
         let document = json!({ "client_id": "c", "redirect_uris": uris });
         let document = document.as_object().expect("an object").clone();

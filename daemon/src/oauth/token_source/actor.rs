@@ -5,6 +5,7 @@
 //! it goes on when those who wait for it have gone.
 
 mod looking;
+mod pinning;
 mod requests;
 mod resuming;
 mod work;
@@ -80,6 +81,8 @@ enum Done {
     LoggedOut(LoggedOut),
     /// The store was read again for requests that somebody else may have seen to.
     Looked(Box<Looked>),
+    /// Who gave these tokens was asked.
+    Pinned(Box<Grant>, Option<String>),
     /// The tokens of this generation are kept, or not.
     Saved(u64, Result<(), StoreError>),
     Aside,

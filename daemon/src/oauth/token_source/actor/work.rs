@@ -135,6 +135,7 @@ impl Actor {
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
             Ok(Done::SignedIn(ended)) => self.signed_in(ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
+            Ok(Done::Pinned(grant, issuer)) => self.pinned(&grant, issuer),
             Ok(Done::Looked(looked)) => self.looked(*looked),
             Ok(Done::Saved(generation, saved)) => self.saved(generation, saved),
             Ok(Done::Aside) => {}
@@ -194,6 +195,7 @@ impl Actor {
             return self.decide_for_all();
         }
         self.take_up(grant);
+        self.pin();
     }
 
     fn saved(&mut self, generation: u64, saved: Result<(), StoreError>) {

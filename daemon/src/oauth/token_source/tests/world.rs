@@ -95,6 +95,8 @@ pub(super) struct Facts {
     /// How long finding it takes.
     pub(super) slow_metadata: Duration,
     pub(super) issuer: String,
+    /// What the server says that it is.
+    pub(super) resource: Option<String>,
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
     pub(super) spent: HashSet<String>,
@@ -122,7 +124,7 @@ impl World {
     }
 
     /// Issues tokens; what was there before is spent.
-    fn issue(&self) -> TokenResponse {
+    pub(super) fn issue(&self) -> TokenResponse {
         let mut facts = self.facts();
         facts.issued += 1;
         let (access, refresh) = (
@@ -202,9 +204,10 @@ impl Servers for Reach {
         _: &'a Identity,
         _: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        let (issuer, slow) = {
+        let (issuer, resource, slow) = {
             let facts = self.0.facts();
-            (facts.issuer.clone(), facts.slow_metadata)
+            let resource = facts.resource.clone();
+            (facts.issuer.clone(), resource, facts.slow_metadata)
         };
         let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
         let server = AuthorizationServer {
@@ -221,7 +224,7 @@ impl Servers for Reach {
             issuer,
         };
         let discovered = Discovered {
-            resource: None,
+            resource,
             scopes_supported: Scope::parse("read"),
             server,
         };
