@@ -77,7 +77,7 @@ enum Done {
     Loaded(Box<Result<Stored, StoreError>>),
     /// The tokens of this generation were renewed, or not.
     Refreshed(u64, Refreshed),
-    SignedIn(Ended),
+    SignedIn(Box<Ended>),
     LoggedOut(LoggedOut),
     /// The store was read again for requests that somebody else may have seen to.
     Looked(Box<Looked>),

@@ -20,6 +20,9 @@ use crate::oauth::token_source::{LoggedOut, Request, TokenError};
 /// be different, and whoever needs it asks.
 const REFUSED_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
+/// Servers that ask for a longer pause are not believed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 impl Actor {
     pub(super) fn load(&mut self) {
         self.work = Work::Loading;
@@ -65,7 +68,7 @@ impl Actor {
         let running = sign_in::run(tools, identity, wish, say);
         let abort = self
             .tasks
-            .spawn(async move { Done::SignedIn(running.await) });
+            .spawn(async move { Done::SignedIn(Box::new(running.await)) });
         self.offered = true;
         self.signing_in = Some(SigningIn {
             progress,
@@ -133,7 +136,7 @@ impl Actor {
         match done {
             Ok(Done::Loaded(loaded)) => self.loaded(*loaded),
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
-            Ok(Done::SignedIn(ended)) => self.signed_in(ended),
+            Ok(Done::SignedIn(ended)) => self.signed_in(*ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
             Ok(Done::Pinned(grant, issuer)) => self.pinned(&grant, issuer),
             Ok(Done::Looked(looked)) => self.looked(*looked),
@@ -223,24 +226,31 @@ impl Actor {
                 tracing::info!("tokens were renewed");
                 self.not_saved(unsaved);
                 self.last_refresh = Some((self.tools.now)());
-                self.publish(grant, Origin::Refreshed);
+                self.publish(*grant, Origin::Refreshed);
             }
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
                 self.unsaved = None;
-                self.publish(grant, Origin::Stored);
+                self.publish(*grant, Origin::Stored);
             }
             Refreshed::Rotated {
                 grant,
                 unsaved,
                 why,
             } => {
-                self.grant = Some(grant);
+                self.grant = Some(*grant);
                 self.not_saved(unsaved);
                 self.refresh_failed(&why, Duration::ZERO);
             }
             Refreshed::Failed(why) => self.refresh_failed(&why, Duration::ZERO),
-            Refreshed::Later(why, after) => self.refresh_failed(&why, after),
+            Refreshed::Later(why, after) if after > LONGEST_PAUSE => {
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Later(why, after) => {
+                self.refresh_failed(&why, after);
+                let at = (self.tools.now)() + after;
+                self.renew_at = self.renew_at.map(|renew_at| renew_at.max(at));
+            }
             Refreshed::Unasked(why) => {
                 self.refresh_failed(&why, Duration::ZERO);
                 self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
@@ -250,24 +260,7 @@ impl Actor {
                 self.client = None;
                 self.refresh_refused(why);
             }
-            Refreshed::Ended(why) => {
-                tracing::warn!(%why, "the grant cannot be renewed any more");
-                let now = (self.tools.now)();
-                let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
-                match self.grant.as_mut() {
-                    Some(grant) if lives(grant) => {
-                        grant.refresh_token = None;
-                        self.renew_at = None;
-                    }
-                    _ => {
-                        self.ended = self.grant.clone();
-                        self.withdraw();
-                    }
-                }
-                self.trouble = Some(why);
-                self.needs_login = true;
-                self.ask_somebody_for_all();
-            }
+            Refreshed::Ended(why) => self.refresh_ended(why),
             Refreshed::Gone => {
                 tracing::info!("the files of a grant are gone: nobody is signed in any more");
                 self.client = None;
@@ -282,6 +275,25 @@ impl Actor {
         self.refreshes.failed_for(after);
         self.still_there();
         self.fail_all(why);
+    }
+
+    fn refresh_ended(&mut self, why: String) {
+        tracing::warn!(%why, "the grant cannot be renewed any more");
+        let now = (self.tools.now)();
+        let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
+        match self.grant.as_mut() {
+            Some(grant) if lives(grant) => {
+                grant.refresh_token = None;
+                self.renew_at = None;
+            }
+            _ => {
+                self.ended = self.grant.clone();
+                self.withdraw();
+            }
+        }
+        self.trouble = Some(why);
+        self.needs_login = true;
+        self.ask_somebody_for_all();
     }
 
     fn refresh_refused(&mut self, why: String) {
