@@ -131,7 +131,7 @@ fn refused(server: &str, error: &UpstreamError, why: &TokenError) -> Status {
     match why {
         TokenError::NotOffered => unavailable(server, error),
         TokenError::Transient(why) => {
-            Status::unavailable(format!("{server} cannot be signed in to now: {why}"))
+            Status::aborted(format!("{server} cannot be signed in to now: {why}"))
         }
         TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
             format!("{server} answered 401 unauthorized: {why}; run: mcp-remote login {server}"),
@@ -139,13 +139,14 @@ fn refused(server: &str, error: &UpstreamError, why: &TokenError) -> Status {
     }
 }
 
-/// Says why a server cannot be used.
+/// Says why a server cannot be used. "Unavailable" is kept for a daemon that stops,
+/// which a shim waits for.
 pub(super) fn unavailable(server: &str, error: &UpstreamError) -> Status {
     let sentence = relay::fault::sentence(server, error);
     match error {
         UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
             Status::unauthenticated(sentence)
         }
-        _ => Status::unavailable(sentence),
+        _ => Status::aborted(sentence),
     }
 }

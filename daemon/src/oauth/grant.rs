@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::challenge::Challenge;
 use super::discovery::is_same_issuer;
 use super::registration::Client;
 use super::scope::Scope;
@@ -41,6 +40,8 @@ pub(crate) struct Grant {
     pub(crate) requested_scope: Option<Scope>,
     /// Who granted it; `None`: a file of an old npm package.
     pub(crate) issuer: Option<String>,
+    /// The `resource` that it was asked for with, if any.
+    pub(crate) resource: Option<String>,
     /// Where the server said that its metadata are, if it did.
     pub(crate) resource_metadata: Option<Url>,
     /// The client that got it, as which alone it is renewed; `None`: not known.
@@ -68,6 +69,8 @@ struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requested_scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
     /// In the same file, so that no crash tears it from its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +84,7 @@ impl Grant {
         response: TokenResponse,
         before: Option<&Self>,
         client: Client,
+        resource: Option<String>,
         requested_scope: Option<Scope>,
         keep_id_token: bool,
         now: SystemTime,
@@ -103,6 +107,7 @@ impl Grant {
                 .or_else(|| before.and_then(|before| before.scope.clone()))
                 .or_else(|| requested_scope.clone()),
             requested_scope,
+            resource,
             issuer: Some(client.issuer.clone()),
             resource_metadata: before.and_then(|before| before.resource_metadata.clone()),
             client: Some(client),
@@ -127,16 +132,6 @@ impl Grant {
             client.issuer.is_empty() || issuer.is_none_or(of)
         });
         self
-    }
-
-    /// Returns what the server said last when it refused, with what it said of its
-    /// metadata in earlier days: an expired grant is renewed before the first request.
-    pub(crate) fn hinted(&self, said: &Challenge) -> Challenge {
-        let earlier = || self.resource_metadata.clone();
-        Challenge {
-            resource_metadata: said.resource_metadata.clone().or_else(earlier),
-            ..said.clone()
-        }
     }
 
     /// Reads a file that was written at `written`; `None` if it holds no token.
@@ -164,6 +159,7 @@ impl Grant {
             scope: file.scope.as_deref().and_then(Scope::parse),
             requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
             issuer: file.issuer,
+            resource: file.resource,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             client: file.client.and_then(Client::of_kept),
         })
@@ -182,6 +178,7 @@ impl Grant {
             expires_at: self.expires_at.map(|at| milliseconds(at).into()),
             issuer: self.issuer.clone(),
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
+            resource: self.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
             client: self.client.as_ref().map(Client::to_keep),
         };
@@ -249,6 +246,7 @@ mod tests {
             scope: Scope::parse("read write"),
             requested_scope: Scope::parse("read"),
             issuer: Some("https://as.example".into()),
+            resource: Some("https://h.example/mcp".into()),
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
             client: Client::of_kept(client.clone()),
         };
@@ -259,6 +257,7 @@ mod tests {
             "access_token": "a", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer",
             "scope": "read write", "expires_at": 1_700_000_000_123_u64,
             "issuer": "https://as.example", "requested_scope": "read",
+            "resource": "https://h.example/mcp",
             "resource_metadata": "https://h.example/metadata", "client": client,
         });
         assert_eq!(file, expected);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::challenge::Challenge;
-use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, is_same_issuer};
+use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer};
 use super::endpoints::{RefreshRequest, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -25,15 +25,15 @@ use crate::secret::Secret;
 pub(crate) enum Refreshed {
     /// There are new tokens; `unsaved`: why they are not on the disk.
     New {
-        grant: Grant,
+        grant: Box<Grant>,
         unsaved: Option<Unsaved>,
     },
     /// Another daemon had renewed them already.
-    Adopted(Grant),
+    Adopted(Box<Grant>),
     /// The server has replaced the refresh token and given nothing else that can be
     /// used; `unsaved`: why that is not on the disk.
     Rotated {
-        grant: Grant,
+        grant: Box<Grant>,
         unsaved: Option<Unsaved>,
         why: String,
     },
@@ -90,7 +90,7 @@ impl RefreshJob {
     async fn renew(&self) -> Result<Refreshed, Refreshed> {
         let found = self.stored().await?;
         if self.is_newer(&found) {
-            return Ok(Refreshed::Adopted(found));
+            return Ok(Refreshed::Adopted(Box::new(found)));
         }
         // Before the lock is taken: they may be slow, and a sign-in that is at its end
         // waits for the lock.
@@ -99,7 +99,7 @@ impl RefreshJob {
         let _lock = lock.map_err(|error| Refreshed::Failed(error.to_string()))?;
         let grant = self.stored().await?;
         if self.is_newer(&grant) {
-            return Ok(Refreshed::Adopted(grant));
+            return Ok(Refreshed::Adopted(Box::new(grant)));
         }
         match self.ask(&party, &grant).await {
             Err(Refreshed::Ended(why)) => self.again_or_end(&party, &grant, why).await,
@@ -181,6 +181,7 @@ impl RefreshJob {
                     response,
                     Some(grant),
                     client,
+                    party.discovered.resource.clone(),
                     grant.requested_scope.clone(),
                     self.identity.use_id_token,
                     (self.tools.now)(),
@@ -190,7 +191,7 @@ impl RefreshJob {
                 // they cannot be kept yet.
                 let unsaved = reserved.put(&new).await.err().map(unsaved);
                 Ok(Refreshed::New {
-                    grant: new,
+                    grant: Box::new(new),
                     unsaved,
                 })
             }
@@ -201,7 +202,7 @@ impl RefreshJob {
                 };
                 let unsaved = reserved.put(&grant).await.err().map(unsaved);
                 Ok(Refreshed::Rotated {
-                    grant,
+                    grant: Box::new(grant),
                     unsaved,
                     why,
                 })
@@ -222,8 +223,8 @@ impl RefreshJob {
             true => Refreshed::Refused(why),
             false => Refreshed::Unasked(why),
         };
-        let challenge = grant.hinted(&self.challenge);
-        let discovered = servers.discover(&self.identity, &challenge).await;
+        let known = Known::of(&self.challenge, Some(grant));
+        let discovered = servers.discover(&self.identity, &known).await;
         let discovered = discovered.map_err(|error| match error {
             DiscoveryError::Unanswered(why) => Refreshed::Failed(why),
             error => refused(error.to_string()),

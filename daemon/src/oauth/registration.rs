@@ -157,11 +157,16 @@ impl Client {
     }
 
     /// Returns it as a server knows it: the files of old npm packages do not name
-    /// their issuer, which is the one there was.
+    /// their issuer, which is the one there was, and some registrations do not say how
+    /// to show a secret.
     #[must_use]
     pub(crate) fn known_to(mut self, server: &AuthorizationServer) -> Self {
         if self.issuer.is_empty() || is_same_issuer(&self.issuer, &server.issuer) {
             self.issuer.clone_from(&server.issuer);
+        }
+        let says_how = self.document.contains_key("token_endpoint_auth_method");
+        if self.client_secret.is_some() && !self.document.is_empty() && !says_how {
+            self.auth_method = secret_method(server);
         }
         self
     }
@@ -418,7 +423,8 @@ fn registered(
         ))
     };
     let document = document.ok_or_else(unusable)?;
-    let mut client = Client::from_document(&server.issuer, document).ok_or_else(unusable)?;
+    let client = Client::from_document(&server.issuer, document).ok_or_else(unusable)?;
+    let mut client = client.known_to(server);
     if client.redirect_uris.is_empty() {
         client.redirect_uris = redirect_uris.to_vec();
     }

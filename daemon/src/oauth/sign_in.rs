@@ -16,7 +16,7 @@ use self::attempt::{Attempt, Party};
 use super::authorization;
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
-use super::discovery::{Discovered, DiscoveryError, scopes_to_ask};
+use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -57,6 +57,8 @@ pub(crate) struct Tools {
 pub(crate) struct Wish {
     /// What the server said when it refused.
     pub(crate) challenge: Challenge,
+    /// With it, and from earlier days, who to ask.
+    pub(crate) known: Known,
     /// Scopes that were asked for before and are not to be lost.
     pub(crate) already: Option<Scope>,
     /// The registered client, if it may still be good.
@@ -227,7 +229,7 @@ async fn attempt(
     let servers = tools.endpoints.connect(identity).await.map_err(unusable)?;
     // A person waits: what is old by an hour may cost a second attempt.
     servers.forget(identity);
-    let discovered = servers.discover(identity, &wish.challenge).await?;
+    let discovered = servers.discover(identity, &wish.known).await?;
     let issuer = &discovered.server.issuer;
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
@@ -253,7 +255,7 @@ async fn attempt(
         client: client.clone(),
         since: (tools.now)(),
         shown: false,
-        resource_metadata: wish.challenge.resource_metadata,
+        resource_metadata: wish.known.resource_metadata,
         answer: None,
     };
     tools.store.put_sign_in(&hash, &sign_in).await?;

@@ -8,8 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::{Kept, PATIENCE, PendingSignIn, Progress, SignInError, Tools, unusable};
 use crate::oauth::authorization::{self, CallbackError, Code, Pending};
 use crate::oauth::browsers::{Shown, SignInUrl};
-use crate::oauth::challenge::Challenge;
-use crate::oauth::discovery::Discovered;
+use crate::oauth::discovery::{Asked, Discovered, Known};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::{Identity, IdentityHash};
@@ -181,6 +180,7 @@ impl Attempt<'_> {
             exchanging.await?,
             None,
             party.client.clone(),
+            pending.resource.clone(),
             pending.scope.clone(),
             self.identity.use_id_token,
             (self.tools.now)(),
@@ -197,12 +197,16 @@ impl Attempt<'_> {
         let identity = self.identity;
         let servers = self.tools.endpoints.connect(identity).await;
         let servers = servers.map_err(unusable)?;
-        let challenge = Challenge {
+        let pending = &self.sign_in.pending;
+        let known = Known {
             resource_metadata: self.sign_in.resource_metadata.clone(),
-            ..Challenge::default()
+            asked: Some(Asked {
+                issuer: pending.issuer.clone(),
+                resource: pending.resource.clone(),
+            }),
         };
-        let discovered = servers.discover(identity, &challenge).await?;
-        if discovered.server.issuer != self.sign_in.pending.issuer {
+        let discovered = servers.discover(identity, &known).await?;
+        if discovered.server.issuer != pending.issuer {
             let why = "its authorization server is another one than before";
             return Err(SignInError::Failed(why.into()));
         }

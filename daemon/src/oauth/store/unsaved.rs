@@ -33,6 +33,14 @@ impl Unsaved {
         }
     }
 
+    /// Notes that there is more to say of the tokens in the file.
+    pub(crate) fn not_yet(grant: &Grant) -> Self {
+        Self {
+            why: "they are being written".into(),
+            instead: Some(grant.access_token.clone()),
+        }
+    }
+
     /// Says whether the tokens are newer than what there is.
     pub(crate) fn is_newer_than(&self, on_disk: &OnDisk) -> bool {
         match (on_disk, &self.instead) {

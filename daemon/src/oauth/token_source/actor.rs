@@ -7,6 +7,7 @@
 mod doubts;
 mod identities;
 mod looking;
+mod pinning;
 mod purging;
 mod requests;
 mod resuming;
@@ -94,10 +95,12 @@ enum Done {
     Loaded(Box<Result<Stored, StoreError>>),
     /// The tokens of this generation were renewed, or not.
     Refreshed(u64, Refreshed),
-    SignedIn(Ended),
+    SignedIn(Box<Ended>),
     LoggedOut(LoggedOut),
     /// The store was read again for requests that somebody else may have seen to.
     Looked(Box<Looked>),
+    /// Who gave these tokens was asked.
+    Pinned(Box<Grant>, Option<String>),
     /// The tokens of this generation are kept, or not.
     Saved(u64, Result<(), StoreError>),
     Aside,
@@ -299,24 +302,22 @@ impl Actor {
 
     /// Returns when the clock is looked at next.
     fn wake(&self) -> Option<Instant> {
-        if !matches!(self.work, Work::Idle) {
-            return None;
-        }
         let now = Instant::now();
-        let store = self.has_to_store().then(|| self.storing.until());
-        let store = store.map(|until| until.unwrap_or(now));
-        let renew = self.renew_at;
-        let renew = renew.map(|at| {
-            let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
-            let due = now + ahead.min(LOOK_AT_CLOCK);
-            self.refreshes.until().map_or(due, |until| due.max(until))
-        });
-        let purge = self.purge_at.map(|at| {
+        let in_time = |at: SystemTime| {
             let ahead = at.duration_since((self.tools.now)()).unwrap_or_default();
             now + ahead.min(LOOK_AT_CLOCK)
+        };
+        let is_idle = matches!(self.work, Work::Idle);
+        let store = self.has_to_store().then(|| self.storing.until());
+        let store = store.map(|until| until.unwrap_or(now));
+        let renew = self.renew_at.map(|at| {
+            let due = in_time(at);
+            self.refreshes.until().map_or(due, |until| due.max(until))
         });
-        let others = [renew, purge, self.doubts.end(), self.log_out_by];
-        store.into_iter().chain(others.into_iter().flatten()).min()
+        let begun = [store, renew].map(|at| at.filter(|_| is_idle));
+        let purge = self.purge_at.map(in_time);
+        let others = [purge, self.doubts.end(), self.log_out_by];
+        begun.into_iter().chain(others).flatten().min()
     }
 
     /// Says whether files are still to be read or written.

@@ -10,9 +10,6 @@ use tokio::time::Instant;
 /// Challenge Handling asks for a limit).
 const MAX_STEP_UPS: u8 = 3;
 
-/// Nobody is left alone for longer because they ask for it.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
-
 /// Operations remembered. Past it all are forgotten.
 const MAX_OPERATIONS: usize = 256;
 
@@ -50,7 +47,7 @@ impl Pause {
     /// Notes a failure of somebody who asks not to be asked for a while.
     pub(super) fn failed_for(&mut self, asked: Duration) {
         self.failed();
-        let asked = Instant::now() + asked.min(LONGEST_ASKED);
+        let asked = Instant::now() + asked.min(self.longest);
         self.until = self.until.max(Some(asked));
     }
 
@@ -182,8 +179,8 @@ mod tests {
         assert_eq!(pause.until(), Some(Instant::now() + second));
         for (asked, expected) in [
             (Duration::ZERO, second * 2),
-            (second * 30, second * 30),
-            (Duration::MAX, LONGEST_ASKED),
+            (second * 4, second * 4),
+            (Duration::MAX, second * 5),
         ] {
             pause.over();
             pause.failed();

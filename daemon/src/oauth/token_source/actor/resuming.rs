@@ -24,7 +24,7 @@ impl Actor {
         let resuming = sign_in::resume(tools, identity, sign_in, say);
         let abort = self
             .tasks
-            .spawn(async move { super::Done::SignedIn(resuming.await) });
+            .spawn(async move { super::Done::SignedIn(Box::new(resuming.await)) });
         self.signing_in = Some(SigningIn {
             progress,
             lack: None,

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
+use crate::oauth::discovery::Known;
 use crate::oauth::grant::Grant;
 use crate::oauth::refresh::{self, RefreshJob, Refreshed};
 use crate::oauth::registration;
@@ -27,6 +28,9 @@ const NO_ID_TOKEN: &str = "its refresh brings no new ID token, which is what --u
 /// How long nothing is renewed unasked that was refused: the next time would hardly
 /// be different, and whoever needs it asks.
 const REFUSED_PAUSE: Duration = Duration::from_secs(4 * 3600);
+
+/// Servers that ask for a longer pause are not believed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -65,14 +69,10 @@ impl Actor {
         tab: bool,
     ) {
         self.note_tried();
-        // Some refusals do not repeat where the metadata are.
-        let challenge = match &self.grant {
-            Some(grant) => grant.hinted(&challenge),
-            None => challenge,
-        };
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
+            known: Known::of(&challenge, self.grant.as_ref()),
             challenge,
             already: self
                 .grant
@@ -86,7 +86,7 @@ impl Actor {
         let running = sign_in::run(tools, identity, wish, say);
         let abort = self
             .tasks
-            .spawn(async move { Done::SignedIn(running.await) });
+            .spawn(async move { Done::SignedIn(Box::new(running.await)) });
         self.offered = true;
         self.signing_in = Some(SigningIn {
             progress,
@@ -176,8 +176,9 @@ impl Actor {
         match done {
             Ok(Done::Loaded(loaded)) => self.loaded(*loaded),
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
-            Ok(Done::SignedIn(ended)) => self.signed_in(ended),
+            Ok(Done::SignedIn(ended)) => self.signed_in(*ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
+            Ok(Done::Pinned(grant, issuer)) => self.pinned(&grant, issuer),
             Ok(Done::Looked(looked)) => self.looked(*looked),
             Ok(Done::Saved(generation, saved)) => self.saved(generation, saved),
             Ok(Done::Aside) => {}
@@ -231,6 +232,7 @@ impl Actor {
             return self.decide_for_all();
         }
         self.take_up(grant);
+        self.pin();
     }
 
     fn saved(&mut self, generation: u64, saved: Result<(), StoreError>) {
@@ -263,25 +265,32 @@ impl Actor {
                 self.not_saved(unsaved);
                 self.last_refresh = Some((self.tools.now)());
                 self.renewed.note();
-                self.publish_refreshed(grant);
+                self.publish_refreshed(*grant);
             }
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
                 self.renewed.note();
                 self.unsaved = None;
-                self.publish(grant, Origin::Stored);
+                self.publish(*grant, Origin::Stored);
             }
             Refreshed::Rotated {
                 grant,
                 unsaved,
                 why,
             } => {
-                self.grant = Some(grant);
+                self.grant = Some(*grant);
                 self.not_saved(unsaved);
                 self.refresh_failed(&why, Duration::ZERO);
             }
             Refreshed::Failed(why) => self.refresh_failed(&why, Duration::ZERO),
-            Refreshed::Later(why, after) => self.refresh_failed(&why, after),
+            Refreshed::Later(why, after) if after > LONGEST_PAUSE => {
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Later(why, after) => {
+                self.refresh_failed(&why, after);
+                let at = (self.tools.now)() + after;
+                self.renew_at = self.renew_at.map(|renew_at| renew_at.max(at));
+            }
             Refreshed::Unasked(why) => {
                 self.refresh_failed(&why, Duration::ZERO);
                 self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
@@ -291,24 +300,7 @@ impl Actor {
                 self.client = None;
                 self.refresh_refused(why);
             }
-            Refreshed::Ended(why) => {
-                tracing::warn!(%why, "the grant cannot be renewed any more");
-                let now = (self.tools.now)();
-                let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
-                match self.grant.as_mut() {
-                    Some(grant) if lives(grant) => {
-                        grant.refresh_token = None;
-                        self.renew_at = None;
-                    }
-                    _ => {
-                        self.ended = self.grant.clone();
-                        self.withdraw();
-                    }
-                }
-                self.trouble = Some(why);
-                self.needs_login = true;
-                self.ask_somebody_for_all();
-            }
+            Refreshed::Ended(why) => self.refresh_ended(why),
             Refreshed::Gone => {
                 tracing::info!("the files of a grant are gone: nobody is signed in any more");
                 self.client = None;
@@ -346,6 +338,25 @@ impl Actor {
         self.note_tried();
         self.still_there();
         self.fail_all(why);
+    }
+
+    fn refresh_ended(&mut self, why: String) {
+        tracing::warn!(%why, "the grant cannot be renewed any more");
+        let now = (self.tools.now)();
+        let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
+        match self.grant.as_mut() {
+            Some(grant) if lives(grant) => {
+                grant.refresh_token = None;
+                self.renew_at = None;
+            }
+            _ => {
+                self.ended = self.grant.clone();
+                self.withdraw();
+            }
+        }
+        self.trouble = Some(why);
+        self.needs_login = true;
+        self.ask_somebody_for_all();
     }
 
     fn refresh_refused(&mut self, why: String) {
@@ -461,8 +472,8 @@ async fn revoke(
 ) -> Result<(), String> {
     let servers = tools.endpoints.connect(identity).await;
     let servers = servers.map_err(not_revoked)?;
-    let challenge = grant.hinted(challenge);
-    let discovered = servers.discover(identity, &challenge).await;
+    let known = Known::of(challenge, Some(grant));
+    let discovered = servers.discover(identity, &known).await;
     let discovered = discovered.map_err(not_revoked)?;
     let server = &discovered.server;
     if !refresh::is_of(grant, server) {

@@ -19,7 +19,7 @@ use crate::http::{HttpError, NetworkOptions};
 use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::browsers::Browsers;
 use crate::oauth::challenge::ChallengeError;
-use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
@@ -96,6 +96,8 @@ pub(super) struct Facts {
     /// How long finding it takes.
     pub(super) slow_metadata: Duration,
     pub(super) issuer: String,
+    /// What the server says that it is.
+    pub(super) resource: Option<String>,
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
     pub(super) spent: HashSet<String>,
@@ -127,7 +129,7 @@ impl World {
     }
 
     /// Issues tokens; what was there before is spent.
-    fn issue(&self) -> TokenResponse {
+    pub(super) fn issue(&self) -> TokenResponse {
         let mut facts = self.facts();
         facts.issued += 1;
         let (access, refresh) = (
@@ -224,12 +226,15 @@ impl Servers for Reach {
     fn discover<'a>(
         &'a self,
         _: &'a Identity,
-        _: &'a Challenge,
+        _: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
         let server = self.0.server();
-        let slow = self.0.facts().slow_metadata;
+        let (resource, slow) = {
+            let facts = self.0.facts();
+            (facts.resource.clone(), facts.slow_metadata)
+        };
         let discovered = Discovered {
-            resource: None,
+            resource,
             scopes_supported: Scope::parse("read"),
             server,
         };
@@ -447,7 +452,8 @@ impl Setup {
         let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
         let client = Client::of_kept(client.as_object().expect("an object").clone());
         let client = client.expect("a client");
-        let grant = Grant::new(response, None, client, Scope::parse("read"), keeps, now());
+        let scope = Scope::parse("read");
+        let grant = Grant::new(response, None, client, None, scope, keeps, now());
         let (store, hash) = (self.store(), Self::identity().hash());
         store.put_grant(&hash, &grant).await.expect("kept");
         let daemon = self.start();
