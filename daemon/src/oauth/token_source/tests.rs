@@ -235,7 +235,12 @@ async fn a_short_life_is_renewed_even_unused_but_none_at_all_is_not() {
         let token = daemon.source.current().expect("signed in");
         let token = daemon.renew(Some(&token)).await.expect("renewed");
         tokio::time::sleep(Duration::from_secs(life + 1)).await;
-        assert_eq!(daemon.renew(Some(&token)).await.is_ok(), renewed);
+        let mut answer = daemon.renew(Some(&token)).await;
+        if answer.as_ref().is_ok_and(|again| *again == token) {
+            // Sent once more, since the server may not have heard of it.
+            answer = daemon.renew(Some(&token)).await;
+        }
+        assert_eq!(answer.is_ok(), renewed);
     }
 }
 
