@@ -16,10 +16,20 @@ use crate::headers::Source;
 use crate::notices::Volume;
 
 mod auth;
+mod completions;
+mod described;
+mod doctor;
+mod logs;
+mod man;
+mod status;
+pub(crate) mod table;
 mod usage;
 
 pub(crate) use auth::AuthArguments;
-pub(crate) use usage::USAGE;
+pub(crate) use completions::Shell;
+pub(crate) use logs::LogsArguments;
+pub(crate) use status::StatusArguments;
+pub(crate) use usage::{usage as help, usage_of as help_on};
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
@@ -85,6 +95,8 @@ pub(crate) struct Parsed {
 pub(crate) enum Invocation {
     /// Print the usage.
     Help,
+    /// Print the usage of one command.
+    HelpOn(&'static table::Command),
     /// Print the version.
     Version,
     /// Relay, or check a server if standard input is a terminal.
@@ -99,12 +111,18 @@ pub(crate) enum Invocation {
         all: bool,
     },
     /// Say what the daemon holds.
-    Status {
-        /// Only this server.
-        server: Option<String>,
+    Status(StatusArguments),
+    /// Show what the daemon logs.
+    Logs(LogsArguments),
+    /// Check this side.
+    Doctor {
         /// For programs.
         json: bool,
     },
+    /// Print what a shell needs to complete command lines.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
     /// End the daemon.
     Stop,
 }
@@ -136,8 +154,14 @@ pub(crate) struct BridgeArguments {
 
 /// Understands the arguments after the program's name.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(parsed) = described::parse(&arguments) {
+        return parsed;
+    }
     let mut words = Words::default();
-    let invocation = words.read(arguments).and_then(|()| words.decide());
+    let invocation = words
+        .read(arguments.into_iter())
+        .and_then(|()| words.decide());
     Parsed {
         volume: words.volume,
         warnings: words.warnings,
@@ -290,18 +314,6 @@ impl Words {
             .map(|(position, word)| (*position, word.as_str()))
             .collect();
         match words.as_slice() {
-            [(_, "status"), servers @ ..] => {
-                self.refuse_unknown("status")?;
-                let server = match servers {
-                    [] => None,
-                    [(_, server)] => Some((*server).to_owned()),
-                    [_, (position, _), ..] => return Err(unexpected("status", *position)),
-                };
-                Ok(Invocation::Status {
-                    server,
-                    json: self.json,
-                })
-            }
             [(_, "stop")] => {
                 self.refuse_unknown("stop")?;
                 Ok(Invocation::Stop)
@@ -326,7 +338,7 @@ impl Words {
     }
 
     fn refuse_unknown(&self, command: &str) -> Result<(), ShimError> {
-        let json = (self.json && command != "status").then_some("--json");
+        let json = self.json.then_some("--json");
         let all = self.all.then_some("--all");
         match self.unknown.first().map(String::as_str).or(json).or(all) {
             Some(flag) => Err(usage(&format!(
@@ -469,7 +481,7 @@ fn unexpected(command: &str, position: usize) -> ShimError {
 }
 
 fn usage(sentence: &str) -> ShimError {
-    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", USAGE.trim_end()))
+    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", help().trim_end()))
 }
 
 #[cfg(test)]

@@ -5,8 +5,12 @@ use std::io::{ErrorKind, Write};
 use crate::exit::{Exit, ShimError};
 
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod status;
 pub(crate) mod stop;
 

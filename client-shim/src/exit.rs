@@ -21,7 +21,9 @@ impl Exit {
     pub(crate) const VERSION_MISMATCH: Self = Self(4);
     /// A folder that others could enter.
     pub(crate) const UNSAFE_FOLDER: Self = Self(5);
-    /// Somebody has to sign in.
+    /// Something is being tried again.
+    pub(crate) const RETRYING: Self = Self(10);
+    /// Somebody has to sign in or act.
     pub(crate) const NEEDS_LOGIN: Self = Self(11);
     /// SIGINT.
     pub(crate) const INTERRUPTED: Self = Self(130);

@@ -21,6 +21,7 @@ mod leave;
 mod notices;
 mod sign_in;
 mod stdio;
+mod terminal;
 
 use cli::{BridgeArguments, Invocation, Parsed};
 use environment::Environment;
@@ -28,6 +29,7 @@ use exit::{Exit, ShimError};
 use launch::Launcher;
 use mcp_remote_proto::v1::LogoutRequest;
 use notices::Notices;
+use terminal::Terminal;
 
 /// Runs the program; returns the process's exit code.
 pub fn main() -> ExitCode {
@@ -57,7 +59,8 @@ fn run(
     notices: Notices,
 ) -> Result<Exit, ShimError> {
     match invocation {
-        Invocation::Help => commands::print(cli::USAGE),
+        Invocation::Help => commands::print(&cli::help()),
+        Invocation::HelpOn(command) => commands::print(&cli::help_on(command)),
         Invocation::Version => commands::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
         Invocation::Bridge(arguments) => run_bridge(&arguments, environment, notices),
         Invocation::Login(arguments) => {
@@ -78,10 +81,24 @@ fn run(
             let opening = opening.as_ref();
             block_on(commands::logout::run(opening, request, &launcher, notices))
         }
-        Invocation::Status { server, json } => {
+        Invocation::Status(arguments) => {
+            let terminal = Terminal::of_standard_output(&environment);
             let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::status::run(server, json, &launcher))
+            block_on(commands::status::run(arguments, terminal, &launcher))
         }
+        Invocation::Logs(arguments) => {
+            let terminal = Terminal::of_standard_output(&environment);
+            let launcher = Launcher::new(environment, notices)?;
+            block_on(commands::logs::run(
+                &arguments, terminal, &launcher, notices,
+            ))
+        }
+        Invocation::Doctor { json } => {
+            let terminal = Terminal::of_standard_output(&environment);
+            block_on(commands::doctor::run(json, terminal, environment, notices))
+        }
+        Invocation::Completions(shell) => commands::print(&commands::completions::script(shell)),
+        Invocation::Man => commands::print(&commands::man::page()),
         Invocation::Stop => {
             let launcher = Launcher::new(environment, notices)?;
             block_on(commands::stop::run(&launcher))

@@ -5,11 +5,13 @@ mod convert;
 mod identity;
 mod login;
 mod logout;
+mod logs;
 mod management;
 mod peer;
 mod relay;
 mod sign_in;
 mod status;
+mod watching;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +23,14 @@ use mcp_remote_proto::{MAX_FRAME_LEN, channel};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+use crate::changes::Changes;
 use crate::config::Config;
 use crate::http::HttpClients;
 use crate::oauth::Authority;
 use crate::session::{Connections, Servers, SessionPoolHandle};
+use crate::telemetry::Log;
 
 /// How long relays may take to end: the 5 s of their own and some.
 const RELAYS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -60,6 +65,10 @@ pub(crate) struct Api {
     pub(crate) stop: CancellationToken,
     /// Cancelled before that if it makes place for a newer one.
     pub(crate) handover: CancellationToken,
+    /// Says that status has changed.
+    pub(crate) changes: Changes,
+    /// The log.
+    pub(crate) log: Log,
 }
 
 impl Api {
@@ -87,6 +96,7 @@ pub(crate) async fn serve(api: Api, listener: Listener) -> Result<(), tonic::tra
         .max_decoding_message_size(MAX_FRAME_LEN)
         .max_encoding_message_size(MAX_FRAME_LEN);
     let management = ManagementServiceServer::new(management::Management::new(api.clone()));
+    let reflection = api.config.reflection.then(reflection);
     let stop = api.stop.clone();
     let serving = tonic::transport::Server::builder()
         .initial_stream_window_size(channel::STREAM_WINDOW)
@@ -94,6 +104,7 @@ pub(crate) async fn serve(api: Api, listener: Listener) -> Result<(), tonic::tra
         .add_service(relays)
         .add_service(management)
         .add_service(health_service)
+        .add_optional_service(reflection)
         .serve_with_incoming_shutdown(peer::incoming(listener), stop.clone().cancelled_owned());
     let bounded = async {
         stop.cancelled().await;
@@ -107,4 +118,13 @@ pub(crate) async fn serve(api: Api, listener: Listener) -> Result<(), tonic::tra
         served = serving => served,
         () = bounded => Ok(()),
     }
+}
+
+/// Lets clients that know nothing of the contract (grpcurl) ask for it.
+fn reflection() -> ServerReflectionServer<impl ServerReflection> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(mcp_remote_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were written when this was built")
 }

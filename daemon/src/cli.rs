@@ -28,6 +28,8 @@ pub(crate) struct Flags {
     pub(crate) session_idle: Option<Duration>,
     /// `--max-message`.
     pub(crate) max_message: Option<usize>,
+    /// `--reflection`.
+    pub(crate) reflection: bool,
 }
 
 const HELP: &str = "\
@@ -40,12 +42,13 @@ Usage: mcp-remoted [flags]
   --idle-exit SECONDS      exit after this long without a shim (default: never)
   --session-idle SECONDS   keep an unused session this long (default: 600)
   --max-message BYTES      largest MCP message (default: 33554432)
+  --reflection             describe the gRPC services to whoever asks (grpcurl)
   --spawned                started by mcp-remote: detach, log to the state
                            folder, report on standard output, exit when idle
   --help, --version
 
 Environment: MCP_REMOTE_LOG (error, warn, info, debug, trace),
-MCP_REMOTE_STATE_DIR, MCP_REMOTE_SOCKET.
+MCP_REMOTE_STATE_DIR, MCP_REMOTE_SOCKET, MCP_REMOTE_REFLECTION.
 ";
 
 /// Reads the command line.
@@ -66,6 +69,7 @@ pub(crate) fn parse(
                     env!("CARGO_PKG_VERSION")
                 )));
             }
+            Long("reflection") => flags.reflection = true,
             Long("spawned") => flags.spawned = true,
             Long("log-format") => {
                 flags.log_format = Some(value(&mut parser, "text or json", LogFormat::parse)?)

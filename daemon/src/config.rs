@@ -75,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) auth_folder: PathBuf,
     /// Whether tokens are in files at all.
     pub(crate) token_store: TokenStoreKind,
+    /// Whether the gRPC services describe themselves.
+    pub(crate) reflection: bool,
 }
 
 impl Config {
@@ -142,6 +144,7 @@ impl Config {
             ssl_cert_file: path("SSL_CERT_FILE"),
             auth_folder,
             token_store: token_store(text("MCP_REMOTE_TOKEN_STORE"))?,
+            reflection: flags.reflection || variable("MCP_REMOTE_REFLECTION").is_some(),
         })
     }
 }

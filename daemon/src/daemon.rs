@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
+use crate::changes::Changes;
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
 use crate::http::HttpClients;
@@ -19,13 +20,15 @@ use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
 use crate::oauth::names::Names;
+use crate::oauth::token_source::END_TIMEOUT;
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
 use crate::session::{Connections, KeptSessions, Servers};
 use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
-use crate::{heap, service_manager, telemetry};
+use crate::telemetry::{self, Log};
+use crate::{heap, service_manager};
 
 /// How often counters are handed to the storage, and unused memory to the system.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,8 +36,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long grants may take to end: tokens on their way are waited for for 5 s.
-const GRANTS_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long grants may take to end. They take no time unless a refresh token or a code
+/// has been sent and not been answered.
+const GRANTS_TIMEOUT: Duration = END_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// Exit code by which a service manager knows to start the program again, which is
 /// a newer one then: named in the unit, EX_TEMPFAIL of sysexits.
@@ -102,7 +106,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         let code = if error.is_open_to_others() { 5 } else { 1 };
         Failure::new(code, error)
     })?;
-    start_logging(&config)?;
+    let log = start_logging(&config)?;
     let lock = match InstanceLock::take(&config.places.state().join("lock")) {
         Ok(lock) => lock,
         Err(LockError::Held(pid)) if config.started_by == StartedBy::Shim => {
@@ -136,7 +140,7 @@ fn run(flags: &Flags) -> Result<ExitCode, Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(1, format!("no threads: {error}")))?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, log));
     // Blocking tasks (certificate files, name look-ups) cannot be aborted.
     runtime.shutdown_background();
     // Held until the process ends, so that a successor finds everything let go.
@@ -155,7 +159,7 @@ fn detach(config: &Config) {
     let _ = config;
 }
 
-fn start_logging(config: &Config) -> Result<(), Failure> {
+fn start_logging(config: &Config) -> Result<Log, Failure> {
     let file = match config.started_by {
         StartedBy::Shim => {
             let path = config.places.state().join("mcp-remoted.log");
@@ -165,8 +169,11 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
         }
         _ => None,
     };
-    telemetry::start(config.log_format, config.log_filter.as_deref(), file);
-    Ok(())
+    Ok(telemetry::start(
+        config.log_format,
+        config.log_filter.as_deref(),
+        file,
+    ))
 }
 
 /// Each session needs a few descriptors; the usual soft limit is 1024.
@@ -187,7 +194,7 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config) -> Result<ExitCode, Failure> {
+async fn serve(config: Config, log: Log) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let config = Arc::new(config);
     let shutdown = Shutdown::default();
@@ -196,12 +203,13 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
     let grants = TaskTracker::new();
 
     let (storage, contents) = Storage::open(config.places.state()).await;
-    let servers = Arc::new(Servers::new(storage.clone(), contents.servers));
+    let changes = Changes::default();
+    let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
     let names = Names::of_system();
     let clients = Arc::new(HttpClients::new(Arc::new(names.clone())));
     let (folder, kind) = (&config.auth_folder, config.token_store);
     let ending = &shutdown.end_grants;
-    let authority = Authority::new(folder, kind, &clients, names, &grants, ending);
+    let authority = Authority::new(folder, kind, &clients, names, &changes, &grants, ending);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));
@@ -223,6 +231,8 @@ async fn serve(config: Config) -> Result<ExitCode, Failure> {
         relays: TaskTracker::new(),
         stop: shutdown.stop.clone(),
         handover: shutdown.handover.clone(),
+        changes,
+        log,
     };
     begin_background(&api, kept, &shutdown, &background)?;
     announce(&config, &listening);

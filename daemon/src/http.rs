@@ -31,6 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// a warm session does not pay for a handshake.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+/// The same to OAuth servers, which close them when they like: a code or a refresh
+/// token that went into one that is just being closed could not be sent again.
+const GUARDED_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Unused connections kept for one host; each costs some 20 KiB.
 const POOL_IDLE_PER_HOST: usize = 16;
 
@@ -247,8 +251,8 @@ impl HttpClient {
             ..self.options.clone()
         };
         let builder = builder(&options, self.tls.clone())?;
-        // Sign-ins and refreshes are rare, so few connections are kept.
         let builder = builder.dns_resolver(Arc::new(resolver));
+        let builder = builder.pool_idle_timeout(GUARDED_IDLE_TIMEOUT);
         finish(builder.pool_max_idle_per_host(1))
     }
 

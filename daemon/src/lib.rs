@@ -21,6 +21,7 @@ pub(crate) mod upstream;
 
 pub(crate) mod oauth;
 
+pub(crate) mod changes;
 pub(crate) mod heap;
 pub(crate) mod http;
 pub(crate) mod storage;

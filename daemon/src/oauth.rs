@@ -14,6 +14,7 @@ pub(crate) mod endpoints;
 pub(crate) mod grant;
 pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
+pub(crate) mod on_its_way;
 pub(crate) mod pages;
 pub(crate) mod redirect;
 pub(crate) mod refresh;
@@ -50,10 +51,12 @@ use self::endpoints::OverHttp;
 use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
 use self::names::Names;
+use self::on_its_way::OnItsWay;
 use self::pages::Verdict;
 use self::sign_in::Tools;
-use self::store::{Store, TokenStoreKind};
+use self::store::{OnDisk, Store, TokenStoreKind};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
+use crate::changes::Changes;
 use crate::http::HttpClients;
 
 /// Identities remembered. Past it, those that nobody is signed in with are
@@ -87,6 +90,7 @@ impl Authority {
         kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
         names: Names,
+        changes: &Changes,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -95,7 +99,9 @@ impl Authority {
             store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
+            on_its_way: OnItsWay::new(),
             now: SystemTime::now,
+            changes: changes.clone(),
         };
         Self(Arc::new(Inner {
             tools,
@@ -199,7 +205,12 @@ impl Authority {
         let server = identity.server_digits();
         let mut done = Vec::new();
         for hash in tools.store.identities().await.unwrap_or_default() {
-            let grant = tools.store.grant(&hash).await.ok().flatten();
+            let grant = tools
+                .store
+                .tokens(&hash)
+                .await
+                .ok()
+                .and_then(OnDisk::tokens);
             if grant.is_some_and(|grant| grant.server.as_ref() == Some(&server)) {
                 done.push(unused::log_out(tools.clone(), hash).await);
             }

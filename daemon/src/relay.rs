@@ -313,8 +313,7 @@ impl Relay {
             return self.answer(None, answer.into()).await;
         }
         if self.lease.is_none() && self.sign_in.is_waiting() {
-            self.hold(envelope);
-            return Ok(());
+            return self.hold_too(envelope, &id).await;
         }
         if let Err(error) = self.leased().await? {
             return self.not_leased(envelope, &id, error).await;
@@ -329,6 +328,9 @@ impl Relay {
         let minted = lease.session().next_id();
         let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
+        if self.sign_in.round() > 0 {
+            self.in_flight.note_round(minted, self.sign_in.round());
+        }
         let mut outbound = Outbound {
             fate,
             after,

@@ -9,6 +9,7 @@ mod audience;
 mod authorize;
 mod connect;
 mod connections;
+mod count;
 mod cursor;
 mod exchange;
 mod handle;
@@ -23,6 +24,7 @@ mod reconnect;
 mod restore;
 pub(crate) mod server;
 mod switches;
+mod waiting;
 
 use std::sync::Arc;
 

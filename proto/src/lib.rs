@@ -17,6 +17,10 @@ pub mod v1 {
     tonic::include_proto!("mcp_remote.v1");
 }
 
+/// The contract itself, for clients that ask for it (gRPC reflection): an encoded
+/// `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Version of the contract: two sides with the same number understand each
 /// other. Raised only when `v1` of the `.proto` files is left.
 pub const API_VERSION: u32 = 1;

@@ -11,7 +11,7 @@ use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
-use crate::support::{attached, one_shot, our_error};
+use crate::support::{attached, one_shot, our_error, token_files};
 
 fn signed_in(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
     let server = FakeAuthorizationServer::with(config);
@@ -95,6 +95,24 @@ fn a_daemon_killed_while_it_refreshes_loses_nothing() {
     home.kill_daemon();
     server.behave();
     drop(shim);
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(browser.visited().len(), 1);
+}
+
+#[test]
+fn tokens_whose_file_is_damaged_are_written_again() {
+    let (server, upstream, home, browser) = signed_in(Config::default());
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("before");
+    let damage = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).expect("it can be read");
+        std::fs::write(path, &text[..text.len() / 2]).expect("ours");
+    };
+    token_files(&home).iter().for_each(damage);
+    server.expire_access_tokens();
+    shim.echo("after");
+    assert_eq!(shim.finish(), 0);
+    home.kill_daemon();
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1);
 }

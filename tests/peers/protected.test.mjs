@@ -90,7 +90,9 @@ for (const [index, [name, start]] of Object.entries(PROTECTED).entries()) {
       const page = await scene.alice.signIn(await desktop.nextTab(1));
       assert.equal(await page.title(), "You are signed in - mcp-remote");
       await within(40_000, "every answer", answers);
-      assert.deepEqual(authorization.since(mark), ["refresh_token refused: refresh token not found", "authorized", "authorization_code"]);
+      // Another test may be signing in on the port that the client was registered with.
+      const happened = authorization.since(mark).filter((event) => event !== "registered");
+      assert.deepEqual(happened, ["refresh_token refused: refresh token not found", "authorized", "authorization_code"]);
       assert.equal(desktop.tabs().length, 2);
     });
   });

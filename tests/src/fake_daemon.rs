@@ -3,6 +3,7 @@
 //! Serves hello and handover on the usual socket and counts what it was asked;
 //! one relay stream may be played by the test. Everything else is unimplemented.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,12 +12,13 @@ use mcp_remote_proto::v1::management_service_server::{ManagementService, Managem
 use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
 use mcp_remote_proto::v1::{
     HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
-    WatchRequest,
+    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, SetLogLevelRequest,
+    SetLogLevelResponse, StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tokio::net::UnixListener;
-use tokio::sync::Notify;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio::sync::{Notify, watch};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream, WatchStream};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use crate::fake_relay::FakeRelay;
@@ -58,6 +60,8 @@ struct Shared {
     state_folder: String,
     asked: Monitor<Vec<String>>,
     relay: FakeRelay,
+    /// What it shows, if the test says so.
+    shown: watch::Sender<Option<StatusResponse>>,
     end: Notify,
 }
 
@@ -84,6 +88,7 @@ impl FakeDaemon {
             state_folder: home.state().display().to_string(),
             asked: Monitor::default(),
             relay,
+            shown: watch::Sender::new(None),
             end: Notify::new(),
         });
         let server = shared.clone();
@@ -111,6 +116,18 @@ impl FakeDaemon {
         let daemon = Self::start_with(home, answers, FakeRelay::default());
         let relay = daemon.shared.relay.clone();
         (daemon, relay)
+    }
+
+    /// Starts one of this release that shows this status.
+    pub fn showing(home: &TestHome, status: StatusResponse) -> Self {
+        let (daemon, _relay) = Self::relaying(home);
+        daemon.show(status);
+        daemon
+    }
+
+    /// Shows another status from now on.
+    pub fn show(&self, status: StatusResponse) {
+        self.shared.shown.send_replace(Some(status));
     }
 
     /// Returns what it was asked, in order.
@@ -149,7 +166,7 @@ impl Management {
 
 #[tonic::async_trait]
 impl ManagementService for Management {
-    type WatchStream = ReceiverStream<Result<StatusResponse, Status>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<StatusResponse, Status>> + Send>>;
 
     async fn hello(
         &self,
@@ -188,11 +205,31 @@ impl ManagementService for Management {
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        Err(Status::unimplemented("status"))
+        let shown = self.0.shown.borrow().clone();
+        let shown = shown.ok_or_else(|| Status::unimplemented("status"))?;
+        Ok(Response::new(shown))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("watch"))
+        if self.0.shown.borrow().is_none() {
+            return Err(Status::unimplemented("watch"));
+        }
+        let states = WatchStream::new(self.0.shown.subscribe());
+        let states = states.filter_map(|shown| shown.map(Ok));
+        Ok(Response::new(Box::pin(states)))
+    }
+
+    type LogsStream = ReceiverStream<Result<LogsResponse, Status>>;
+
+    async fn logs(&self, _: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        Err(Status::unimplemented("logs"))
+    }
+
+    async fn set_log_level(
+        &self,
+        _: Request<SetLogLevelRequest>,
+    ) -> Result<Response<SetLogLevelResponse>, Status> {
+        Err(Status::unimplemented("set_log_level"))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {

@@ -16,5 +16,6 @@ pub mod proxy;
 pub mod rpc;
 pub mod shim;
 pub mod simulator;
+pub mod terminal;
 pub mod tls;
 pub mod upstream;

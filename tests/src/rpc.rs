@@ -20,6 +20,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::home::TestHome;
 use crate::monitor::PATIENCE;
@@ -157,6 +161,48 @@ impl Rpc {
         };
         let answer = self.block_on(self.management().handover(request))?;
         Ok(answer.into_inner())
+    }
+
+    /// Asks what the daemon serves (gRPC reflection); returns the services' names.
+    ///
+    /// # Errors
+    /// The daemon's: it only tells when it was started so.
+    pub fn services(&self) -> Result<Vec<String>, Status> {
+        let asked = MessageRequest::ListServices(String::new());
+        match self.reflected(asked)? {
+            MessageResponse::ListServicesResponse(list) => {
+                let services = list.service.into_iter();
+                Ok(services.map(|service| service.name).collect())
+            }
+            other => Err(Status::internal(format!("{other:?}"))),
+        }
+    }
+
+    /// Asks for the files that describe a name; returns the encoded descriptors.
+    ///
+    /// # Errors
+    /// As [`Rpc::services`].
+    pub fn described(&self, name: &str) -> Result<Vec<Vec<u8>>, Status> {
+        let asked = MessageRequest::FileContainingSymbol(name.to_owned());
+        match self.reflected(asked)? {
+            MessageResponse::FileDescriptorResponse(files) => Ok(files.file_descriptor_proto),
+            other => Err(Status::internal(format!("{other:?}"))),
+        }
+    }
+
+    fn reflected(&self, asked: MessageRequest) -> Result<MessageResponse, Status> {
+        let origin = ORIGIN.parse().expect("it is a URI");
+        let mut client = ServerReflectionClient::with_origin(self.channel.clone(), origin);
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(asked),
+        };
+        self.block_on(async {
+            let answers = client.server_reflection_info(tokio_stream::once(request));
+            let answer = answers.await?.into_inner().message().await?;
+            let said = answer.and_then(|answer| answer.message_response);
+            said.ok_or_else(|| Status::internal("no answer"))
+        })
     }
 
     /// Asks the standard health service; returns its status number.

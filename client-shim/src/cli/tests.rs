@@ -214,7 +214,7 @@ fn help_and_version_win_anywhere() {
     for line in [
         &["--help"][..],
         &["a", "b", "-h"],
-        &["status", "x", "y", "--help"],
+        &[URL, "status", "--help"],
     ] {
         assert_eq!(parsed(line).invocation, Ok(Invocation::Help), "{line:?}");
     }
@@ -243,9 +243,12 @@ fn the_first_url_wins() {
 
 #[test]
 fn subcommands() {
-    let status = |server: Option<&str>, json| Invocation::Status {
-        server: server.map(str::to_owned),
-        json,
+    let status = |server: Option<&str>, json| {
+        Invocation::Status(StatusArguments {
+            server: server.map(str::to_owned),
+            json,
+            watch: false,
+        })
     };
     assert_eq!(parsed(&["status"]).invocation, Ok(status(None, false)));
     assert_eq!(
@@ -292,4 +295,68 @@ fn an_argument_that_is_not_text_is_said_by_its_position() {
     let parsed = parse([broken].into_iter());
     let error = parsed.invocation.expect_err("a usage error");
     assert!(error.sentence.contains("in position 1 is not UTF-8"));
+}
+
+/// The words that the parser compares with: `(_, "word")`.
+fn parsed_words() -> Vec<&'static str> {
+    let source = include_str!("../cli.rs");
+    let after = source.split("(_, \"").skip(1);
+    after.filter_map(|text| text.split('"').next()).collect()
+}
+
+#[test]
+fn every_command_that_is_parsed_is_in_the_table_and_the_other_way_round() {
+    let described = described::names();
+    let parsed: Vec<&str> = parsed_words().into_iter().chain(described).collect();
+    assert!(parsed.contains(&"stop") && parsed.contains(&"logs"));
+    for name in &parsed {
+        assert!(table::find(name).is_some(), "{name} is not in the table");
+    }
+    for command in table::COMMANDS.iter().skip(1) {
+        assert!(
+            parsed.contains(&command.name),
+            "{} is not parsed",
+            command.name
+        );
+    }
+}
+
+#[test]
+fn every_flag_that_is_parsed_is_in_the_table_and_the_other_way_round() {
+    let all: Vec<&table::Flag> = table::COMMANDS
+        .iter()
+        .flat_map(table::Command::flags)
+        .chain(table::COMMON)
+        .collect();
+    for name in SWITCHES.iter().chain(VALUED).chain(auth::VALUED) {
+        let flag = all.iter().find(|flag| flag.names.contains(name));
+        // What is accepted and does nothing is not advertised.
+        let silent = *name == "--enable-proxy";
+        assert!(flag.is_some() || silent, "{name} is not in the table");
+        let valued = flag.is_some_and(|flag| flag.value.is_some());
+        assert_eq!(valued, !SWITCHES.contains(name), "{name}");
+    }
+    for flag in table::COMMANDS[0].flags().chain(table::COMMON) {
+        for name in flag.names {
+            let known = [SWITCHES, VALUED, auth::VALUED];
+            let parsed = known.iter().any(|names| names.contains(name));
+            assert!(parsed, "{name} is not parsed");
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_command_and_every_flag() {
+    let readme = include_str!("../../../README.md");
+    for command in table::COMMANDS {
+        let row = match command.name {
+            "" => "| `mcp-remote URL".to_owned(),
+            name => format!("| `mcp-remote {name}"),
+        };
+        assert!(readme.contains(&row), "no {row} in the README");
+        for flag in command.flags().chain(table::COMMON) {
+            let name = flag.names[0];
+            assert!(readme.contains(name), "no {name} in the README");
+        }
+    }
 }

@@ -113,7 +113,7 @@ fn parse(line: &str) -> Option<Report> {
 }
 
 /// Beside this program, where the two are installed together; else on `PATH`.
-pub(super) fn find_program(environment: &Environment) -> Result<PathBuf, ShimError> {
+pub(crate) fn find_program(environment: &Environment) -> Result<PathBuf, ShimError> {
     let name = format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX);
     let this = std::env::current_exe().ok();
     // Replaced while it runs, this program has no file any more, but its folder.

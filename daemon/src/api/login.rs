@@ -134,7 +134,7 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
     match why {
         TokenError::NotOffered => unavailable(whom, error),
         TokenError::Transient(why) => {
-            Status::unavailable(format!("{server} cannot be signed in to now: {why}"))
+            Status::aborted(format!("{server} cannot be signed in to now: {why}"))
         }
         TokenError::LoginRequired { .. } | TokenError::Rejected(_) => {
             Status::unauthenticated(format!(
@@ -145,13 +145,14 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
     }
 }
 
-/// Says why a server cannot be used.
+/// Says why a server cannot be used. "Unavailable" is kept for a daemon that stops,
+/// which a shim waits for.
 pub(super) fn unavailable(whom: Whom<'_>, error: &UpstreamError) -> Status {
     let sentence = relay::fault::sentence(whom, error);
     match error {
         UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
             Status::unauthenticated(sentence)
         }
-        _ => Status::unavailable(sentence),
+        _ => Status::aborted(sentence),
     }
 }

@@ -1,22 +1,17 @@
 //! `ManagementService`: one thin method a call.
 
-use std::time::Duration;
-
-use futures_util::stream::{self, Stream, StreamExt as _};
+use futures_util::stream::{Stream, StreamExt as _};
 use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::release::Release;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
     HandoverRequest, HandoverResponse, HelloRequest, HelloResponse, LogoutRequest, LogoutResponse,
-    ReloadRequest, ReloadResponse, StatusRequest, StatusResponse, StopRequest, StopResponse,
-    WatchRequest,
+    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, SetLogLevelRequest,
+    SetLogLevelResponse, StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, logout, status};
-
-/// How often watched values are compared: four times a second at most.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+use super::{Api, logout, logs, status, watching};
 
 /// The service.
 #[derive(Debug)]
@@ -60,27 +55,9 @@ impl ManagementService for Management {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let server = request.into_inner().server;
-        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let start = (self.api.clone(), ticks, None::<StatusResponse>);
-        let changes = stream::unfold(start, move |(api, mut ticks, last)| {
-            let server = server.clone();
-            async move {
-                loop {
-                    ticks.tick().await;
-                    let now = status::now(&api, &server);
-                    if last.as_ref().is_none_or(|last| status::differs(last, &now)) {
-                        return Some((Ok(now.clone()), (api, ticks, Some(now))));
-                    }
-                }
-            }
-        });
-        Ok(Response::new(
-            changes
-                .take_until(self.api.stop.clone().cancelled_owned())
-                .boxed(),
-        ))
+        let states = watching::states(self.api.clone(), request.into_inner().server);
+        let stop = self.api.stop.clone().cancelled_owned();
+        Ok(Response::new(states.take_until(stop).boxed()))
     }
 
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
@@ -129,6 +106,27 @@ impl ManagementService for Management {
         } = request.into_inner();
         let done = logout::run(&self.api, open, all, auth_folder).await;
         Ok(Response::new(done.map_err(Status::invalid_argument)?))
+    }
+
+    type LogsStream = std::pin::Pin<Box<dyn Stream<Item = Result<LogsResponse, Status>> + Send>>;
+
+    async fn logs(
+        &self,
+        request: Request<LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let frames = logs::frames(&self.api.log, request.get_ref());
+        let stop = self.api.stop.clone().cancelled_owned();
+        Ok(Response::new(frames.take_until(stop).map(Ok).boxed()))
+    }
+
+    async fn set_log_level(
+        &self,
+        request: Request<SetLogLevelRequest>,
+    ) -> Result<Response<SetLogLevelResponse>, Status> {
+        let changed = logs::set_level(&self.api.log, request.get_ref().level());
+        let before = changed.map_err(Status::invalid_argument)?;
+        let before = before.into();
+        Ok(Response::new(SetLogLevelResponse { before }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the daemon holds, as `status` shows it: the very values that the code
 //! uses, so that status cannot disagree with behaviour.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,13 +16,9 @@ use crate::upstream::{TransportKind, UpstreamError};
 
 /// Returns the state of everything, or of one server.
 pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
-    let servers = api.servers.all();
-    // As the URL parser writes it, and with or without a final slash.
-    let wanted = url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url));
-    let wanted = wanted.trim_end_matches('/');
-    let wanted = servers
-        .iter()
-        .filter(|known| wanted.is_empty() || known.shown.trim_end_matches('/') == wanted);
+    let mut servers: Vec<Arc<Server>> = api.servers.all();
+    let wanted = Wanted::new(server);
+    servers.retain(|known| wanted.is(&known.shown));
     let grants: Vec<TokenSource> = api.authority.sources();
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -29,9 +26,30 @@ pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
         uptime_ms: u64::try_from(api.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_by: api.config.started_by.as_str().into(),
         socket: api.socket.clone(),
-        servers: wanted.map(|server| one(api, server, &grants)).collect(),
+        servers: servers
+            .iter()
+            .map(|server| one(api, server, &grants))
+            .collect(),
         shims: *api.shims.borrow(),
         health: health(api),
+    }
+}
+
+/// Which servers somebody asks about: one, as the URL parser writes it, with or
+/// without a final slash, or all.
+#[derive(Debug)]
+pub(super) struct Wanted(String);
+
+impl Wanted {
+    /// Reads what was asked for; empty: all.
+    pub(super) fn new(server: &str) -> Self {
+        let url = url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url));
+        Self(url.trim_end_matches('/').to_owned())
+    }
+
+    /// Says whether the server that people see so is one of them.
+    pub(super) fn is(&self, shown: &str) -> bool {
+        self.0.is_empty() || shown.trim_end_matches('/') == self.0
     }
 }
 
@@ -52,7 +70,17 @@ pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
 fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
-    let state = state(server, &facts);
+    let auth: Vec<v1::AuthStatus> = grants
+        .iter()
+        .filter(|source| source.identity().server.shown() == server.shown)
+        .filter_map(|source| grant(api, source))
+        .collect();
+    let state = state(server, &facts, &auth);
+    let next_attempt = facts.next_attempt();
+    let next_attempt_unix_ms = next_attempt.map_or(0, |attempt| attempt.at_unix_ms);
+    let error = next_attempt.map(|attempt| &attempt.error);
+    let error = error.or(facts.last_error.as_ref());
+    let last_error = error.map(UpstreamError::to_string).unwrap_or_default();
     ServerStatus {
         url: server.shown.clone(),
         state: state.into(),
@@ -61,27 +89,21 @@ fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
             .map(TransportKind::as_str)
             .unwrap_or_default()
             .into(),
-        last_error: facts
-            .last_error
-            .as_ref()
-            .map(UpstreamError::to_string)
-            .unwrap_or_default(),
+        last_error,
         protocol_version: facts.protocol_version,
         server_name: facts.name,
         server_version: facts.version,
-        sessions_idle: server.idle.load(Relaxed),
-        sessions_leased: server.leased.load(Relaxed),
-        shims: server.shims.load(Relaxed),
+        sessions_idle: server.idle.get(),
+        sessions_leased: server.leased.get(),
+        shims: server.shims.get(),
         calls: server.calls.load(Relaxed),
         errors: server.errors.load(Relaxed),
         p50_us: percentiles.map(|(p50, _)| p50),
         p99_us: percentiles.map(|(_, p99)| p99),
         last_used_unix_ms: facts.last_used_unix_ms,
-        auth: grants
-            .iter()
-            .filter(|source| source.identity().server.shown() == server.shown)
-            .filter_map(|source| grant(api, source))
-            .collect(),
+        next_attempt_unix_ms,
+        tools_known: None,
+        auth,
     }
 }
 
@@ -125,22 +147,57 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
     })
 }
 
-fn state(server: &Server, facts: &Facts) -> ServerState {
+fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState {
+    let sessions = server.idle.get() + server.leased.get();
+    let needs_somebody = |grant: &v1::AuthStatus| {
+        matches!(
+            grant.state(),
+            v1::AuthState::NeedsLogin | v1::AuthState::SigningIn
+        )
+    };
+    if auth.iter().any(needs_somebody) {
+        return ServerState::NeedsLogin;
+    }
+    if facts.next_attempt().is_some() {
+        return ServerState::BackingOff;
+    }
+    if server.is_connecting() {
+        return ServerState::Connecting;
+    }
     match &facts.last_error {
-        _ if server.is_connecting() => ServerState::Connecting,
         Some(UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. }) => {
             ServerState::NeedsLogin
         }
-        Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => {
+        Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) if sessions > 0 => {
             ServerState::SessionLost
         }
+        // Nobody has it any more, so nothing is amiss.
+        Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => ServerState::Idle,
         Some(
             UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_) | UpstreamError::Busy { .. },
         ) => ServerState::BackingOff,
-        Some(_) if server.idle.load(Relaxed) + server.leased.load(Relaxed) == 0 => {
-            ServerState::BackingOff
-        }
-        _ if server.idle.load(Relaxed) + server.leased.load(Relaxed) > 0 => ServerState::Ready,
+        Some(_) if sessions == 0 => ServerState::BackingOff,
+        _ if sessions > 0 => ServerState::Ready,
         _ => ServerState::Idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_asked_about_as_it_is_written_anywhere() {
+        for (asked, shown, expected) in [
+            ("", "https://h/mcp", true),
+            ("https://h/mcp", "https://h/mcp", true),
+            ("https://h/mcp/", "https://h/mcp", true),
+            ("HTTPS://H:443/mcp?key=x", "https://h/mcp", true),
+            ("https://h", "https://h/", true),
+            ("https://h/other", "https://h/mcp", false),
+            ("nonsense", "https://h/mcp", false),
+        ] {
+            assert_eq!(Wanted::new(asked).is(shown), expected, "{asked}");
+        }
     }
 }

@@ -7,9 +7,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::authorization::{Code, Pending};
-use super::challenge::Challenge;
 use super::discovery::cache::DiscoveryCache;
-use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError};
+use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
@@ -55,7 +54,7 @@ pub(crate) trait Servers: Send + Sync {
     fn discover<'a>(
         &'a self,
         identity: &'a Identity,
-        challenge: &'a Challenge,
+        known: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>>;
 
     /// Asks the authorization server of this name what it offers.
@@ -143,9 +142,9 @@ impl Servers for Connection {
     fn discover<'a>(
         &'a self,
         identity: &'a Identity,
-        challenge: &'a Challenge,
+        known: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        self.known.discover(&self.http, identity, challenge).boxed()
+        self.known.discover(&self.http, identity, known).boxed()
     }
 
     fn of_issuer<'a>(

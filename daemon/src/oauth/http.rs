@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -23,9 +23,10 @@ use super::names::Names;
 use crate::http::{HttpClient, HttpClients, HttpError, ProxySettings, Response, no_response};
 use crate::secret::Secret;
 use crate::server_url::{self, ServerUrl};
+use crate::upstream::retry_after;
 
 /// How long a request may take in all, its body included.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Largest body that is read; metadata and tokens are some kilobytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -57,6 +58,8 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// The body.
     pub(crate) body: Bytes,
+    /// How long not to ask again, if it says so.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Bodies carry tokens.
@@ -316,11 +319,17 @@ fn astray(error: &reqwest::Error) -> Option<&LeadsAstray> {
 
 async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
     let status = response.status();
+    let retry_after = response.header("retry-after");
+    let retry_after = retry_after.and_then(|it| retry_after::read(it, SystemTime::now()));
     let body = response.body(MAX_BODY).await.map_err(|error| match error {
         HttpError::TooLarge(limit) => refused(url, &format!("sent more than {limit} bytes")),
         error => unanswered(url, &format!("broke the connection: {error}")),
     })?;
-    Ok(Reply { status, body })
+    Ok(Reply {
+        status,
+        body,
+        retry_after,
+    })
 }
 
 fn redirected(url: &Url, target: Option<&Url>) -> OAuthHttpError {

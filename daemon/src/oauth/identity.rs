@@ -39,7 +39,8 @@ pub(crate) enum ClientChoice {
     /// One that we register.
     #[default]
     Dynamic,
-    /// One that the user registered; never stored.
+    /// One that the user registered. It is stored with the tokens that it got, for those
+    /// who do not name it.
     PreRegistered {
         /// Its id.
         client_id: String,

@@ -6,9 +6,11 @@
 mod actor;
 mod brakes;
 
+pub(crate) use self::actor::END_TIMEOUT;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +25,9 @@ use super::sign_in::{PendingSignIn, Tools};
 
 /// Requests waiting for the actor, which takes them at once.
 const MAILBOX: usize = 64;
+
+/// How long a token is waited for that nobody has asked the server about yet.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A token in use. Never shown.
 #[derive(Debug, Clone)]
@@ -285,9 +290,12 @@ impl TokenSource {
         }
     }
 
-    /// Waits until the files have been read, and renewed if that was due.
+    /// Waits until the files have been read, and renewed if that was due; not longer
+    /// than a request may wait before it says something.
     pub(crate) async fn ready(&self) {
-        drop(self.held.clone().wait_for(|held| held.ready).await);
+        let mut held = self.held.clone();
+        let ready = held.wait_for(|held| held.ready);
+        drop(tokio::time::timeout(READY_TIMEOUT, ready).await);
     }
 
     /// Returns the token to send; `None`: the server gets none.

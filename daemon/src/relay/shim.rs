@@ -1,7 +1,6 @@
 //! The shim as its relay sees it: what goes there, how it begins and goes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,13 +101,13 @@ pub(super) struct Attached(Arc<Server>);
 impl Attached {
     /// Counts one.
     pub(super) fn new(server: Arc<Server>) -> Self {
-        server.shims.fetch_add(1, Ordering::Relaxed);
+        server.shims.add();
         Self(server)
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        self.0.shims.fetch_sub(1, Ordering::Relaxed);
+        self.0.shims.remove();
     }
 }

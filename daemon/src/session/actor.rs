@@ -258,8 +258,9 @@ impl Session {
         }
         let (generation, kind, upstream) = (self.generation, outbound.kind, open.upstream.clone());
         let (replies, lost) = (outbound.replies.clone(), open.lost.clone());
+        let server = self.deps.server.clone();
         let task = self.tasks.spawn(async move {
-            let end = exchange::run(upstream, outbound, lost).await;
+            let end = exchange::run(upstream, outbound, lost, server).await;
             TaskEnd::Exchange {
                 generation,
                 kind,

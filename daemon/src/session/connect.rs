@@ -5,16 +5,18 @@
 //! Streamable HTTP endpoint, GET the same URL as HTTP+SSE. The probe for revision
 //! 2026-07-28 will stand before both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::authorize;
+use super::authorize::Renewals;
 use super::exchange::{Inbound, Upstream, read};
 use super::kept::Note;
 use super::listener::Early;
 use super::reconnect::{BusyTimes, REPEAT_DELAYS, jittered};
+use super::waiting::{WORTH_SAYING, Waiting};
 use super::{Handshake, InitializeResult, Server, ServerSpec};
 use crate::http::HttpClients;
 use crate::jsonrpc::{Envelope, Kind, Unusable};
@@ -71,16 +73,18 @@ pub(crate) async fn resume(
 pub(crate) async fn open(
     clients: &HttpClients,
     spec: &ServerSpec,
-    server: &Server,
+    server: &Arc<Server>,
     handshake: &Handshake,
     id: u64,
     max_message: usize,
 ) -> Result<Opened, UpstreamError> {
+    let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let target = spec.target(clients, max_message).await?;
     let transports = server.transports(spec);
     let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
-        match open_patiently(*transport, &target, handshake.message(id), id).await {
+        let message = handshake.message(id);
+        match open_patiently(*transport, &target, server, message, id, end).await {
             Ok(opened) => {
                 server.connected(spec, &opened.result);
                 return Ok(opened);
@@ -88,6 +92,7 @@ pub(crate) async fn open(
             Err(error) if at + 1 < transports.len() && says_other_transport(&error) => {
                 tracing::debug!(transport = transport.as_str(), %error, "trying the other transport");
                 server.forget_transport();
+                end = Instant::now() + INITIALIZE_TIMEOUT;
                 first_error.get_or_insert(error);
             }
             Err(error) => {
@@ -119,12 +124,13 @@ fn says_other_transport(error: &UpstreamError) -> bool {
 async fn open_patiently(
     transport: TransportKind,
     target: &Target,
+    server: &Arc<Server>,
     initialize: Bytes,
     id: u64,
+    end: Instant,
 ) -> Result<Opened, UpstreamError> {
-    let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = Renewals::of_request();
     let mut delays = REPEAT_DELAYS.iter();
     loop {
         let opening = open_with(transport, target.clone(), initialize.clone(), id);
@@ -134,10 +140,8 @@ async fn open_patiently(
             Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT)),
         };
         let delay = match &error {
-            UpstreamError::Unauthorized(_) if !renewed => {
-                renewed = true;
-                authorize::renew(target.tokens.as_ref(), error).await?;
-                end = Instant::now() + INITIALIZE_TIMEOUT;
+            UpstreamError::Unauthorized(_) => {
+                renewals.next(target.tokens.as_ref(), error).await?;
                 continue;
             }
             UpstreamError::Busy { .. } => busy.next(error.clone())?,
@@ -151,6 +155,7 @@ async fn open_patiently(
             return Err(error);
         }
         tracing::debug!(%error, ?delay, "the session could not be opened, trying again");
+        let _waiting = (delay >= WORTH_SAYING).then(|| Waiting::begin(server, &error, delay));
         tokio::time::sleep(delay).await;
     }
 }

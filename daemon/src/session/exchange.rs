@@ -15,9 +15,11 @@ use bytes::Bytes;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::Server;
 use super::audience::Replies;
-use super::authorize;
+use super::authorize::Renewals;
 use super::reconnect::BusyTimes;
+use super::waiting::{WORTH_SAYING, Waiting};
 use crate::http::Payload;
 use crate::jsonrpc::{self, Envelope, RequestId, Unusable};
 use crate::oauth::token_source::TokenSource;
@@ -162,6 +164,7 @@ pub(crate) async fn run(
     upstream: Upstream,
     outbound: Outbound,
     lost: CancellationToken,
+    server: Arc<Server>,
 ) -> ExchangeEnd {
     let _sent = outbound.fate.sent.clone().drop_guard();
     if let Some(after) = &outbound.after {
@@ -172,7 +175,7 @@ pub(crate) async fn run(
         return ExchangeEnd::Done;
     }
     let posted = tokio::select! {
-        posted = post(&upstream, &outbound) => posted,
+        posted = post(&upstream, &outbound, &server) => posted,
         () = cancelled_for_long(&outbound.fate.cancelled) => None,
     };
     let Some(posted) = posted else {
@@ -222,9 +225,13 @@ pub(crate) async fn run(
 async fn post(
     upstream: &Upstream,
     outbound: &Outbound,
+    server: &Arc<Server>,
 ) -> Option<Result<PostReply, UpstreamError>> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = match outbound.kind {
+        OutboundKind::Request(_) => Renewals::of_request(),
+        _ => Renewals::of_others(),
+    };
     loop {
         let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
         let posted = match outbound.kind {
@@ -233,21 +240,24 @@ async fn post(
             _ => post_bounded(upstream, payload).await,
         };
         let posted = match posted {
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                match authorize::renew(upstream.tokens(), error).await {
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                match renewals.next(upstream.tokens(), error).await {
                     Ok(()) => continue,
                     Err(error) => Err(error),
                 }
             }
             posted => posted,
         };
-        let delay = match posted.map_err(|error| busy.next(error)) {
+        let refused = match posted {
             Ok(reply) => return Some(Ok(reply)),
-            Err(Err(error)) => return Some(Err(error)),
-            Err(Ok(delay)) => delay,
+            Err(error) => error,
+        };
+        let delay = match busy.next(refused.clone()) {
+            Ok(delay) => delay,
+            Err(error) => return Some(Err(error)),
         };
         tracing::info!(?delay, "the server has no time for a message");
+        let _waiting = (delay >= WORTH_SAYING).then(|| Waiting::begin(server, &refused, delay));
         if !pause(outbound, delay).await {
             return None;
         }
@@ -270,13 +280,12 @@ pub(super) async fn post_initialized(
     notification: Bytes,
 ) -> Result<(), UpstreamError> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = Renewals::of_others();
     loop {
         match post_bounded(upstream, notification.clone().into()).await {
             Ok(_) => return Ok(()),
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                authorize::renew(upstream.tokens(), error).await?;
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                renewals.next(upstream.tokens(), error).await?;
             }
             Err(error) => tokio::time::sleep(busy.next(error)?).await,
         }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Server;
 use super::answers::Answers;
 use super::audience::Inbox;
 use super::authorize;
 use super::cursor::Cursor;
 use super::exchange::{Inbound, Upstream, addressed, read};
 use super::reconnect::{Reconnect, is_final};
+use super::waiting::Waiting;
 use crate::jsonrpc::Kind;
 use crate::upstream::sse::{EventStream, StreamEvent};
 use crate::upstream::{StreamableHttp, UpstreamError};
@@ -40,11 +42,13 @@ pub(super) type Place = Arc<Mutex<Cursor>>;
 /// Keeps the GET stream of a session open.
 pub(super) async fn keep_listening(
     endpoint: StreamableHttp,
+    server: Arc<Server>,
     inbox: Inbox,
     place: Place,
 ) -> ListenEnd {
     let mut reconnect = Reconnect::default();
     let mut had_stream = false;
+    let mut _waiting = None;
     loop {
         let last_event = lock(&place).last_event().map(str::to_owned);
         let delay = match authorize::listen(&endpoint, last_event.as_deref()).await {
@@ -64,10 +68,16 @@ pub(super) async fn keep_listening(
             }
             Err(error) => {
                 tracing::debug!(%error, "the listening stream could not be opened");
-                reconnect.delay_after(&error)
+                let delay = reconnect.delay_after(&error);
+                // Another failure may be the stream's alone, while calls succeed.
+                _waiting = matches!(error, UpstreamError::Unreachable(_))
+                    .then(|| Waiting::begin(&server, &error, delay));
+                delay
             }
             Ok(Some(mut events)) => {
                 had_stream = true;
+                _waiting = None;
+                server.reached();
                 let began = Instant::now();
                 let upstream = Upstream::StreamableHttp(endpoint.clone());
                 let error =

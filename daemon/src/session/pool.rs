@@ -9,7 +9,6 @@ mod asking;
 mod lease;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -318,7 +317,7 @@ impl SessionPool {
         entry.idle_since = None;
         let using = entry.using.upgrade().unwrap_or_else(|| {
             if entry.uses == 0 {
-                entry.server.leased.fetch_add(1, Ordering::Relaxed);
+                entry.server.leased.add();
             }
             entry.uses += 1;
             // A shim that had it before may have asked for what is still to come.
@@ -346,7 +345,7 @@ impl SessionPool {
             // Somebody had it again before this was read.
             return;
         }
-        entry.server.leased.fetch_sub(1, Ordering::Relaxed);
+        entry.server.leased.remove();
         let sharing = entry.session.sharing();
         let for_next = sharing == Sharing::Exclusive || entry.is_for_several();
         if state == Returned::Kept {
@@ -374,7 +373,7 @@ impl SessionPool {
         };
         let now = Instant::now();
         entry.idle_since = Some(now);
-        entry.server.idle.fetch_add(1, Ordering::Relaxed);
+        entry.server.idle.add();
         self.expiries.insert((now, number), ());
         let for_several = entry.is_for_several();
         let kind = self.kinds.entry(entry.key.clone()).or_default();
@@ -453,7 +452,7 @@ impl SessionPool {
         let Some(since) = entry.idle_since.take() else {
             return;
         };
-        entry.server.idle.fetch_sub(1, Ordering::Relaxed);
+        entry.server.idle.remove();
         self.expiries.remove(&(since, number));
         if let Some(kind) = self.kinds.get_mut(&entry.key) {
             kind.idle.retain(|other| *other != number);

@@ -3,12 +3,15 @@
 //! shows these very values.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::count::Count;
 use super::latency::Latencies;
+use super::waiting::Attempt;
 use super::{InitializeResult, ServerSpec};
+use crate::changes::Changes;
 use crate::oauth::token_source::TokenSource;
 use crate::server_url::ServerUrl;
 use crate::storage::{ServerRecord, Storage};
@@ -24,6 +27,7 @@ const MAX_INITIALIZE_RESULT: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Servers {
     storage: Storage,
+    changes: Changes,
     by_key: Mutex<HashMap<String, Arc<Server>>>,
 }
 
@@ -39,13 +43,15 @@ pub(crate) struct Server {
     pub(crate) calls: AtomicU64,
     /// Requests that the server did not answer.
     pub(crate) errors: AtomicU64,
-    connecting: AtomicU32,
+    changes: Changes,
+    next_waiting: AtomicU64,
+    connecting: Count,
     /// Sessions in use now.
-    pub(crate) leased: AtomicU32,
+    pub(crate) leased: Count,
     /// Sessions waiting now.
-    pub(crate) idle: AtomicU32,
+    pub(crate) idle: Count,
     /// Shims attached now.
-    pub(crate) shims: AtomicU32,
+    pub(crate) shims: Count,
 }
 
 /// A session that is being opened.
@@ -54,7 +60,7 @@ pub(crate) struct Connecting(Arc<Server>);
 
 impl Drop for Connecting {
     fn drop(&mut self) {
-        self.0.connecting.fetch_sub(1, Ordering::Relaxed);
+        self.0.connecting.remove();
     }
 }
 
@@ -77,18 +83,25 @@ pub(crate) struct Facts {
     pub(crate) keeps_sessions: Option<bool>,
     /// The newest failure since the last success.
     pub(crate) last_error: Option<UpstreamError>,
+    /// Attempts that will be made again by themselves, since the last success.
+    pub(crate) waiting: Vec<Attempt>,
     /// When a shim last used it, in ms since the epoch.
     pub(crate) last_used_unix_ms: u64,
 }
 
 impl Servers {
     /// Starts with what the storage has.
-    pub(crate) fn new(storage: Storage, records: Vec<(String, ServerRecord)>) -> Self {
+    pub(crate) fn new(
+        storage: Storage,
+        changes: &Changes,
+        records: Vec<(String, ServerRecord)>,
+    ) -> Self {
         let known = records
             .into_iter()
-            .map(|(key, record)| (key, Arc::new(Server::from_record(record))));
+            .map(|(key, record)| (key, Arc::new(Server::from_record(record, changes))));
         Self {
             storage,
+            changes: changes.clone(),
             by_key: Mutex::new(known.collect()),
         }
     }
@@ -98,7 +111,7 @@ impl Servers {
         let mut by_key = self.lock();
         let server = by_key
             .entry(key(url))
-            .or_insert_with(|| Arc::new(Server::new(url.shown())))
+            .or_insert_with(|| Arc::new(Server::new(url.shown(), &self.changes)))
             .clone();
         server.used();
         while by_key.len() > MAX_SERVERS {
@@ -174,15 +187,36 @@ fn who(spec: &ServerSpec) -> String {
     spec.tokens.as_ref().map(name).unwrap_or_default()
 }
 
-impl Server {
-    fn new(shown: &str) -> Self {
-        Self::from_record(ServerRecord {
-            url: shown.to_owned(),
-            ..ServerRecord::default()
-        })
+fn now_ms() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Facts {
+    /// Forgets earlier failures.
+    fn succeeded(&mut self) {
+        self.last_error = None;
+        self.waiting.clear();
     }
 
-    fn from_record(record: ServerRecord) -> Self {
+    /// Returns the attempt that will be made next by itself.
+    pub(crate) fn next_attempt(&self) -> Option<&Attempt> {
+        self.waiting.iter().min_by_key(|attempt| attempt.at_unix_ms)
+    }
+}
+
+impl Server {
+    fn new(shown: &str, changes: &Changes) -> Self {
+        let record = ServerRecord {
+            url: shown.to_owned(),
+            ..ServerRecord::default()
+        };
+        Self::from_record(record, changes)
+    }
+
+    fn from_record(record: ServerRecord, changes: &Changes) -> Self {
         let facts = Facts {
             transport: TransportKind::parse(&record.transport),
             protocol_version: record.protocol_version,
@@ -192,6 +226,7 @@ impl Server {
             initialize_of: record.initialize_of.into(),
             keeps_sessions: None,
             last_error: None,
+            waiting: Vec::new(),
             last_used_unix_ms: record.last_used_unix_ms,
         };
         Self {
@@ -201,10 +236,12 @@ impl Server {
             changed: AtomicBool::new(false),
             calls: AtomicU64::new(record.calls),
             errors: AtomicU64::new(record.errors),
-            connecting: AtomicU32::new(0),
-            leased: AtomicU32::new(0),
-            idle: AtomicU32::new(0),
-            shims: AtomicU32::new(0),
+            changes: changes.clone(),
+            next_waiting: AtomicU64::new(0),
+            connecting: Count::new(changes),
+            leased: Count::new(changes),
+            idle: Count::new(changes),
+            shims: Count::new(changes),
         }
     }
 
@@ -230,13 +267,13 @@ impl Server {
 
     /// Counts a session as being opened until the guard is dropped.
     pub(crate) fn connecting(self: &Arc<Self>) -> Connecting {
-        self.connecting.fetch_add(1, Ordering::Relaxed);
+        self.connecting.add();
         Connecting(Arc::clone(self))
     }
 
     /// Says whether a session is being opened now.
     pub(crate) fn is_connecting(&self) -> bool {
-        self.connecting.load(Ordering::Relaxed) > 0
+        self.connecting.get() > 0
     }
 
     /// Returns a copy of what is known.
@@ -260,7 +297,7 @@ impl Server {
             let reply = Some(result.reply()).filter(|reply| reply.len() <= MAX_INITIALIZE_RESULT);
             facts.initialize_result =
                 String::from_utf8_lossy(reply.map_or(&[], |reply| reply)).into();
-            facts.last_error = None;
+            facts.succeeded();
         });
     }
 
@@ -288,6 +325,37 @@ impl Server {
     /// Notes a failure.
     pub(crate) fn failed(&self, error: &UpstreamError) {
         self.lock_facts().last_error = Some(error.clone());
+        self.changes.note();
+    }
+
+    /// Notes that it can be reached after all.
+    pub(crate) fn reached(&self) {
+        let mut facts = self.lock_facts();
+        if !facts.waiting.is_empty() {
+            facts.waiting.clear();
+            self.changes.note();
+        }
+    }
+
+    /// Notes an attempt that will be made again; returns its number.
+    pub(super) fn begin_waiting(&self, error: &UpstreamError, at_unix_ms: u64) -> u64 {
+        let number = self.next_waiting.fetch_add(1, Ordering::Relaxed);
+        let error = error.clone();
+        self.lock_facts().waiting.push(Attempt {
+            number,
+            error,
+            at_unix_ms,
+        });
+        self.changes.note();
+        number
+    }
+
+    /// Notes that it has been made, or never will be.
+    pub(super) fn end_waiting(&self, number: u64) {
+        let mut facts = self.lock_facts();
+        facts.waiting.retain(|attempt| attempt.number != number);
+        drop(facts);
+        self.changes.note();
     }
 
     /// Notes a request that the server answered, and how long that took.
@@ -297,9 +365,10 @@ impl Server {
             .lock()
             .expect("nothing panics while it holds the lock")
             .add(took);
-        self.used();
-        let mut facts = self.lock_facts();
-        facts.last_error = None;
+        self.change(|facts| {
+            facts.last_used_unix_ms = now_ms();
+            facts.succeeded();
+        });
     }
 
     /// Notes a request that the server did not answer.
@@ -318,16 +387,13 @@ impl Server {
     }
 
     fn used(&self) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.change(|facts| facts.last_used_unix_ms = now);
+        self.change(|facts| facts.last_used_unix_ms = now_ms());
     }
 
     fn change(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.lock_facts());
         self.changed.store(true, Ordering::Relaxed);
+        self.changes.note();
     }
 
     fn lock_facts(&self) -> std::sync::MutexGuard<'_, Facts> {

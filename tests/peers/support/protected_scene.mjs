@@ -44,7 +44,7 @@ class Scene {
   /** Connects the first client: alice signs in on the page that is opened. */
   async signedIn(options) {
     const before = this.desktop.tabs().length;
-    const connecting = this.home.connect(this.server.url, options);
+    const connecting = this.home.connect(this.server.url, { flags: ["--auth-timeout", "90"], ...options });
     // Its failure is the test's, but the page may fail first.
     connecting.catch(() => {});
     this.alice ??= await this.person();

@@ -7,8 +7,12 @@ use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState, ServerStatus, Sta
 
 use crate::json::{self, Object};
 
+use super::note::{self, Action};
+
 /// Writes the document.
-pub(super) fn document(status: &StatusResponse) -> String {
+pub(super) fn document(status: &StatusResponse, now: u64) -> String {
+    let actions = status.servers.iter().map(|one| note::of(one, now).action);
+    let action = actions.max().unwrap_or(Action::None);
     let document = Object::new()
         .raw("running", "true")
         .string("version", &status.version)
@@ -17,15 +21,20 @@ pub(super) fn document(status: &StatusResponse) -> String {
         .string("started_by", &status.started_by)
         .string("socket", &status.socket)
         .number("shims", status.shims.into())
-        .raw("servers", &json::array(status.servers.iter().map(server)))
+        .raw(
+            "servers",
+            &json::array(status.servers.iter().map(|one| server(one, now))),
+        )
         .raw(
             "health",
             &json::array(status.health.iter().map(|sentence| json::string(sentence))),
-        );
+        )
+        .string("action", action.word());
     document.end() + "\n"
 }
 
-fn server(server: &ServerStatus) -> String {
+fn server(server: &ServerStatus, now: u64) -> String {
+    let note = note::of(server, now);
     Object::new()
         .string("url", &server.url)
         .string("state", word(server.state()))
@@ -43,6 +52,11 @@ fn server(server: &ServerStatus) -> String {
         .string("last_error", &server.last_error)
         .number("last_used_unix_ms", server.last_used_unix_ms)
         .raw("auth", &json::array(server.auth.iter().map(grant)))
+        .optional_number("tools_known", server.tools_known.map(u64::from))
+        .number("next_attempt_unix_ms", server.next_attempt_unix_ms)
+        .string("action", note.action.word())
+        .string("command", &note.command)
+        .string("note", &note.text)
         .end()
 }
 
@@ -116,7 +130,7 @@ mod tests {
             health: vec!["disk full".into()],
         };
         assert_eq!(
-            document(&status),
+            document(&status, 0),
             "{\"running\":true,\"version\":\"0.1.0\",\"pid\":7,\"uptime_ms\":1500,\
              \"started_by\":\"shim\",\"socket\":\"/run/s\",\"shims\":1,\"servers\":[\
              {\"url\":\"https://h/mcp\",\"state\":\"backing-off\",\"protocol_version\":\"\",\
@@ -125,8 +139,11 @@ mod tests {
              \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0,\
              \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
-             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\"}]}],\
-             \"health\":[\"disk full\"]}\n"
+             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\"}],\
+             \"tools_known\":null,\
+             \"next_attempt_unix_ms\":0,\"action\":\"retry\",\"command\":\"\",\
+             \"note\":\"said \\\"no\\\"; tried again at the next request\"}],\
+             \"health\":[\"disk full\"],\"action\":\"retry\"}\n"
         );
     }
 }

@@ -1,10 +1,13 @@
 //! Who is signed in, in words: a cell of the table, and a line below it for each
 //! grant.
 
-use mcp_remote_proto::v1::{AuthState, AuthStatus};
+use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState, ServerStatus};
+
+use crate::terminal::plain;
 
 use super::document::auth_word;
-use super::table::{duration, plain};
+use super::note;
+use super::table::duration;
 
 /// Writes the cell of a server: the grant that needs somebody most.
 pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
@@ -27,8 +30,22 @@ pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
     }
 }
 
+/// Writes what there is to know of a server's grants, below the table. A server that
+/// wants somebody to sign in and has none says so itself.
+pub(super) fn lines(server: &ServerStatus, now: u64) -> String {
+    let name = note::name(server);
+    if server.auth.is_empty() && server.state() == ServerState::NeedsLogin {
+        return match server.last_error.is_empty() {
+            true => String::new(),
+            false => format!("{name} {}\n", plain(&server.last_error)),
+        };
+    }
+    let grants = server.auth.iter();
+    grants.map(|grant| line(&name, grant, now)).collect()
+}
+
 /// Writes the line of a grant.
-pub(super) fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
+fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
     let mut line = match grant.state() {
         AuthState::SignedIn | AuthState::Expired => {
             let mut line = format!("{server} is signed in at {}", plain(&grant.issuer));
@@ -75,7 +92,16 @@ fn times(grant: &AuthStatus, now: u64) -> String {
     }
     match grant.next_refresh_unix_ms {
         0 => {}
-        at => times.push(format!("will be in {}", duration(at.saturating_sub(now)))),
+        at => {
+            // Of what there was already is said above.
+            let again = if grant.last_refresh_unix_ms == 0 {
+                "refreshed "
+            } else {
+                ""
+            };
+            let left = duration(at.saturating_sub(now));
+            times.push(format!("will be {again}in {left}"));
+        }
     }
     match times.is_empty() {
         true => String::new(),

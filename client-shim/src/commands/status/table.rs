@@ -1,33 +1,52 @@
 //! The table that people read: one line about the daemon, one a server, one
 //! about its health.
 
-use std::fmt::Write;
-
 use mcp_remote_proto::VERSION;
-use mcp_remote_proto::v1::{ServerStatus, StatusResponse};
+use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
 
+use crate::terminal::{Paint, Terminal, painted, plain};
+
+use super::columns::{Cell, aligned};
 use super::document::word;
-use super::grants;
+use super::{grants, note};
 
 const HEADINGS: [&str; 12] = [
     "SERVER",
     "STATE",
     "AUTH",
-    "PROTOCOL",
     "SESSIONS",
-    "SHIMS",
     "CALLS",
     "ERRORS",
     "P50",
     "P99",
     "LAST USED",
+    "TOOLS",
+    "PROTOCOL",
     "NOTE",
 ];
 
-type Row = [String; HEADINGS.len()];
+/// The columns that a narrow terminal loses, the first one first: P99, P50, ERRORS,
+/// CALLS, PROTOCOL, TOOLS, LAST USED, SESSIONS, AUTH.
+const LESS_IMPORTANT: [usize; 9] = [7, 6, 5, 4, 10, 9, 8, 3, 2];
 
 /// Writes the table. `now` is in milliseconds since the Unix epoch.
-pub(super) fn table(status: &StatusResponse, server: Option<&str>, now: u64) -> String {
+pub(super) fn table(
+    status: &StatusResponse,
+    server: Option<&str>,
+    now: u64,
+    terminal: Option<Terminal>,
+) -> String {
+    let width = terminal.map(|terminal| terminal.size().0);
+    fitting(status, server, now, terminal, width)
+}
+
+fn fitting(
+    status: &StatusResponse,
+    server: Option<&str>,
+    now: u64,
+    terminal: Option<Terminal>,
+    width: Option<usize>,
+) -> String {
     let mut text = header(status);
     if status.servers.is_empty() {
         text.push_str(&match server {
@@ -35,18 +54,19 @@ pub(super) fn table(status: &StatusResponse, server: Option<&str>, now: u64) -> 
             None => "No server is known yet.\n".to_owned(),
         });
     } else {
-        let rows = status.servers.iter().map(|server| row(server, now));
-        let rows: Vec<Row> = std::iter::once(HEADINGS.map(str::to_owned))
-            .chain(rows)
-            .collect();
-        push_aligned(&mut text, &rows);
-    }
-    for server in &status.servers {
-        for grant in &server.auth {
-            text.push_str(&grants::line(&plain(&server.url), grant, now));
+        let headings = HEADINGS.map(|heading| Cell(Paint::Dim, heading.to_owned()));
+        let servers = status.servers.iter();
+        let rows = servers.map(|server| row(server, now).to_vec());
+        let rows: Vec<Vec<Cell>> = std::iter::once(headings.to_vec()).chain(rows).collect();
+        text.push_str(&aligned(&rows, &LESS_IMPORTANT, terminal, width));
+        if status.servers.iter().any(is_from_earlier) {
+            text.push_str("* from an earlier session\n");
         }
     }
-    text.push_str(&health(status));
+    for server in &status.servers {
+        text.push_str(&grants::lines(server, now));
+    }
+    text.push_str(&health(status, terminal));
     text
 }
 
@@ -59,12 +79,18 @@ fn header(status: &StatusResponse) -> String {
         ..
     } = status;
     let up = duration(status.uptime_ms);
+    let started_by = match started_by.as_str() {
+        "systemd" => "systemd user unit".to_owned(),
+        "launchd" => "launchd agent".to_owned(),
+        other => format!("started by {}", plain(other)),
+    };
+    let [version, socket] = [version, socket].map(|text| plain(text));
     format!(
-        "mcp-remote {VERSION} (daemon {version}, pid {pid}, up {up}, started by {started_by})   socket {socket}\n"
+        "mcp-remote {VERSION} (daemon {version}, pid {pid}, up {up}, {started_by})   socket {socket}\n"
     )
 }
 
-fn row(server: &ServerStatus, now: u64) -> Row {
+fn row(server: &ServerStatus, now: u64) -> [Cell; HEADINGS.len()] {
     let protocol = match (server.protocol_version.as_str(), server.transport.as_str()) {
         ("", "") => "-".to_owned(),
         ("", transport) => transport.to_owned(),
@@ -74,20 +100,33 @@ fn row(server: &ServerStatus, now: u64) -> Row {
         0 => "never".to_owned(),
         used => format!("{} ago", duration(now.saturating_sub(used))),
     };
+    let note = note::of(server, now);
+    let paint = paint(server.state());
+    let auth = grants::cell(&server.auth, now);
     [
-        plain(&server.url),
-        word(server.state()).to_owned(),
-        grants::cell(&server.auth, now),
-        plain(protocol.trim_end()),
-        sessions(server),
-        server.shims.to_string(),
-        server.calls.to_string(),
-        server.errors.to_string(),
-        latency(server.p50_us),
-        latency(server.p99_us),
-        last_used,
-        plain(&server.last_error),
+        (Paint::Plain, note::name(server)),
+        (paint, word(server.state()).to_owned()),
+        (Paint::Plain, auth),
+        (Paint::Plain, sessions(server)),
+        (Paint::Plain, server.calls.to_string()),
+        (Paint::Plain, server.errors.to_string()),
+        (Paint::Plain, latency(server.p50_us)),
+        (Paint::Plain, latency(server.p99_us)),
+        (Paint::Plain, last_used),
+        (Paint::Plain, tools(server)),
+        (Paint::Plain, plain(protocol.trim_end())),
+        (paint, note.text),
     ]
+    .map(|(paint, text)| Cell(paint, text))
+}
+
+fn paint(state: ServerState) -> Paint {
+    match state {
+        ServerState::Ready => Paint::Good,
+        ServerState::Connecting | ServerState::BackingOff | ServerState::SessionLost => Paint::Fair,
+        ServerState::NeedsLogin => Paint::Bad,
+        ServerState::Idle | ServerState::Disabled | ServerState::Unspecified => Paint::Dim,
+    }
 }
 
 fn sessions(server: &ServerStatus) -> String {
@@ -99,42 +138,47 @@ fn sessions(server: &ServerStatus) -> String {
     }
 }
 
-fn health(status: &StatusResponse) -> String {
-    if status.health.is_empty() {
-        return "Health: all is well.\n".to_owned();
-    }
-    let sentences: Vec<String> = status.health.iter().map(|text| plain(text)).collect();
-    format!("Health: {}\n", sentences.join("\n        "))
-}
-
-fn push_aligned(text: &mut String, rows: &[Row]) {
-    let mut widths = [0; HEADINGS.len()];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            write!(line, "{cell:width$}  ").expect("writing to a string cannot fail");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
+/// The number of tools, with a star if no session is open that it is of.
+fn tools(server: &ServerStatus) -> String {
+    match server.tools_known {
+        None => "-".to_owned(),
+        Some(tools) if is_from_earlier(server) => format!("{tools}*"),
+        Some(tools) => tools.to_string(),
     }
 }
 
-/// Text of a server or an error on one line of a terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
+fn is_from_earlier(server: &ServerStatus) -> bool {
+    server.tools_known.is_some() && server.sessions_leased + server.sessions_idle == 0
+}
+
+/// What is wrong, counted, and what the daemon says of itself.
+fn health(status: &StatusResponse, terminal: Option<Terminal>) -> String {
+    let count = |wanted: &[ServerState]| {
+        let servers = status.servers.iter();
+        servers
+            .filter(|server| wanted.contains(&server.state()))
+            .count()
+    };
+    let retrying = count(&[ServerState::BackingOff, ServerState::SessionLost]);
+    let mut sentences = Vec::new();
+    sentences.extend(match count(&[ServerState::NeedsLogin]) {
+        0 => None,
+        1 => Some("1 server needs you.".to_owned()),
+        many => Some(format!("{many} servers need you.")),
+    });
+    sentences.extend(match retrying {
+        0 => None,
+        1 => Some("1 server is tried again.".to_owned()),
+        many => Some(format!("{many} servers are tried again.")),
+    });
+    let bad = count(&[ServerState::NeedsLogin]) > 0 || !status.health.is_empty();
+    sentences.extend(status.health.iter().map(|text| plain(text)));
+    let (paint, text) = match sentences.is_empty() {
+        true => (Paint::Good, "all is well.".to_owned()),
+        false if bad => (Paint::Bad, sentences.join("\n        ")),
+        false => (Paint::Fair, sentences.join("\n        ")),
+    };
+    format!("Health: {}\n", painted(terminal, paint, &text))
 }
 
 /// The two largest units, as in `3h12m`.
@@ -162,7 +206,7 @@ fn latency(us: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState};
+    use mcp_remote_proto::v1::{AuthState, AuthStatus};
 
     use super::*;
 
@@ -189,6 +233,7 @@ mod tests {
                 sessions_leased: 1,
                 sessions_idle: 2,
                 shims: 1,
+                tools_known: Some(38),
                 calls: 1234,
                 auth: vec![AuthStatus {
                     state: AuthState::SignedIn.into(),
@@ -205,26 +250,28 @@ mod tests {
                 url: "http://h/é".into(),
                 state: ServerState::BackingOff.into(),
                 last_error: "connection\nrefused".into(),
+                tools_known: Some(9),
                 ..ServerStatus::default()
             },
         ];
-        let text = table(&status(servers), None, 1_012_000);
+        let text = table(&status(servers), None, 1_012_000, None);
         let expected = format!(
             "mcp-remote {VERSION} (daemon 0.1.0, pid 4711, up 3h12m, started by shim)   socket /run/s\n\
-             SERVER                   STATE        AUTH              PROTOCOL                    SESSIONS          SHIMS  CALLS  ERRORS  P50    P99     LAST USED  NOTE\n\
-             https://example.com/mcp  ready        signed-in 42m00s  2025-11-25 streamable-http  1 leased, 2 idle  1      1234   0       850us  12.3ms  12s ago\n\
-             http://h/é               backing-off  -                 -                           0                 0      0      0       -      -       never      connection refused\n\
+             SERVER                   STATE        AUTH              SESSIONS          CALLS  ERRORS  P50    P99     LAST USED  TOOLS  PROTOCOL                    NOTE\n\
+             https://example.com/mcp  ready        signed-in 42m00s  1 leased, 2 idle  1234   0       850us  12.3ms  12s ago    38     2025-11-25 streamable-http\n\
+             http://h/é               backing-off  -                 0                 0      0       -      -       never      9*     -                           connection refused; tried again at the next request\n\
+             * from an earlier session\n\
              https://example.com/mcp is signed in at https://as; the token expires in 42m00s\n\
-             Health: all is well.\n"
+             Health: 1 server is tried again.\n"
         );
         assert_eq!(text, expected);
     }
 
     #[test]
     fn nothing_known_is_said_in_words() {
-        let text = table(&status(Vec::new()), None, 0);
+        let text = table(&status(Vec::new()), None, 0, None);
         assert!(text.contains("\nNo server is known yet.\n"), "{text}");
-        let text = table(&status(Vec::new()), Some("https://x"), 0);
+        let text = table(&status(Vec::new()), Some("https://x"), 0, None);
         assert!(text.contains("\nNo server https://x is known.\n"), "{text}");
     }
 
@@ -232,8 +279,26 @@ mod tests {
     fn trouble_is_listed_line_by_line() {
         let mut status = status(Vec::new());
         status.health = vec!["the disk is full".into(), "the log is gone".into()];
-        let text = table(&status, None, 0);
+        let text = table(&status, None, 0, None);
         assert!(text.ends_with("Health: the disk is full\n        the log is gone\n"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_still_shows_what_to_do() {
+        let login = ServerStatus {
+            url: "https://example.com/mcp".into(),
+            state: ServerState::NeedsLogin.into(),
+            ..ServerStatus::default()
+        };
+        let text = fitting(&status(vec![login]), None, 0, None, Some(40));
+        let rows: Vec<&str> = text.lines().skip(1).collect();
+        let expected = [
+            "SERVER                   STATE        ",
+            "https://example.com/mcp  needs-login",
+            "    run: mcp-remote login https://example.com/mcp",
+            "Health: 1 server needs you.",
+        ];
+        assert_eq!(rows, expected.map(str::trim_end));
     }
 
     #[test]

@@ -344,3 +344,28 @@ async fn a_server_that_is_not_there_may_be_tried_again() {
     let error = error.expect_err("it is gone");
     assert!(matches!(error, OAuthHttpError::Unanswered(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn connections_are_not_kept_until_the_server_closes_them() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+    let listener = listener.expect("a port");
+    let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let http = http_of(&origin).await;
+    let (target, no_headers) = (url(&origin), HeaderMap::new());
+    let serving = async {
+        let (mut stream, _) = listener.accept().await.expect("it listens");
+        let mut request = [0; 4096];
+        let read = stream.read(&mut request).await.expect("a request");
+        assert_ne!(read, 0);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(answer).await.expect("it reads");
+        stream
+    };
+    let (reply, mut stream) = tokio::join!(http.get(&target, &no_headers), serving);
+    assert!(reply.expect("answered").status.is_success());
+    // A server that keeps it for long sees it go.
+    let mut rest = [0; 1];
+    let gone = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut rest)).await;
+    assert_eq!(gone.expect("it is closed in time").ok(), Some(0));
+}

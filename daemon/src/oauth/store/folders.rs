@@ -8,12 +8,13 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Loose, Replacement};
 use super::{
-    CLIENT, FileError, Folders, IMPORTED, IN_KEYRING, SIGN_IN, Stored, TOKENS, VERIFIER, import,
-    keyring,
+    CLIENT, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, Stored, TOKENS, VERIFIER,
+    import, keyring,
 };
 use crate::oauth::grant::Grant;
-use crate::oauth::identity::IdentityHash;
+use crate::oauth::identity::{ClientChoice, Identity, IdentityHash};
 use crate::oauth::kept_sign_in::KeptSignIn;
+use crate::oauth::registration::Client;
 
 impl Folders {
     pub(super) fn path(&self, hash: &IdentityHash, name: &str) -> PathBuf {
@@ -74,26 +75,41 @@ impl Folders {
         files::remove(&self.path(hash, name))
     }
 
-    pub(super) fn is_imported(&self, hash: &IdentityHash) -> bool {
-        std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
-    }
-
     pub(super) fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
-        let path = self.path(hash, CLIENT);
-        let content = self.secret(hash, CLIENT)?;
-        let client = content.and_then(|content| {
-            let document = serde_json::from_slice(&content).ok();
-            if document.is_none() {
-                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
-            }
-            document
-        });
         Ok(Stored {
-            grant: self.grant(hash)?,
+            grant: self.tokens(hash)?.tokens(),
             sign_in: self.sign_in(hash)?,
-            client,
+            client: self.client(hash)?,
             taken_over: false,
         })
+    }
+
+    fn client(&self, hash: &IdentityHash) -> Result<Option<Client>, FileError> {
+        let content = self.secret(hash, CLIENT)?;
+        Ok(content.and_then(|content| {
+            let document = serde_json::from_slice(&content).ok();
+            let client = document.and_then(Client::of_kept);
+            if client.is_none() {
+                let path = self.path(hash, CLIENT);
+                tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
+            }
+            client
+        }))
+    }
+
+    /// What goes wrong is no loss: tokens have their client with them.
+    pub(super) fn keep_client(&self, hash: &IdentityHash, client: Option<&Client>) {
+        let Some(client) = client else {
+            return;
+        };
+        if matches!(self.client(hash), Ok(Some(known)) if known == *client) {
+            return;
+        }
+        let content = serde_json::to_vec_pretty(&client.to_keep());
+        let content = Zeroizing::new(content.expect("a map of JSON is JSON"));
+        if let Err(error) = self.put(hash, CLIENT, &content) {
+            tracing::warn!(%error, "a client could not be stored: the next sign-in may register another one");
+        }
     }
 
     /// Reads a sign-in under way; one that is not whole is over.
@@ -103,46 +119,49 @@ impl Folders {
         Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
     }
 
-    pub(super) fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
+    pub(super) fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, FileError> {
         let path = self.path(hash, TOKENS);
         let Some(content) = self.secret(hash, TOKENS)? else {
-            return Ok(None);
+            // A file that is there all the same is not to be trusted.
+            return Ok(match exists(&path)? {
+                true => OnDisk::Damaged,
+                false => OnDisk::Nothing,
+            });
         };
-        let grant = Grant::read(&content, written(&path));
-        if grant.is_none() {
-            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
-        }
-        Ok(grant)
+        let Some(grant) = Grant::read(&content, written(&path)) else {
+            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored");
+            return Ok(OnDisk::Damaged);
+        };
+        Ok(OnDisk::Tokens(Box::new(match grant.client {
+            Some(_) => grant,
+            // Written by somebody who keeps the two apart.
+            None => grant.got_by(self.client(hash)?),
+        })))
     }
 
-    /// Tokens last: whoever finds them finds their client as well. A client without
-    /// tokens is of use only where there is none.
-    pub(super) fn import(
-        &self,
-        hash: &IdentityHash,
-        npm_hashes: &[String],
-        ours: Stored,
-    ) -> Result<Stored, FileError> {
-        let found = import::find(&self.base, npm_hashes)
+    /// Takes over what the npm package has. A client without tokens is of use only
+    /// where there is none.
+    pub(super) fn import(&self, identity: &Identity, ours: Stored) -> Result<Stored, FileError> {
+        let hash = &identity.hash();
+        let found = import::find(&self.base, &identity.npm_hashes())
             .filter(|found| found.grant.is_some() || ours.client.is_none());
-        let Some(found) = found else {
+        let Some(mut found) = found else {
             return Ok(ours);
         };
-        match &found.client {
-            Some(client) => {
-                let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-                self.put(hash, CLIENT, &content)?;
-            }
-            // Another client could do nothing with these tokens.
-            None => self.remove(hash, CLIENT)?,
+        if let ClientChoice::PreRegistered { .. } = identity.client {
+            // Such a client is never stored there: what is stored is of earlier days.
+            found.client = None;
         }
         let Some(grant) = found.grant else {
+            self.keep_client(hash, found.client.as_ref());
             return Ok(Stored {
                 client: found.client,
                 ..ours
             });
         };
+        let grant = grant.got_by(found.client.clone());
         self.put(hash, TOKENS, &grant.write())?;
+        self.keep_client(hash, found.client.as_ref());
         let mark = format!("{}\n", found.folder);
         Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
         tracing::info!(
@@ -155,6 +174,15 @@ impl Folders {
             sign_in: None,
             taken_over: true,
         })
+    }
+}
+
+/// Only "there is none" says that there is none.
+pub(super) fn exists(path: &std::path::Path) -> Result<bool, FileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::Io(path.to_owned(), error)),
     }
 }
 

@@ -101,6 +101,12 @@ impl Session {
             self.report_lost(error.clone(), None);
         }
         self.phase = Phase::Lost;
+        let lost = match &error {
+            UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_) => error.clone(),
+            // With the stream of HTTP+SSE the session is lost, whatever broke it.
+            error => UpstreamError::SessionLost(error.to_string()),
+        };
+        self.deps.server.failed(&lost);
         self.state.send_replace(SessionState::Lost(error));
         if !self.parked.is_empty() {
             self.open();

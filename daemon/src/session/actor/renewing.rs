@@ -31,6 +31,7 @@ impl Session {
             Upstream::HttpSse(_) if used.sleeps != self.freshness.sleeps => {
                 let error = UpstreamError::SessionLost("the machine slept".into());
                 self.report_lost(error.clone(), None);
+                self.deps.server.failed(&error);
                 self.state.send_replace(SessionState::Lost(error));
             }
             Upstream::HttpSse(_) => self.phase = Phase::Ready(old),
@@ -75,7 +76,8 @@ impl Session {
         if let Upstream::StreamableHttp(endpoint) = &open.upstream {
             let (endpoint, place) = (endpoint.clone(), open.place.clone());
             let inbox = self.inbox.of_opening(self.generation);
-            let listening = listener::keep_listening(endpoint, inbox, place);
+            let server = self.deps.server.clone();
+            let listening = listener::keep_listening(endpoint, server, inbox, place);
             self.listen(open.listening.clone(), listening);
         }
         self.phase = Phase::Ready(open);

@@ -37,6 +37,8 @@ pub(crate) struct Near {
     pub(crate) lines: Row,
     /// Our calls while a slow one is unanswered.
     pub(crate) beside_slow: Vec<Duration>,
+    /// Each `mcp-remote status`, the process's start and end included.
+    pub(crate) status: Vec<Duration>,
     /// What ours holds in memory.
     pub(crate) memory: Memory,
 }
@@ -111,6 +113,7 @@ fn one_shots(
             .one_shots
             .push(one_shot(&mut programs.shim(&fresh, &url))?);
         fresh.stop(programs)?;
+        near.status.push(ask_status(programs, home)?);
         if falls_due(round, rounds.npm, rounds.ours) {
             for (how, row) in [(Npm::Node, &mut near.node), (Npm::Npx, &mut near.npx)] {
                 row.one_shots
@@ -119,6 +122,19 @@ fn one_shots(
         }
     }
     Ok(())
+}
+
+/// A script's question: what does the daemon hold?
+fn ask_status(programs: &Programs, home: &Home) -> Result<Duration, Failure> {
+    let mut command = home.command(&programs.shim);
+    command.args(["status", "--json"]).stdin(Stdio::null());
+    let start = Instant::now();
+    let output = command.output()?;
+    let took = start.elapsed();
+    match output.status.success() {
+        true => Ok(took),
+        false => Err(format!("status ended with {}", output.status).into()),
+    }
 }
 
 fn steady(

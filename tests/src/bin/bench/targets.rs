@@ -57,6 +57,7 @@ pub(crate) fn judge(
 fn times(near: &Near) -> Vec<Target> {
     let direct = exit(&near.direct.one_shots);
     let warm = exit(&near.warm.one_shots);
+    let status = milliseconds(median(&near.status));
     let npx = exit(&near.npx.one_shots);
     let handshake = milliseconds(median(&initialize_times(&near.warm.one_shots)));
     let allowed = 4.0 + milliseconds(median(&near.bin_true));
@@ -69,6 +70,11 @@ fn times(near: &Near) -> Vec<Target> {
     // A call that waited for the slow one would take a second.
     let undelayed = milliseconds(percentile(&near.warm.calls, 99)).max(10.0);
     vec![
+        Target {
+            promise: "mcp-remote status under 15 ms",
+            figure: format!("{status:.2} ms"),
+            kept: status < 15.0,
+        },
         Target {
             promise: "warm one-shot at most 1.3 x the cold direct client",
             figure: format!("{warm:.2} ms / {direct:.2} ms = {:.2} x", warm / direct),

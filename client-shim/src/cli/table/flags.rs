@@ -1,0 +1,168 @@
+//! The flags of a bridge, and those that several commands have.
+
+use super::{Flag, LEVELS, Values};
+
+/// The flags of every command.
+pub(crate) const COMMON: &[Flag] = &[
+    switch(&["--debug", "--verbose"], "say more on standard error"),
+    switch(&["--silent"], "say nothing on standard error"),
+    switch(&["--help", "-h"], "print this text"),
+    switch(&["--version"], "print the version"),
+];
+
+/// The flags of whatever talks to a server.
+pub(super) const BRIDGE: &[Flag] = &[
+    valued(
+        &["--header"],
+        "'Name: value'",
+        Values::Any,
+        "send this header; ${VAR} is taken from the environment; may be repeated",
+    ),
+    valued(
+        &["--header-file"],
+        "PATH",
+        Values::File,
+        "send the headers of this file, one a line, # comments",
+    ),
+    valued(
+        &["--transport"],
+        "STRATEGY",
+        Values::OneOf(&["http-first", "sse-first", "http-only", "sse-only"]),
+        "which transport, or which first (http-first)",
+    ),
+    valued(
+        &["--reuse"],
+        "MODE",
+        Values::OneOf(&["sequential", "never", "concurrent"]),
+        "who may have the session besides this command (sequential)",
+    ),
+    switch(
+        &["--allow-http"],
+        "permit http to hosts other than this one",
+    ),
+    valued(
+        &["--ca-file"],
+        "PATH",
+        Values::File,
+        "trust the certificates of this PEM file as well",
+    ),
+    valued(
+        &["--drain-timeout"],
+        "SECONDS",
+        Values::Any,
+        "wait this long for answers at the end of the input (30)",
+    ),
+    valued(
+        &["--request-timeout"],
+        "SECONDS",
+        Values::Any,
+        "give a request up after this long without an answer or progress (never)",
+    ),
+    switch(
+        &["--no-browser"],
+        "print the URL to sign in at, open no browser",
+    ),
+    valued(
+        &["--auth-timeout"],
+        "SECONDS",
+        Values::Any,
+        "wait this long for somebody to sign in (30)",
+    ),
+    valued(
+        &["--static-oauth-client-info"],
+        "JSON",
+        Values::Any,
+        "a client registered by hand; @file reads a file",
+    ),
+    valued(
+        &["--static-oauth-client-metadata"],
+        "JSON",
+        Values::Any,
+        "what to say besides the usual when registering; @file reads a file",
+    ),
+    valued(
+        &["--client-metadata-url"],
+        "URL",
+        Values::Any,
+        "the URL that is the client id",
+    ),
+    valued(
+        &["--resource"],
+        "URI",
+        Values::Any,
+        "send this as resource instead of what the server publishes",
+    ),
+    switch(&["--disable-resource-parameter"], "send no resource"),
+    valued(
+        &["--authorize-param"],
+        "NAME=VALUE",
+        Values::Any,
+        "one more parameter of the authorization request; may be repeated",
+    ),
+    valued(
+        &["--host"],
+        "HOST",
+        Values::Any,
+        "the host in the redirect URI (localhost)",
+    ),
+    valued(
+        &["--callback-path"],
+        "PATH",
+        Values::Any,
+        "the path in the redirect URI (/oauth/callback)",
+    ),
+    valued(
+        &["--auth-success-url"],
+        "URL",
+        Values::Any,
+        "where the browser goes afterwards",
+    ),
+    switch(
+        &["--use-id-token"],
+        "send the ID token instead of the access token",
+    ),
+    switch(
+        &["--allow-missing-pkce"],
+        "accept an authorization server that does not announce PKCE",
+    ),
+];
+
+const fn switch(names: &'static [&'static str], summary: &'static str) -> Flag {
+    Flag {
+        names,
+        value: None,
+        summary,
+    }
+}
+
+const fn valued(
+    names: &'static [&'static str],
+    value: &'static str,
+    values: Values,
+    summary: &'static str,
+) -> Flag {
+    Flag {
+        names,
+        value: Some((value, values)),
+        summary,
+    }
+}
+
+/// `--json`.
+pub(super) const fn json(summary: &'static str) -> Flag {
+    switch(&["--json"], summary)
+}
+
+/// `-f`.
+pub(super) const fn follow() -> Flag {
+    switch(&["--follow", "-f"], "go on with what is logged from now on")
+}
+
+/// `--level`.
+pub(super) const fn level() -> Flag {
+    Flag {
+        names: &["--level"],
+        value: Some(("LEVEL", Values::OneOf(LEVELS))),
+        summary: "only lines at least as bad as this",
+    }
+}

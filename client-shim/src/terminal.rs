@@ -1,0 +1,132 @@
+//! The terminal that somebody looks at: how wide it is, whether it has colours, and
+//! what text may do to it.
+//!
+//! Text of servers, daemons and files goes through [`plain`] before it is printed:
+//! it must not move the cursor, change colours or turn the writing round.
+
+use crate::environment::Environment;
+
+#[cfg(unix)]
+pub(crate) mod screen;
+
+/// Columns where the terminal does not say.
+const USUAL_COLUMNS: usize = 80;
+
+/// A terminal on standard output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    colours: bool,
+}
+
+/// What a text says by its colour, besides by its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    /// Nothing.
+    Plain,
+    /// As it should be.
+    Good,
+    /// It mends itself, or may need a look.
+    Fair,
+    /// Somebody has to act.
+    Bad,
+    /// Less important.
+    Dim,
+}
+
+impl Terminal {
+    /// Returns the terminal on standard output; `None`: it is none.
+    pub(crate) fn of_standard_output(environment: &Environment) -> Option<Self> {
+        std::io::IsTerminal::is_terminal(&std::io::stdout()).then(|| Self {
+            colours: has_colours(environment),
+        })
+    }
+
+    /// Returns its columns and rows now.
+    pub(crate) fn size(self) -> (usize, usize) {
+        size().unwrap_or((USUAL_COLUMNS, 24))
+    }
+}
+
+/// Paints text, if there is a terminal that shows colours.
+pub(crate) fn painted(terminal: Option<Terminal>, paint: Paint, text: &str) -> String {
+    let code = match paint {
+        _ if !terminal.is_some_and(|terminal| terminal.colours) => return text.to_owned(),
+        Paint::Plain => return text.to_owned(),
+        Paint::Good => "32",
+        Paint::Fair => "33",
+        Paint::Bad => "31",
+        Paint::Dim => "2",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// See no-color.org; a dumb terminal shows the codes themselves.
+fn has_colours(environment: &Environment) -> bool {
+    let is = |name, wanted: fn(&str) -> bool| environment.text(name).is_some_and(wanted);
+    !is("NO_COLOR", |value| !value.is_empty()) && !is("TERM", |value| value == "dumb")
+}
+
+#[cfg(unix)]
+fn size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+#[cfg(not(unix))]
+fn size() -> Option<(usize, usize)> {
+    None
+}
+
+/// Foreign text on one line of a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let harmless = |character| {
+        if is_harmful(character) {
+            ' '
+        } else {
+            character
+        }
+    };
+    text.chars().map(harmless).collect()
+}
+
+/// Controls, and what turns the direction of writing or is not seen at all.
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_drive_a_terminal() {
+        for (text, expected) in [
+            ("a\u{1b}[31mb", "a [31mb"),
+            ("a\r\nb\tc", "a  b c"),
+            ("\u{9b}2J", " 2J"),
+            ("user\u{202e}gpj.exe", "user gpj.exe"),
+            ("é 漢", "é 漢"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
+    }
+
+    #[test]
+    fn colours_are_the_users_choice() {
+        for (variables, expected) in [
+            (&[][..], true),
+            (&[("NO_COLOR", "1")], false),
+            (&[("NO_COLOR", "")], true),
+            (&[("TERM", "dumb")], false),
+            (&[("TERM", "xterm")], true),
+        ] {
+            assert_eq!(has_colours(&Environment::of(variables)), expected);
+        }
+        let terminal = Some(Terminal { colours: true });
+        assert_eq!(painted(terminal, Paint::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+        assert_eq!(painted(terminal, Paint::Plain, "x"), "x");
+        assert_eq!(painted(None, Paint::Bad, "x"), "x");
+    }
+}
