@@ -167,7 +167,7 @@ fn a_logout_is_answered_when_an_authorization_server_is_silent() {
     server.expire_access_tokens();
     server.script(|_, _| Some(Reply::Hang));
     shim.begin_call("echo", r#"{"message":"x"}"#);
-    server.wait_for("token refresh", 1);
+    server.wait_for("/.well-known/oauth-authorization-server", 2);
     let began = Instant::now();
     let finished = home.run(&["logout", &upstream.url()]);
     assert!(began.elapsed() < Duration::from_secs(20), "{finished:?}");

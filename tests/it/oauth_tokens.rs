@@ -260,7 +260,8 @@ fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
     server.script(move |label, _| {
         if label == "token refresh" && !in_the_way.is_dir() {
             // The old ones are spent now, and nothing can take their place.
-            std::fs::remove_file(&in_the_way).expect("there were tokens");
+            let aside = in_the_way.with_extension("old");
+            std::fs::rename(&in_the_way, aside).expect("there were tokens");
             std::fs::create_dir_all(in_the_way.join("x")).expect("made");
         }
         None
@@ -274,12 +275,16 @@ fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
     assert!(!status.stdout.contains("s3cr3t"), "{status:?}");
     assert!(home.log().contains("could not be stored"), "{}", home.log());
     std::fs::remove_dir_all(&tokens).expect("it was in the way");
+    // No file at all would say that somebody has signed out.
+    let aside = tokens.with_extension("old");
+    let old = std::fs::read(&aside).expect("kept");
+    std::fs::rename(aside, &tokens).expect("back");
     let rpc = mcp_remote_tests::rpc::Rpc::connect(&home);
     rpc.watch_until(|status| {
         let grant = status.servers.first()?.auth.first()?;
         grant.last_error.is_empty().then_some(())
     });
-    assert!(tokens.is_file());
+    assert_ne!(std::fs::read(&tokens).expect("there"), old);
     home.kill_daemon();
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1, "they were stored");
