@@ -4,10 +4,12 @@
 //! desktop, and what a daemon started from here may inherit.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mcp_remote_proto::endpoint;
 use mcp_remote_proto::v1::{Display, ProxyEnvironment};
+
+use crate::exit::ShimError;
 
 /// What a daemon keeps of the environment of the shim that starts it. It
 /// outlives that shim, so nothing that belongs to one client only.
@@ -39,6 +41,10 @@ const KEPT_ON_WINDOWS: &[&str] = &[
 ];
 
 const OURS: &str = "MCP_REMOTE_";
+
+/// Where the token files of this user, or of this client, are. Each shim says it for
+/// itself.
+const AUTH_FOLDER: &str = "MCP_REMOTE_CONFIG_DIR";
 
 /// A copy of the environment.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +102,18 @@ impl Environment {
             state_dir: self.path("MCP_REMOTE_STATE_DIR"),
             socket: self.path("MCP_REMOTE_SOCKET"),
             runtime_dir: self.path("XDG_RUNTIME_DIR"),
+        }
+    }
+
+    /// Returns the folder of the token files, made absolute as the npm package does;
+    /// empty: the usual one.
+    ///
+    /// # Errors
+    /// It cannot be said to the daemon.
+    pub(crate) fn auth_folder(&self) -> Result<String, ShimError> {
+        match self.path(AUTH_FOLDER) {
+            Some(path) => absolute(&path, AUTH_FOLDER),
+            None => Ok(String::new()),
         }
     }
 
@@ -190,7 +208,8 @@ impl Environment {
     pub(crate) fn for_daemon(&self) -> Vec<(OsString, OsString)> {
         let inherited = |name: &OsStr| {
             let listed = |names: &[&str]| names.iter().any(|kept| same(name, kept));
-            name.as_encoded_bytes().starts_with(OURS.as_bytes())
+            let ours = name.as_encoded_bytes().starts_with(OURS.as_bytes());
+            (ours && !same(name, AUTH_FOLDER))
                 || listed(KEPT)
                 || (cfg!(windows) && listed(KEPT_ON_WINDOWS))
         };
@@ -200,6 +219,18 @@ impl Environment {
             .cloned()
             .collect()
     }
+}
+
+/// Makes a path absolute: the daemon stands in another folder than the user.
+///
+/// # Errors
+/// The path is not text; `what` it was given with is named.
+pub(crate) fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
+    let path = std::path::absolute(path)
+        .map_err(|error| ShimError::general(format!("{what} {}: {error}", path.display())))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| ShimError::general(format!("{what} {} is not UTF-8", path.display())))
 }
 
 /// Compares names; Windows does not tell `Path` from `PATH`.
@@ -243,6 +274,7 @@ mod tests {
             ("https_proxy", "http://p"),
             ("API_TOKEN", "secret"),
             ("MCP_REMOTE_LOG", "debug"),
+            ("MCP_REMOTE_CONFIG_DIR", "/mine"),
         ]);
         let names: Vec<_> = environment.for_daemon();
         let names: Vec<_> = names.iter().map(|(name, _)| name).collect();

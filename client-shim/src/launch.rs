@@ -33,9 +33,9 @@ use start::Report;
 pub(crate) use start::find_program;
 
 /// How long to wait for a daemon that holds the lock and does not answer: one
-/// that is stopping drains for 5 s, ends its sessions and saves, and this is well
-/// past the sum.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+/// that is stopping drains for 5 s, ends its sessions, waits 25 s at worst for tokens
+/// that it has asked for, and saves; this is past the sum.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Between two looks at such a daemon.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -29,6 +29,7 @@ use cli::{BridgeArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
+use mcp_remote_proto::v1::LogoutRequest;
 use notices::{Notices, Volume};
 use seat::Called;
 use terminal::Terminal;
@@ -84,10 +85,15 @@ fn run(
         Invocation::Logout { server, all } => {
             let opening =
                 |arguments: &BridgeArguments| bridge::opening(arguments, &environment, notices);
+            let request = LogoutRequest {
+                open: None,
+                all,
+                auth_folder: environment.auth_folder()?,
+            };
             let opening = server.as_deref().map(opening).transpose()?;
             let launcher = Launcher::new(environment, notices)?;
             let opening = opening.as_ref();
-            block_on(commands::logout::run(opening, all, &launcher, notices))
+            block_on(commands::logout::run(opening, request, &launcher, notices))
         }
         Invocation::Status(arguments) => {
             let terminal = Terminal::of_standard_output(&environment);

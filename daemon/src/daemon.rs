@@ -22,6 +22,8 @@ use crate::instance::{InstanceLock, LockError};
 use crate::listening::Listening;
 use crate::oauth::Authority;
 use crate::oauth::browsers::Browsers;
+use crate::oauth::names::Names;
+use crate::oauth::token_source::END_TIMEOUT;
 use crate::service_manager::{self, Handed};
 use crate::session::SessionPoolHandle;
 use crate::session::pool::{self, PoolDeps};
@@ -37,8 +39,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long ending the sessions may take in all: each sends DELETE within 2 s.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long grants may take to end: tokens on their way are waited for for 5 s.
-const GRANTS_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long grants may take to end. They take no time unless a refresh token or a code
+/// has been sent and not been answered.
+const GRANTS_TIMEOUT: Duration = END_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 /// Exit code by which a service manager knows to start the program again, which is
 /// a newer one then: named in the unit, EX_TEMPFAIL of sysexits.
@@ -215,15 +218,16 @@ async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitC
     let (storage, contents) = Storage::open(config.places.state()).await;
     let changes = Changes::default();
     let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
-    let clients = Arc::new(HttpClients::default());
+    let names = Names::of_system();
+    let clients = Arc::new(HttpClients::new(Arc::new(names.clone())));
     let browsers = match config.started_by {
         // In the unit they would count against its limits.
         StartedBy::Systemd => Browsers::apart(),
         _ => Browsers::new(),
     };
-    let (folder, kind) = (&config.auth_folder, config.token_store);
-    let ends = &shutdown.end_grants;
-    let authority = Authority::new(folder, browsers, kind, &clients, &changes, &grants, ends);
+    let store = (config.auth_folder.as_path(), config.token_store);
+    let ending = &shutdown.end_grants;
+    let authority = Authority::new(store, browsers, &clients, names, &changes, &grants, ending);
     let kept = KeptSessions::new(storage.clone(), &contents.secret, contents.sessions);
     let kept = Arc::new(kept);
     let connections = Arc::new(Connections::new(clients.clone()));

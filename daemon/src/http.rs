@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
+use reqwest::dns::{Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
@@ -110,19 +111,49 @@ pub(crate) enum HttpError {
     TooLarge(usize),
 }
 
+/// Who looks host names up; the system, unless said otherwise.
+#[derive(Clone, Default)]
+struct Resolver(Option<Arc<dyn Resolve>>);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        match &self.0 {
+            Some(resolver) => resolver.resolve(name),
+            None => Box::pin(std::future::ready(Err("nobody looks names up".into()))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
 /// The clients in use, by network options.
 #[derive(Debug, Default)]
-pub(crate) struct HttpClients(Mutex<HashMap<NetworkOptions, HttpClient>>);
+pub(crate) struct HttpClients {
+    built: Mutex<HashMap<NetworkOptions, HttpClient>>,
+    resolver: Resolver,
+}
 
 impl HttpClients {
+    /// Has names looked up by `resolver`.
+    pub(crate) fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self {
+            built: Mutex::default(),
+            resolver: Resolver(Some(resolver)),
+        }
+    }
+
     /// Returns the client for these options, building it if needed (reads
     /// certificate files on a blocking thread).
     pub(crate) async fn client(&self, options: &NetworkOptions) -> Result<HttpClient, HttpError> {
         if let Some(client) = self.lock().get(options) {
             return Ok(client.clone());
         }
-        let wanted = options.clone();
-        let built = tokio::task::spawn_blocking(move || build(&wanted)).await;
+        let (wanted, resolver) = (options.clone(), self.resolver.clone());
+        let built = tokio::task::spawn_blocking(move || build(&wanted, &resolver)).await;
         let client = built.map_err(|_| HttpError::Setup("the daemon is stopping".into()))??;
         let mut clients = self.lock();
         if clients.len() >= MAX_CLIENTS {
@@ -152,7 +183,7 @@ impl HttpClients {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NetworkOptions, HttpClient>> {
-        self.0
+        self.built
             .lock()
             .expect("nothing panics while it holds the lock")
     }
@@ -167,11 +198,18 @@ fn changed(clients: &HashMap<NetworkOptions, HttpClient>) -> Vec<NetworkOptions>
     changed.map(|(options, _)| options.clone()).collect()
 }
 
-fn build(options: &NetworkOptions) -> Result<HttpClient, HttpError> {
+fn build(options: &NetworkOptions, resolver: &Resolver) -> Result<HttpClient, HttpError> {
     let (tls, trust) = tls(options)?;
+    let build = || {
+        let builder = builder(options, tls.clone())?;
+        finish(match resolver.0 {
+            Some(_) => builder.dns_resolver(Arc::new(resolver.clone())),
+            None => builder,
+        })
+    };
     Ok(HttpClient {
-        requests: finish(builder(options, tls.clone())?)?,
-        streams: finish(builder(options, tls.clone())?)?,
+        requests: build()?,
+        streams: build()?,
         options: options.clone(),
         tls,
         trust: Arc::new(trust),
@@ -270,13 +308,18 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    /// Builds a client over the same network whose connections go only where a
-    /// resolver leads. It is not kept, and shares no connections.
+    /// Builds a client over the same network, but for the proxy, whose connections go
+    /// only where a resolver leads. It is not kept, and shares no connections.
     pub(crate) fn guarded(
         &self,
-        resolver: impl reqwest::dns::Resolve + 'static,
+        proxy: Option<Secret<String>>,
+        resolver: impl Resolve + 'static,
     ) -> Result<reqwest::Client, HttpError> {
-        let builder = builder(&self.options, self.tls.clone())?;
+        let options = NetworkOptions {
+            proxy,
+            ..self.options.clone()
+        };
+        let builder = builder(&options, self.tls.clone())?;
         let builder = builder.dns_resolver(Arc::new(resolver));
         let builder = builder.pool_idle_timeout(GUARDED_IDLE_TIMEOUT);
         finish(builder.pool_max_idle_per_host(1))
@@ -423,7 +466,7 @@ mod tests {
             ca_file: Some("/nonexistent/ca.pem".into()),
             ..NetworkOptions::default()
         };
-        let error = build(&missing)
+        let error = build(&missing, &Resolver::default())
             .expect_err("there is no such file")
             .to_string();
         assert!(
@@ -435,7 +478,7 @@ mod tests {
             ..NetworkOptions::default()
         };
         assert!(
-            build(&empty)
+            build(&empty, &Resolver::default())
                 .expect_err("it is empty")
                 .to_string()
                 .contains("no PEM certificate")

@@ -14,6 +14,7 @@ pub(crate) mod endpoints;
 pub(crate) mod grant;
 pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
+pub(crate) mod on_its_way;
 pub(crate) mod pages;
 pub(crate) mod redirect;
 pub(crate) mod refresh;
@@ -24,6 +25,7 @@ pub(crate) mod authorize_url;
 pub(crate) mod challenge;
 pub(crate) mod discovery;
 pub(crate) mod http;
+pub(crate) mod names;
 pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod text;
@@ -34,7 +36,7 @@ mod unused;
 mod fake;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -48,13 +50,14 @@ use self::browsers::{Attending, Browsers, OpenBrowser};
 use self::endpoints::OverHttp;
 use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
+use self::names::Names;
+use self::on_its_way::OnItsWay;
 use self::pages::Verdict;
 use self::sign_in::Tools;
-use self::store::{Store, TokenStoreKind};
+use self::store::{OnDisk, Store, TokenStoreKind};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
 use crate::changes::Changes;
 use crate::http::HttpClients;
-use crate::server_url::ServerUrl;
 
 /// Identities remembered. Past it, those that nobody is signed in with are
 /// forgotten.
@@ -69,34 +72,41 @@ pub(crate) struct Authority(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What all work with, but for the store, which is that of their folder.
     tools: Tools,
+    kind: TokenStoreKind,
+    /// Whether an identity's folder is this daemon's own.
+    folder: PathBuf,
     tasks: TaskTracker,
     stop: CancellationToken,
     sources: Mutex<HashMap<IdentityHash, TokenSource>>,
 }
 
 impl Authority {
-    /// Uses the token files under `base`, or the keyring; reads nothing yet. What it begins ends
-    /// with `stop`.
+    /// Uses the token files in the folders of those who sign in (`base`: whose name
+    /// none), or the keyring; reads nothing yet. What it begins ends with `stop`.
     pub(crate) fn new(
-        base: &Path,
+        (base, kind): (&Path, TokenStoreKind),
         browsers: Browsers,
-        kind: TokenStoreKind,
         clients: &Arc<HttpClients>,
+        names: Names,
         changes: &Changes,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
         let tools = Tools {
-            endpoints: Arc::new(OverHttp::new(clients.clone())),
+            endpoints: Arc::new(OverHttp::new(clients.clone(), names)),
             store: Store::new(base.to_owned(), kind),
             loopback: Loopback::new(tasks.clone()),
             browsers,
+            on_its_way: OnItsWay::new(),
             now: SystemTime::now,
             changes: changes.clone(),
         };
         Self(Arc::new(Inner {
             tools,
+            kind,
+            folder: base.to_owned(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             sources: Mutex::default(),
@@ -115,7 +125,7 @@ impl Authority {
             // Its actor ends with it.
             sources.retain(|_, known| !known.is_idle());
         }
-        let (tools, stop) = (self.0.tools.clone(), self.0.stop.clone());
+        let (tools, stop) = (self.tools(&identity.folder), self.0.stop.clone());
         let source = TokenSource::spawn(identity, tools, &self.0.tasks, stop);
         sources.insert(hash, source.clone());
         source
@@ -147,11 +157,16 @@ impl Authority {
         }
     }
 
-    /// Returns the sources of a server, sorted by hash.
-    pub(crate) fn sources_of(&self, server: &ServerUrl) -> Vec<TokenSource> {
+    /// Returns the sources with files in a folder, sorted by hash.
+    pub(crate) fn sources_in(&self, folder: &Path) -> Vec<TokenSource> {
         let mut sources = self.sources();
-        sources.retain(|source| source.identity().server == *server);
+        sources.retain(|source| source.hash().folder() == folder);
         sources
+    }
+
+    /// Returns the folder of an identity's files, unless it is the daemon's own.
+    pub(crate) fn other_folder<'a>(&self, hash: &'a IdentityHash) -> Option<&'a Path> {
+        Some(hash.folder()).filter(|folder| *folder != self.0.folder)
     }
 
     /// Returns all sources, sorted by hash.
@@ -168,13 +183,13 @@ impl Authority {
         self.sources().iter().any(signing_in)
     }
 
-    /// Forgets every grant, those that no source is for included.
-    pub(crate) async fn log_out_everywhere(&self) -> Vec<LoggedOut> {
+    /// Forgets every grant of a folder, those that no source is for included.
+    pub(crate) async fn log_out_everywhere(&self, folder: &Path) -> Vec<LoggedOut> {
         let mut done = Vec::new();
-        for source in self.sources() {
+        for source in self.sources_in(folder) {
             done.push(source.log_out().await);
         }
-        let tools = &self.0.tools;
+        let tools = self.tools(folder);
         let left = tools.store.identities().await.unwrap_or_default();
         let forgetting = left
             .into_iter()
@@ -182,6 +197,32 @@ impl Authority {
         let forgetting = stream::iter(forgetting).buffer_unordered(REVOCATIONS);
         done.extend(forgetting.collect::<Vec<_>>().await);
         done
+    }
+
+    /// Forgets the grants of a server that no source is for, by whatever options.
+    pub(crate) async fn log_out_unused(&self, identity: &Identity) -> Vec<LoggedOut> {
+        let tools = self.tools(&identity.folder);
+        let server = identity.server_digits();
+        let mut done = Vec::new();
+        for hash in tools.store.identities().await.unwrap_or_default() {
+            let grant = tools
+                .store
+                .tokens(&hash)
+                .await
+                .ok()
+                .and_then(OnDisk::tokens);
+            if grant.is_some_and(|grant| grant.server.as_ref() == Some(&server)) {
+                done.push(unused::log_out(tools.clone(), hash).await);
+            }
+        }
+        done
+    }
+
+    fn tools(&self, folder: &Path) -> Tools {
+        Tools {
+            store: Store::new(folder.to_owned(), self.0.kind),
+            ..self.0.tools.clone()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IdentityHash, TokenSource>> {

@@ -326,8 +326,7 @@ impl Relay {
             return self.answer(None, answer.into()).await;
         }
         if self.lease.is_none() && self.sign_in.is_waiting() {
-            self.hold(envelope);
-            return Ok(());
+            return self.hold_too(envelope, &id).await;
         }
         if let Err(error) = self.leased().await? {
             return self.not_leased(envelope, &id, error).await;
@@ -343,6 +342,9 @@ impl Relay {
         let after = self.tell_of_roots().await;
         let (message, fate) = self.in_flight.begin(minted, &envelope);
         let list = self.list_asked(&envelope, minted);
+        if self.sign_in.round() > 0 {
+            self.in_flight.note_round(minted, self.sign_in.round());
+        }
         let mut outbound = Outbound {
             fate,
             after,

@@ -112,6 +112,11 @@ pub(crate) struct ServerSpec {
 }
 
 impl ServerSpec {
+    /// Returns which sign-in it is for now.
+    fn signed_in_at(&self) -> Option<u64> {
+        self.tokens.as_ref()?.signed_in_at()
+    }
+
     /// Returns where requests go, once it is known which token goes along.
     async fn target(&self, clients: &HttpClients, max_message: usize) -> Result<Target, HttpError> {
         if let Some(tokens) = &self.tokens {
@@ -142,6 +147,8 @@ pub(crate) struct SessionKey {
     pub(crate) client_name: String,
     /// Whether one after the other, or at the same time.
     pub(crate) reuse: Reuse,
+    /// Which sign-in it is for: the next person gets no session of this one.
+    pub(crate) signed_in_at: Option<u64>,
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub(crate) struct ServerRecord {
     pub(crate) initialize_result: String,
     /// The newest `initialize` of a client that is capable of nothing.
     pub(crate) client: String,
+    /// Who got it.
+    pub(crate) initialize_of: String,
     /// Requests relayed, ever.
     pub(crate) calls: u64,
     /// Requests without an answer, ever.

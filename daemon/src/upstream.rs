@@ -3,7 +3,7 @@
 
 pub(crate) mod headers;
 pub(crate) mod http_sse;
-mod retry_after;
+pub(crate) mod retry_after;
 pub(crate) mod sse;
 pub(crate) mod streamable_http;
 mod turns;

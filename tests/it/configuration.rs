@@ -148,17 +148,15 @@ fn proxy_and_authority_of_the_defaults_serve_clients_with_a_bare_environment() {
         upstream.url()
     ));
     one_shot(&home, &["https://mcp.invalid/mcp"]);
-    let seen = proxy.seen();
-    assert!(
-        !seen.is_empty() && seen.iter().all(|one| one == "CONNECT mcp.invalid:443"),
-        "{seen:?}"
-    );
+    assert!(!proxy.seen().is_empty());
+    // These two go there directly.
     one_shot(&home, &["direct"]);
     one_shot(&home, &[&upstream.url()]);
-    assert_eq!(
-        proxy.seen().len(),
-        seen.len(),
-        "these two go there directly"
+    let seen = proxy.seen();
+    // The session may need a second connection meanwhile.
+    assert!(
+        seen.iter().all(|one| one == "CONNECT mcp.invalid:443"),
+        "{seen:?}"
     );
 }
 

@@ -364,6 +364,6 @@ fn a_check_says_who_answers_or_why_nobody_does() {
         ..check
     };
     let (code, sentence) = refused(&rpc, elsewhere);
-    assert_eq!(code, Code::Unavailable, "{sentence}");
+    assert_eq!(code, Code::Aborted, "{sentence}");
     assert!(sentence.contains("127.0.0.1"), "{sentence}");
 }

@@ -15,7 +15,7 @@ use mcp_remote_tests::shim::{TestShim, conversation, text_of};
 use mcp_remote_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-use crate::support::{attached, messages, one_shot, our_error};
+use crate::support::{attached, messages, one_shot, our_error, token_files};
 
 /// A guarded server, its authorization server, and a home whose browser agrees.
 fn agreeing(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
@@ -32,14 +32,6 @@ fn sign_in(home: &TestHome, arguments: &[&str]) {
     let mut shim = attached(home, arguments);
     shim.echo("signed in");
     assert_eq!(shim.finish(), 0);
-}
-
-fn token_files(home: &TestHome) -> Vec<PathBuf> {
-    let folder = home.home().join(".mcp-auth/mcp-remote-d1");
-    let entries = std::fs::read_dir(folder).expect("there is a token folder");
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files
 }
 
 fn file(home: &TestHome, ending: &str) -> Value {
@@ -328,24 +320,7 @@ fn logout_forgets_and_revokes() {
 }
 
 #[test]
-fn logout_leaves_no_session_to_the_next_person() {
-    let (_server, upstream, home, _browser) = agreeing(Config::default());
-    let mut staying = attached(&home, &[&upstream.url()]);
-    staying.echo("in use");
-    sign_in(&home, &[&upstream.url()]);
-    assert_eq!(upstream.sessions_alive(), 2, "one is idle");
-    assert_eq!(home.run(&["logout", &upstream.url()]).code, 0);
-    assert_eq!(upstream.sessions_alive(), 1);
-    // Whoever stays signs in again, in a session that nobody else gets.
-    staying.echo("signed in again");
-    assert_eq!(staying.finish(), 0);
-    upstream.wait_for_sessions(0);
-    sign_in(&home, &[&upstream.url()]);
-    assert_eq!(upstream.sessions_made(), 3);
-}
-
-#[test]
-fn a_client_registered_by_hand_is_used_and_not_stored() {
+fn a_client_registered_by_hand_serves_those_who_do_not_name_it() {
     let (server, upstream, mut home, _browser) = agreeing(Config {
         registration: false,
         ..Config::default()
@@ -364,10 +339,21 @@ fn a_client_registered_by_hand_is_used_and_not_stored() {
         &home,
         &[&upstream.url(), &port, "--static-oauth-client-info", &info],
     );
-    for path in token_files(&home) {
-        let text = std::fs::read_to_string(&path).expect("it can be read");
-        assert!(!text.contains(&secret), "the client secret is in {path:?}");
-    }
+    // It stands beside the tokens, which are worth as much, and nowhere else.
+    let knows = |path: &PathBuf| std::fs::read_to_string(path).is_ok_and(|it| it.contains(&secret));
+    let names = token_files(&home).into_iter().filter(knows);
+    let names = names.map(|path| path.to_string_lossy().into_owned());
+    let is_known = |name: String| name.ends_with("tokens.json") || name.ends_with("info.json");
+    assert!({ names }.all(is_known));
+    // The next daemon is started by somebody who passes no flags.
+    home.kill_daemon();
+    server.expire_access_tokens();
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(server.count("token refresh"), 1);
+    // Nor does whoever signs in again have to.
+    server.revoke_all();
+    sign_in(&home, &[&upstream.url()]);
+    assert_eq!(server.count("token code"), 2);
 }
 
 #[test]
@@ -390,7 +376,9 @@ fn what_the_npm_package_left_is_taken_over() {
         std::fs::write(path, document.to_string()).expect("written");
     }
     server.expire_access_tokens();
-    one_shot(&home, &[&upstream.url()]);
+    let told = one_shot(&home, &[&upstream.url()]).stderr;
+    assert!(told.contains("taken over from the npm package"), "{told}");
+    assert_eq!(one_shot(&home, &[&upstream.url()]).stderr, "", "told once");
     assert_eq!(browser.visited().len(), 1, "no second sign-in");
     assert_eq!(server.count("token refresh"), 1, "it had expired");
     let left = std::fs::read(folder.join(format!("{hash}_tokens.json"))).expect("it is left alone");

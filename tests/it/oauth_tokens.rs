@@ -11,7 +11,7 @@ use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
-use crate::support::{attached, one_shot, our_error};
+use crate::support::{attached, one_shot, our_error, token_files};
 
 fn signed_in(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
     let server = FakeAuthorizationServer::with(config);
@@ -95,6 +95,24 @@ fn a_daemon_killed_while_it_refreshes_loses_nothing() {
     home.kill_daemon();
     server.behave();
     drop(shim);
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(browser.visited().len(), 1);
+}
+
+#[test]
+fn tokens_whose_file_is_damaged_are_written_again() {
+    let (server, upstream, home, browser) = signed_in(Config::default());
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("before");
+    let damage = |path: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(path).expect("it can be read");
+        std::fs::write(path, &text[..text.len() / 2]).expect("ours");
+    };
+    token_files(&home).iter().for_each(damage);
+    server.expire_access_tokens();
+    shim.echo("after");
+    assert_eq!(shim.finish(), 0);
+    home.kill_daemon();
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1);
 }
@@ -242,7 +260,8 @@ fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
     server.script(move |label, _| {
         if label == "token refresh" && !in_the_way.is_dir() {
             // The old ones are spent now, and nothing can take their place.
-            std::fs::remove_file(&in_the_way).expect("there were tokens");
+            let aside = in_the_way.with_extension("old");
+            std::fs::rename(&in_the_way, aside).expect("there were tokens");
             std::fs::create_dir_all(in_the_way.join("x")).expect("made");
         }
         None
@@ -256,12 +275,16 @@ fn tokens_that_cannot_be_stored_are_used_and_stored_as_soon_as_possible() {
     assert!(!status.stdout.contains("s3cr3t"), "{status:?}");
     assert!(home.log().contains("could not be stored"), "{}", home.log());
     std::fs::remove_dir_all(&tokens).expect("it was in the way");
+    // No file at all would say that somebody has signed out.
+    let aside = tokens.with_extension("old");
+    let old = std::fs::read(&aside).expect("kept");
+    std::fs::rename(aside, &tokens).expect("back");
     let rpc = mcp_remote_tests::rpc::Rpc::connect(&home);
     rpc.watch_until(|status| {
         let grant = status.servers.first()?.auth.first()?;
         grant.last_error.is_empty().then_some(())
     });
-    assert!(tokens.is_file());
+    assert_ne!(std::fs::read(&tokens).expect("there"), old);
     home.kill_daemon();
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(browser.visited().len(), 1, "they were stored");

@@ -75,6 +75,25 @@ fn a_call_that_is_cancelled_while_it_waits_is_never_made() {
 }
 
 #[test]
+fn only_so_many_calls_wait_for_a_sign_in() {
+    let (_server, upstream, home, browser) = signed_out();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.wait_for_stderr("Browser opened automatically.");
+    for _ in 0..1000 {
+        shim.begin_call("echo", r#"{"message":"waits"}"#);
+    }
+    let error = our_error(&shim.call("echo", r#"{"message":"one too many"}"#), 1001);
+    let message = error["message"].as_str().expect("a message");
+    assert!(message.contains("too many requests wait"), "{message}");
+    agree(&browser);
+    for _ in 0..1000 {
+        assert_eq!(text_of(&shim.message()), "waits");
+    }
+    assert_eq!(upstream.count("POST tools/call"), 1001, "one of before");
+    assert_eq!(shim.finish(), 0);
+}
+
+#[test]
 fn nobody_waits_longer_than_the_user_allows_and_the_sign_in_goes_on() {
     let (_server, upstream, home, browser) = signed_out();
     let mut shim = attached(&home, &[&upstream.url(), "--auth-timeout", "1"]);
@@ -170,4 +189,14 @@ fn no_page_is_offered_to_who_did_not_ask_for_it_or_has_a_browser() {
     agree(&browser);
     assert_eq!(shim.message()["id"], call);
     assert_eq!(shim.finish(), 0);
+}
+
+#[test]
+fn what_a_server_says_to_one_is_not_told_to_another() {
+    let (_server, upstream, home, _browser) = signed_out();
+    let mut known = home.shim(&[&upstream.url()]);
+    assert!(known.handshake()["result"].is_object(), "from earlier days");
+    let header = ["--header", "X-Team: b", "--auth-timeout", "1"];
+    let mut other = home.shim(&[&[&*upstream.url()], &header[..]].concat());
+    our_error(&other.handshake(), 0);
 }

@@ -1,11 +1,13 @@
 //! The proxy settings of the shim's environment are honoured.
 
+use mcp_remote_tests::authorization_server::FakeAuthorizationServer;
+use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::proxy::FakeProxy;
 use mcp_remote_tests::tls::TestCa;
 use mcp_remote_tests::upstream::{Config, FakeUpstream};
 
-use crate::support::{one_shot, our_error};
+use crate::support::{attached, one_shot, our_error};
 
 #[test]
 fn http_goes_through_http_proxy() {
@@ -113,4 +115,22 @@ fn the_way_to_the_server_is_part_of_the_identity() {
     one_shot(&home, &[&upstream.url()]);
     assert_eq!(upstream.sessions_made(), 2);
     assert!(!proxy.seen().is_empty());
+}
+
+#[test]
+fn an_authorization_server_is_reached_by_the_way_that_is_meant_for_it() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let proxy = FakeProxy::start(upstream.port());
+    let mut home = TestHome::new();
+    let _browser = Browser::agreeing(&mut home);
+    // The proxy leads to the MCP server only.
+    home.set("http_proxy", proxy.url());
+    home.set("NO_PROXY", "127.0.0.1");
+    let url = upstream.url().replace("127.0.0.1", "localhost");
+    let mut shim = attached(&home, &[&url, "--resource", &upstream.url()]);
+    shim.echo("signed in");
+    assert!(!proxy.seen().is_empty());
+    assert_eq!(server.count("token code"), 1, "{:?}", server.labels());
 }

@@ -1,5 +1,7 @@
 //! What several promises need: checks on errors, and usual situations.
 
+use std::path::PathBuf;
+
 use mcp_remote_tests::home::{Finished, TestHome};
 use mcp_remote_tests::shim::{TestShim, conversation};
 use serde_json::Value;
@@ -76,4 +78,13 @@ pub(crate) fn with_open_output(home: &TestHome, url: &str) -> (TestShim, std::io
     // The command holds the writer's other end.
     drop(command);
     (shim, reader)
+}
+
+/// Returns the files of the tokens of a home.
+pub(crate) fn token_files(home: &TestHome) -> Vec<PathBuf> {
+    let folder = home.home().join(".mcp-auth/mcp-remote-d1");
+    let entries = std::fs::read_dir(folder).expect("there is a token folder");
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files
 }

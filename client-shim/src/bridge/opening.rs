@@ -2,7 +2,6 @@
 //! command line and the environment, said again to every daemon.
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::Duration;
 
 use mcp_remote_proto::names;
@@ -14,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::auth_options;
 use crate::cli::{BridgeArguments, ConnectionArguments};
-use crate::environment::Environment;
+use crate::environment::{Environment, absolute};
 use crate::exit::{Exit, ShimError};
 use crate::headers;
 use crate::notices::Notices;
@@ -83,6 +82,7 @@ pub(crate) fn opening(
         auth: Some(auth),
         display: Some(environment.display(interactive, arguments.auth.no_browser)),
         one_shot: None,
+        auth_folder: environment.auth_folder()?,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })
@@ -187,15 +187,6 @@ fn milliseconds(timeout: Duration) -> u64 {
     milliseconds.max(u64::from(!timeout.is_zero()))
 }
 
-/// The daemon stands in another folder than the user.
-fn absolute(path: &Path, what: &str) -> Result<String, ShimError> {
-    let path = std::path::absolute(path)
-        .map_err(|error| ShimError::general(format!("{what} {}: {error}", path.display())))?;
-    path.into_os_string()
-        .into_string()
-        .map_err(|path| ShimError::general(format!("{what} {} is not UTF-8", path.display())))
-}
-
 /// Leaves out credentials, query and fragment, which may be secret; a name has none.
 pub(super) fn without_secrets(url: &str) -> String {
     if names::check(url).is_ok() {
@@ -218,6 +209,8 @@ pub(super) fn without_secrets(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

@@ -22,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The daemon does not do it.
 pub(crate) async fn run(
     opening: Option<&Opening>,
-    all: bool,
+    request: LogoutRequest,
     launcher: &Launcher,
     notices: Notices,
 ) -> Result<Exit, ShimError> {
     let daemon = launcher.connect().await?;
     let request = LogoutRequest {
         open: opening.map(|opening| opening.open(Purpose::Unspecified)),
-        all,
+        ..request
     };
     let server = opening.map_or("any server", Opening::server);
     let answer = tokio::time::timeout(PATIENCE, daemon.management().logout(request)).await;

@@ -1,6 +1,7 @@
 //! Generated types to domain types: the opening frame is checked here, once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcp_remote_proto::v1;
@@ -98,7 +99,14 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
             .ok_or("the value of --cache-lists is not never, certain or a number of seconds")?,
     };
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
+    let folder = auth_folder(open.auth_folder.clone(), config)?;
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
+    let identity = Identity {
+        elsewhere: *folder != *config.auth_folder,
+        folder,
+        proxies: proxy,
+        ..identity
+    };
     Ok(Opening {
         identity,
         display: open.display.unwrap_or_default(),
@@ -147,6 +155,15 @@ fn reuse(wanted: v1::Reuse) -> Reuse {
         v1::Reuse::Never => Reuse::Never,
         v1::Reuse::Concurrent => Reuse::Concurrent,
     }
+}
+
+/// Checks where a shim has its token files.
+///
+/// # Errors
+/// It does not say where from.
+pub(super) fn auth_folder(path: String, config: &Config) -> Result<Arc<Path>, String> {
+    let folder = file("MCP_REMOTE_CONFIG_DIR", path)?;
+    Ok(folder.map_or_else(|| config.auth_folder.as_path().into(), Arc::from))
 }
 
 fn file(source: &str, path: String) -> Result<Option<PathBuf>, String> {

@@ -15,6 +15,7 @@ use super::sign_in::{self, SignInReplies};
 use super::{Api, convert};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
+use crate::relay::fault::Whom;
 use crate::relay::{self, RelayDeps, ToShim};
 use crate::upstream::UpstreamError;
 
@@ -71,7 +72,7 @@ async fn sign_in_and_check(
     source: Option<&TokenSource>,
     patience: Option<Duration>,
 ) -> Result<RelayResponse, Status> {
-    let server = &deps.server.shown;
+    let (whom, server) = (deps.whom(), &deps.server.shown);
     for attempt in 0..SIGN_INS {
         let error = match relay::check(deps.clone()).await {
             Ok((result, warm, lease)) => {
@@ -80,7 +81,7 @@ async fn sign_in_and_check(
             Err(error) => error,
         };
         let (Some(source), true) = (source, needs_somebody(&error)) else {
-            return Err(unavailable(server, &error));
+            return Err(unavailable(whom, &error));
         };
         // Earlier refusals do not count for a person who asks; what the server
         // says of the new token does.
@@ -91,13 +92,14 @@ async fn sign_in_and_check(
                 Ok(signed_in) => signed_in,
                 Err(_) => {
                     return Err(Status::unauthenticated(format!(
-                        "{server} answered 401 unauthorized, and nobody signed in within {} s; run: mcp-remote login {server}",
-                        patience.as_secs()
+                        "{server} answered 401 unauthorized, and nobody signed in within {} s; run: {}",
+                        patience.as_secs(),
+                        whom.login()
                     )));
                 }
             },
         };
-        signed_in.map_err(|why| refused(server, &error, &why))?;
+        signed_in.map_err(|why| refused(whom, &error, &why))?;
     }
     Err(Status::unauthenticated(format!(
         "{server} answers 401 unauthorized whoever signs in: ask whoever runs it"
@@ -127,25 +129,30 @@ fn needs_somebody(error: &UpstreamError) -> bool {
 }
 
 /// Says why nobody has signed in where the server answered `error`.
-fn refused(server: &str, error: &UpstreamError, why: &TokenError) -> Status {
+fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
+    let server = whom.server;
     match why {
-        TokenError::NotOffered => unavailable(server, error),
+        TokenError::NotOffered => unavailable(whom, error),
         TokenError::Transient(why) => {
-            Status::unavailable(format!("{server} cannot be signed in to now: {why}"))
+            Status::aborted(format!("{server} cannot be signed in to now: {why}"))
         }
-        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
-            format!("{server} answered 401 unauthorized: {why}; run: mcp-remote login {server}"),
-        ),
+        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => {
+            Status::unauthenticated(format!(
+                "{server} answered 401 unauthorized: {why}; run: {}",
+                whom.login()
+            ))
+        }
     }
 }
 
-/// Says why a server cannot be used.
-pub(super) fn unavailable(server: &str, error: &UpstreamError) -> Status {
-    let sentence = relay::fault::sentence(server, error);
+/// Says why a server cannot be used. "Unavailable" is kept for a daemon that stops,
+/// which a shim waits for.
+pub(super) fn unavailable(whom: Whom<'_>, error: &UpstreamError) -> Status {
+    let sentence = relay::fault::sentence(whom, error);
     match error {
         UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
             Status::unauthenticated(sentence)
         }
-        _ => Status::unavailable(sentence),
+        _ => Status::aborted(sentence),
     }
 }

@@ -5,6 +5,7 @@ use mcp_remote_proto::v1::{LogoutResponse, Open};
 
 use super::Api;
 use super::configured::For;
+use super::convert;
 use crate::oauth::token_source::LoggedOut;
 
 /// Signs out; see `LogoutRequest`.
@@ -15,23 +16,29 @@ pub(super) async fn run(
     api: &Api,
     open: Option<Open>,
     all: bool,
+    folder: String,
 ) -> Result<LogoutResponse, String> {
     let Some(open) = open else {
         return match all {
             true => {
-                for source in api.authority.sources() {
+                let folder = convert::auth_folder(folder, &api.config)?;
+                for source in api.authority.sources_in(&folder) {
                     api.pool.sign_out(&source).await;
                 }
-                Ok(response(api.authority.log_out_everywhere().await))
+                Ok(response(api.authority.log_out_everywhere(&folder).await))
             }
             false => Err("it is not said whom to sign out".into()),
         };
     };
     let opening = api.opening(open, For::Forget)?;
     // Its files may be there although nobody has used it since the daemon began.
-    let source = api.authority.source(opening.identity);
+    let source = api.authority.source(opening.identity.clone());
     let sources = match all {
-        true => api.authority.sources_of(&opening.spec.url),
+        true => {
+            let mut sources = api.authority.sources_in(source.hash().folder());
+            sources.retain(|source| source.identity().server == opening.spec.url);
+            sources
+        }
         false => vec![source],
     };
     let mut done = Vec::new();
@@ -40,6 +47,9 @@ pub(super) async fn run(
         // First, since their end takes the tokens.
         api.pool.sign_out(&source).await;
         done.push(source.log_out().await);
+    }
+    if all {
+        done.extend(api.authority.log_out_unused(&opening.identity).await);
     }
     Ok(response(done))
 }

@@ -101,8 +101,12 @@ impl ManagementService for Management {
         &self,
         request: Request<LogoutRequest>,
     ) -> Result<Response<LogoutResponse>, Status> {
-        let LogoutRequest { open, all } = request.into_inner();
-        let done = logout::run(&self.api, open, all).await;
+        let LogoutRequest {
+            open,
+            all,
+            auth_folder,
+        } = request.into_inner();
+        let done = logout::run(&self.api, open, all, auth_folder).await;
         Ok(Response::new(done.map_err(Status::invalid_argument)?))
     }
 

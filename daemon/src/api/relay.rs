@@ -150,11 +150,11 @@ impl Relays {
     /// Connects, says who answers, and is done.
     async fn check(&self, deps: RelayDeps) -> Result<Response<Frames>, Status> {
         let _attached = Attached::new(&self.api.shims);
-        let server = deps.server.clone();
         let signs_in = deps.spec.tokens.is_some();
+        let checked = relay::check(deps.clone()).await;
         let unavailable =
-            |error| login::unavailable(&server.shown, &without_sign_in(error, signs_in));
-        let (result, warm, lease) = relay::check(deps).await.map_err(unavailable)?;
+            |error| login::unavailable(deps.whom(), &without_sign_in(error, signs_in));
+        let (result, warm, lease) = checked.map_err(unavailable)?;
         let frame = convert::frame(ToShim::Server(result, warm, lease), false);
         Ok(Response::new(stream::iter([Ok(frame)]).boxed()))
     }

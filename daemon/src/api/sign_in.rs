@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::oauth::Authority;
 use crate::oauth::browsers::{Attending, OpenBrowser, Shown};
+use crate::oauth::identity::Identity;
 use crate::oauth::token_source::{AuthState, AuthStatus, TokenSource};
 
 /// Questions to a shim that may wait: it opens one browser at a time.
@@ -32,7 +33,7 @@ pub(super) struct SignInFrames {
     answer: Answer,
     told: Told,
     frames: VecDeque<Frame>,
-    server: String,
+    source: Option<TokenSource>,
     /// Ends the shim's being there.
     _attending: Option<Attending>,
 }
@@ -73,9 +74,7 @@ pub(super) fn attend(
         answer: answer.clone(),
         told: Told::default(),
         frames: VecDeque::new(),
-        server: source.map_or_else(String::new, |source| {
-            source.identity().server.shown().to_owned()
-        }),
+        source: source.cloned(),
         _attending: source.map(|source| authority.attend(source.hash(), display, ask, asked_for)),
     };
     let replies = SignInReplies {
@@ -110,8 +109,14 @@ impl Stream for SignInFrames {
                 return Poll::Ready(Some(RelayResponse { frame: Some(frame) }));
             }
             if let Poll::Ready(Some(status)) = this.status.poll_next_unpin(context) {
-                let frames = this.told.frames(&status, &this.server);
-                this.frames.extend(frames.into_iter().map(Frame::SignIn));
+                if let Some(source) = &this.source {
+                    let identity = source.identity();
+                    if source.tell_of_origin(&status) {
+                        this.frames.push_back(taken_over(identity.server.shown()));
+                    }
+                    let frames = this.told.about(&identity, &status);
+                    this.frames.extend(frames);
+                }
             } else if let Poll::Ready(Some(asked)) = this.asked.poll_recv(context) {
                 let url = asked.url.as_str().to_owned();
                 // Who asked before has stopped waiting.
@@ -166,6 +171,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .expect("nothing panics while it holds the lock")
 }
 
+fn taken_over(server: &str) -> Frame {
+    notice(format!(
+        "The sign-in to {server} was taken over from the npm package. From now on it is renewed here: npx mcp-remote may have to sign in anew."
+    ))
+}
+
+fn notice(text: String) -> Frame {
+    Frame::Notice(v1::Notice {
+        level: v1::NoticeLevel::Info.into(),
+        text,
+    })
+}
+
 /// What the shim has been told of the sign-in under way.
 #[derive(Debug, Default)]
 struct Told {
@@ -174,6 +192,22 @@ struct Told {
 }
 
 impl Told {
+    /// Says what is new, and what a sign-in that begins depends on.
+    fn about(&mut self, identity: &Identity, status: &AuthStatus) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for frame in self.frames(status, identity.server.shown()) {
+            let begins = frame.state() == SignInState::Pending;
+            frames.push(Frame::SignIn(frame));
+            if let Some(uri) = identity.assumed_redirect_uri().filter(|_| begins) {
+                frames.push(notice(format!(
+                    "The client of --static-oauth-client-info has to be registered with {uri}. If it is not, name its redirect_uris there or give its port; the npm package uses port {} for this server.",
+                    identity.npm_port()
+                )));
+            }
+        }
+        frames
+    }
+
     /// Says what is new.
     fn frames(&mut self, status: &AuthStatus, server: &str) -> Vec<v1::SignIn> {
         let frame = |state: SignInState, url: &str, text: String| v1::SignIn {
@@ -242,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::oauth::browsers::SignInUrl;
+    use crate::oauth::identity::ClientChoice;
     use crate::oauth::sign_in::PendingSignIn;
 
     fn pending(url: &str, shown: Shown) -> AuthStatus {
@@ -286,5 +321,29 @@ mod tests {
         assert_eq!(tell(&again), [Pending, BrowserNotOpened]);
         assert_eq!(tell(&in_state(AuthState::NeedsLogin)), [Failed]);
         assert_eq!(tell(&in_state(AuthState::NeedsLogin)), []);
+    }
+
+    #[test]
+    fn a_client_registered_by_hand_hears_what_it_has_to_be_registered_with() {
+        let server = crate::server_url::ServerUrl::parse("http://127.0.0.1:39222/mcp", false);
+        let network = crate::http::NetworkOptions::default();
+        let mut identity = Identity::new(server.expect("valid"), network);
+        let mut tell = |redirect_uris: &[&str]| -> Vec<Frame> {
+            identity.client = ClientChoice::PreRegistered {
+                client_id: "c".into(),
+                client_secret: None,
+                auth_method: None,
+                redirect_uris: redirect_uris.iter().map(|&uri| uri.into()).collect(),
+            };
+            let pending = pending("https://as/1", Shown::Opening);
+            Told::default().about(&identity, &pending)
+        };
+        let [Frame::SignIn(_), Frame::Notice(notice)] = &tell(&[])[..] else {
+            panic!("a notice follows");
+        };
+        let text = &notice.text;
+        assert!(text.contains(":5598/oauth/callback"), "{text}");
+        assert!(text.contains("13901"), "{text}");
+        assert_eq!(tell(&["http://localhost:13901/oauth/callback"]).len(), 1);
     }
 }

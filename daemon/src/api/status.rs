@@ -80,7 +80,10 @@ impl Wanted {
 fn all(api: &Api) -> Vec<ServerStatus> {
     let grants: Vec<TokenSource> = api.authority.sources();
     let known = api.servers.all();
-    let mut all: Vec<ServerStatus> = known.iter().map(|server| one(server, &grants)).collect();
+    let mut all: Vec<ServerStatus> = known
+        .iter()
+        .map(|server| one(api, server, &grants))
+        .collect();
     for (name, entry) in &api.settings.now().servers {
         let Some(url) = shown_url(entry) else {
             continue;
@@ -129,13 +132,13 @@ pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
     a.servers != b.servers || a.shims != b.shims || a.health != b.health
 }
 
-fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
+fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
     let auth: Vec<v1::AuthStatus> = grants
         .iter()
         .filter(|source| source.identity().server.shown() == server.shown)
-        .filter_map(grant)
+        .filter_map(|source| grant(api, source))
         .collect();
     let state = state(server, &facts, &auth);
     let next_attempt = facts.next_attempt();
@@ -171,7 +174,7 @@ fn one(server: &Server, grants: &[TokenSource]) -> ServerStatus {
 }
 
 /// Says how a grant stands; `None`: nobody is signed in, and nobody has to.
-fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
+fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
     let status = source.status().borrow().clone();
     let state = match status.state {
         AuthState::Anonymous => return None,
@@ -201,6 +204,12 @@ fn grant(source: &TokenSource) -> Option<v1::AuthStatus> {
             .unwrap_or_default(),
         identity: source.hash().short().to_owned(),
         last_error: status.trouble.unwrap_or_default(),
+        folder: api
+            .authority
+            .other_folder(source.hash())
+            .map(|folder| folder.display().to_string())
+            .unwrap_or_default(),
+        login: source.identity().login_command(),
     })
 }
 

@@ -5,7 +5,7 @@ use url::Url;
 use crate::secret::Secret;
 
 /// Values of the proxy variables; empty: not set.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct ProxySettings {
     /// For http URLs.
     pub(crate) http: String,

@@ -109,7 +109,12 @@ impl AddressPolicy {
     /// Takes the addresses of the configured server. If one is public it counts
     /// as public: adding a private one to a name must not widen anything.
     pub(crate) fn around(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        let mut classes = addresses.into_iter().map(AddressClass::of);
+        Self::around_classes(addresses.into_iter().map(AddressClass::of))
+    }
+
+    /// Takes the kinds of the configured server's addresses, likewise.
+    pub(crate) fn around_classes(classes: impl IntoIterator<Item = AddressClass>) -> Self {
+        let mut classes = classes.into_iter();
         let first = classes.next().unwrap_or(AddressClass::Public);
         let all_alike = classes.all(|class| class == first);
         Self {
@@ -128,6 +133,11 @@ impl AddressPolicy {
             AddressClass::Never => false,
             class => class == self.own,
         }
+    }
+
+    /// Says whether the configured server may itself be at an address.
+    pub(crate) fn is_home(self, address: IpAddr) -> bool {
+        AddressClass::of(address) == self.own
     }
 
     /// Says whether the configured server is on this machine.

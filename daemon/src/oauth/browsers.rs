@@ -161,13 +161,14 @@ impl Browsers {
     }
 
     /// Opens a browser unless one is open (`shown`), now or as soon as somebody
-    /// comes who can; again for whoever comes to sign in. Says how it stands; never
-    /// ends.
+    /// comes who can; again for whoever comes to sign in. Not `unasked`: only for
+    /// them. Says how it stands; never ends.
     pub(super) async fn show(
         &self,
         hash: &IdentityHash,
         url: &SignInUrl,
         mut shown: Shown,
+        unasked: bool,
         mut say: impl FnMut(Shown),
     ) {
         let mut came = self.0.came.subscribe();
@@ -175,7 +176,10 @@ impl Browsers {
         let mut tried_desktop = None;
         loop {
             came.borrow_and_update();
-            while let Some((id, ask)) = self.0.next(hash, shown, &mut tried) {
+            while let Some((id, ask)) =
+                self.0
+                    .next(hash, unasked && shown != Shown::Opened, &mut tried)
+            {
                 if ask_one(&ask, url).await {
                     shown = Shown::Opened;
                     say(shown);
@@ -185,6 +189,7 @@ impl Browsers {
                 }
             }
             if shown != Shown::Opened
+                && unasked
                 && let Some(desktop) = self.0.desktop(hash)
                 && tried_desktop.as_ref() != Some(&desktop)
             {
@@ -232,7 +237,7 @@ impl Shared {
     fn next(
         &self,
         hash: &IdentityHash,
-        shown: Shown,
+        unasked: bool,
         tried: &mut HashSet<u64>,
     ) -> Option<(u64, mpsc::Sender<OpenBrowser>)> {
         let state = self.lock();
@@ -240,9 +245,7 @@ impl Shared {
             return None;
         }
         let fits = |id: &u64, attendant: &Attendant| {
-            attendant.can_open
-                && !tried.contains(id)
-                && (shown != Shown::Opened || attendant.asked_for)
+            attendant.can_open && !tried.contains(id) && (unasked || attendant.asked_for)
         };
         let (id, attendant) = state
             .of(hash)
@@ -282,7 +285,7 @@ mod tests {
     }
 
     fn hash() -> IdentityHash {
-        IdentityHash::parse(&"a".repeat(64)).expect("a digest")
+        IdentityHash::parse("".as_ref(), &"a".repeat(64)).expect("a digest")
     }
 
     fn display(may_open_browser: bool) -> Display {
@@ -310,7 +313,9 @@ mod tests {
         tasks.spawn(async move {
             let say = |shown| say.try_send(shown).expect("room");
             let url = SignInUrl::new(url);
-            browsers.show(&hash(), &url, Shown::Opening, say).await;
+            browsers
+                .show(&hash(), &url, Shown::Opening, true, say)
+                .await;
         });
         (said, tasks)
     }

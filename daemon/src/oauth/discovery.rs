@@ -9,6 +9,9 @@ pub(crate) mod cache;
 mod resource;
 mod server;
 
+use self::resource::Search;
+pub(crate) use self::server::is_same_issuer;
+
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
@@ -18,6 +21,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::challenge::Challenge;
+use super::grant::Grant;
 use super::http::{OAuthHttp, OAuthHttpError};
 use super::identity::{Identity, ResourceChoice};
 use super::scope::Scope;
@@ -25,6 +29,43 @@ use crate::protocol::ProtocolVersion;
 
 /// The scope that stands for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
+
+/// What is known before anybody is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    /// Where the server said that its metadata are.
+    pub(crate) resource_metadata: Option<Url>,
+    /// Who was asked for tokens, or gave those that there are.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// An authorization server that was chosen before: it stays the one as long as the
+/// server names it or cannot say which it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    /// Who.
+    pub(crate) issuer: String,
+    /// The `resource` that was sent.
+    pub(crate) resource: Option<String>,
+}
+
+impl Known {
+    /// What a server said when it refused, with what it said in earlier days when it
+    /// gave tokens: an expired grant is renewed before the first request.
+    pub(crate) fn of(said: &Challenge, grant: Option<&Grant>) -> Self {
+        let hint = || grant?.resource_metadata.clone();
+        let asked = |grant: &Grant| {
+            Some(Asked {
+                issuer: grant.issuer.clone()?,
+                resource: grant.resource.clone(),
+            })
+        };
+        Self {
+            resource_metadata: said.resource_metadata.clone().or_else(hint),
+            asked: grant.and_then(asked),
+        }
+    }
+}
 
 /// Where and how to sign in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,20 +137,26 @@ impl From<OAuthHttpError> for DiscoveryError {
 pub(crate) async fn discover(
     http: &OAuthHttp,
     identity: &Identity,
-    challenge: &Challenge,
+    known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
-    let found = resource::find(http, identity, challenge).await?;
-    let issuer = found
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.issuer.as_deref());
-    let server = match issuer {
-        Some(issuer) => server::of_issuer(http, issuer, identity.allow_missing_pkce).await?,
-        None => server::of_origin(http, identity, found.trouble).await?,
+    let asked = known.asked.as_ref();
+    let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
+        Search::Found(metadata) => (
+            metadata.issuer(asked).map(str::to_owned),
+            Some(metadata.resource),
+            metadata.scopes,
+        ),
+        Search::Nothing => (None, None, None),
+        Search::Trouble(error) => match asked {
+            Some(asked) => (Some(asked.issuer.clone()), asked.resource.clone(), None),
+            None => return Err(error),
+        },
     };
-    let (published, scopes_supported) = match found.metadata {
-        Some(metadata) => (Some(metadata.resource), metadata.scopes),
-        None => (None, None),
+    let server = match issuer {
+        Some(issuer) if !server::is_assumed(identity, &issuer, published.as_deref()) => {
+            server::of_issuer(http, &issuer, identity.allow_missing_pkce).await?
+        }
+        _ => server::of_origin(http, identity).await?,
     };
     let resource = match &identity.resource {
         ResourceChoice::Derived => published,
@@ -133,8 +180,8 @@ pub(crate) async fn of_issuer(
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
-/// `None`: leave `scope` out. `already`: what was asked for before, which a
-/// step-up adds to.
+/// `None`: leave `scope` out. `already`: what was asked for before, which is not lost
+/// while it is given.
 pub(crate) fn scopes_to_ask(
     identity: &Identity,
     challenge: &Challenge,
@@ -144,11 +191,17 @@ pub(crate) fn scopes_to_ask(
     if let Some(pinned) = &identity.scope {
         return Some(pinned.clone());
     }
-    let wanted = match (&challenge.scope, already) {
-        (Some(challenged), Some(already)) => already.union(challenged),
-        (Some(challenged), None) => challenged.clone(),
-        (None, Some(already)) => already.clone(),
-        (None, None) => discovered.scopes_supported.clone()?,
+    let named = challenge.scope.as_ref();
+    let named = named.or(discovered.scopes_supported.as_ref());
+    // Not every scope that is given is listed: a step-up drops none.
+    let given = discovered.server.scopes_supported.as_ref();
+    let still_given =
+        |token: &&str| challenge.scope.is_some() || given.is_none_or(|given| given.contains(token));
+    let already =
+        already.and_then(|already| Scope::from_tokens(already.tokens().filter(still_given)));
+    let wanted = match (already, named) {
+        (Some(already), Some(named)) => already.union(named),
+        (already, named) => already.or_else(|| named.cloned())?,
     };
     let server = &discovered.server;
     let offers_refresh = server
@@ -169,6 +222,8 @@ enum Look {
     Absent,
     /// Nobody said whether it is there.
     Trouble(DiscoveryError),
+    /// The same, in a way that some servers have for what is not there.
+    Broken(DiscoveryError),
 }
 
 /// Asks for a JSON document. What is refused for safety ends the sign-in.
@@ -184,12 +239,14 @@ async fn look(http: &OAuthHttp, url: &Url) -> Result<Look, DiscoveryError> {
         Err(error @ OAuthHttpError::Unanswered(_)) => return Ok(Look::Trouble(error.into())),
         Err(error @ OAuthHttpError::Refused(_)) => return Err(error.into()),
     };
+    let trouble = |status| {
+        let url = crate::server_url::shown(url);
+        DiscoveryError::Unanswered(format!("{url} answered {status}: try again later"))
+    };
     Ok(match reply.status.as_u16() {
         200 => reply.json().map_or(Look::Absent, Look::Found),
-        status @ (429 | 502..=504) => Look::Trouble(DiscoveryError::Unanswered(format!(
-            "{} answered {status}: try again later",
-            crate::server_url::shown(url)
-        ))),
+        status @ (500 | 501) => Look::Broken(trouble(status)),
+        status @ (408 | 429 | 500..) => Look::Trouble(trouble(status)),
         _ => Look::Absent,
     })
 }
@@ -206,7 +263,9 @@ async fn look_for_first(
     while let Some(look) = looks.next().await {
         match look? {
             Look::Found(document) if is_it(&document) => return Ok(Look::Found(document)),
-            trouble @ Look::Trouble(_) if matches!(outcome, Look::Absent) => outcome = trouble,
+            Look::Trouble(error) | Look::Broken(error) if matches!(outcome, Look::Absent) => {
+                outcome = Look::Trouble(error);
+            }
             _ => {}
         }
     }

@@ -7,12 +7,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::authorization::{Code, Pending};
-use super::challenge::Challenge;
 use super::discovery::cache::DiscoveryCache;
-use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError};
+use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
+use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
@@ -54,7 +54,7 @@ pub(crate) trait Servers: Send + Sync {
     fn discover<'a>(
         &'a self,
         identity: &'a Identity,
-        challenge: &'a Challenge,
+        known: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>>;
 
     /// Asks the authorization server of this name what it offers.
@@ -100,14 +100,18 @@ pub(crate) trait Servers: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct OverHttp {
     clients: Arc<HttpClients>,
+    names: Names,
     known: Arc<DiscoveryCache>,
 }
 
 impl OverHttp {
-    /// Reaches them with these clients.
-    pub(crate) fn new(clients: Arc<HttpClients>) -> Self {
-        let known = Arc::default();
-        Self { clients, known }
+    /// Reaches them with these clients, which look these names up.
+    pub(crate) fn new(clients: Arc<HttpClients>, names: Names) -> Self {
+        Self {
+            clients,
+            names,
+            known: Arc::default(),
+        }
     }
 }
 
@@ -122,7 +126,7 @@ impl Endpoints for OverHttp {
         identity: &'a Identity,
     ) -> BoxFuture<'a, Result<Box<dyn Servers>, HttpError>> {
         async {
-            let http = OAuthHttp::new(&self.clients, &identity.network, &identity.server).await?;
+            let http = OAuthHttp::new(&self.clients, &self.names, identity).await?;
             let known = self.known.clone();
             Ok(Box::new(Connection { http, known }) as Box<dyn Servers>)
         }
@@ -138,9 +142,9 @@ impl Servers for Connection {
     fn discover<'a>(
         &'a self,
         identity: &'a Identity,
-        challenge: &'a Challenge,
+        known: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
-        self.known.discover(&self.http, identity, challenge).boxed()
+        self.known.discover(&self.http, identity, known).boxed()
     }
 
     fn of_issuer<'a>(

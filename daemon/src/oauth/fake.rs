@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::http::OAuthHttp;
 use super::identity::Identity;
+use super::names::Names;
 use crate::http::{HttpClients, NetworkOptions};
 use crate::server_url::ServerUrl;
 
@@ -139,8 +140,8 @@ pub(super) fn identity(url: &str) -> Identity {
 
 /// Returns what asks the authorization servers of a configured server.
 pub(super) async fn http_of(url: &str) -> OAuthHttp {
-    let server = ServerUrl::parse(url, true).expect("valid");
-    OAuthHttp::new(&HttpClients::default(), &NetworkOptions::default(), &server)
+    let names = Names::of_system();
+    OAuthHttp::new(&HttpClients::default(), &names, &identity(url))
         .await
         .expect("it needs no look-up")
 }

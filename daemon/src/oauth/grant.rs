@@ -7,11 +7,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::challenge::Challenge;
+use super::discovery::is_same_issuer;
+use super::identity::Identity;
+use super::registration::Client;
 use super::scope::Scope;
 use super::token::TokenResponse;
 use crate::secret::Secret;
@@ -39,8 +41,18 @@ pub(crate) struct Grant {
     pub(crate) requested_scope: Option<Scope>,
     /// Who granted it; `None`: a file of an old npm package.
     pub(crate) issuer: Option<String>,
+    /// The `resource` that it was asked for with, if any.
+    pub(crate) resource: Option<String>,
     /// Where the server said that its metadata are, if it did.
     pub(crate) resource_metadata: Option<Url>,
+    /// When somebody signed in for it, in ms since the epoch: stays when it is
+    /// renewed, and with a sign-in for more access. `None`: the npm package's.
+    pub(crate) signed_in_at: Option<u64>,
+    /// Which MCP server they are for (see [`Identity::server_digits`]); `None`: the
+    /// npm package's.
+    pub(crate) server: Option<String>,
+    /// The client that got it, as which alone it is renewed; `None`: not known.
+    pub(crate) client: Option<Client>,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -64,16 +76,26 @@ struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requested_scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    /// In the same file, so that no crash tears it from its tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<Map<String, Value>>,
 }
 
 impl Grant {
-    /// Makes one of what the token endpoint answered at `now`. What it did not
-    /// repeat stays as it was before.
+    /// Makes one of what the token endpoint answered its client at `now`. What it
+    /// did not repeat stays as it was before.
     pub(crate) fn new(
         response: TokenResponse,
         before: Option<&Self>,
-        issuer: &str,
+        client: Client,
+        resource: Option<String>,
         requested_scope: Option<Scope>,
         keep_id_token: bool,
         now: SystemTime,
@@ -96,9 +118,30 @@ impl Grant {
                 .or_else(|| before.and_then(|before| before.scope.clone()))
                 .or_else(|| requested_scope.clone()),
             requested_scope,
-            issuer: Some(issuer.to_owned()),
+            resource,
+            issuer: Some(client.issuer.clone()),
             resource_metadata: before.and_then(|before| before.resource_metadata.clone()),
+            signed_in_at: match before {
+                Some(before) => before.signed_in_at,
+                None => Some(milliseconds(now)),
+            },
+            server: before.and_then(|before| before.server.clone()),
+            client: Some(client),
         }
+    }
+
+    /// Notes which MCP server they are for.
+    #[must_use]
+    pub(crate) fn for_server_of(mut self, identity: &Identity) -> Self {
+        self.server = Some(identity.server_digits());
+        self
+    }
+
+    /// Notes that it is for whoever signed in then, who wanted more access.
+    #[must_use]
+    pub(crate) fn stepped_up(mut self, signed_in_at: Option<u64>) -> Self {
+        self.signed_in_at = signed_in_at.or(self.signed_in_at);
+        self
     }
 
     /// Notes where the server said that its metadata are.
@@ -110,14 +153,15 @@ impl Grant {
         self
     }
 
-    /// Returns what the server said last when it refused, with what it said of its
-    /// metadata in earlier days: an expired grant is renewed before the first request.
-    pub(crate) fn hinted(&self, said: &Challenge) -> Challenge {
-        let earlier = || self.resource_metadata.clone();
-        Challenge {
-            resource_metadata: said.resource_metadata.clone().or_else(earlier),
-            ..said.clone()
-        }
+    /// Says which client got it, if that is of the issuer that gave it.
+    #[must_use]
+    pub(crate) fn got_by(mut self, client: Option<Client>) -> Self {
+        let issuer = self.issuer.clone();
+        self.client = client.filter(|client| {
+            let of = |issuer: String| is_same_issuer(&client.issuer, &issuer);
+            client.issuer.is_empty() || issuer.is_none_or(of)
+        });
+        self
     }
 
     /// Reads a file that was written at `written`; `None` if it holds no token.
@@ -145,7 +189,11 @@ impl Grant {
             scope: file.scope.as_deref().and_then(Scope::parse),
             requested_scope: file.requested_scope.as_deref().and_then(Scope::parse),
             issuer: file.issuer,
+            resource: file.resource,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
+            signed_in_at: file.signed_in_at,
+            server: file.server,
+            client: file.client.and_then(Client::of_kept),
         })
     }
 
@@ -162,7 +210,11 @@ impl Grant {
             expires_at: self.expires_at.map(|at| milliseconds(at).into()),
             issuer: self.issuer.clone(),
             requested_scope: self.requested_scope.as_ref().map(Scope::to_string),
+            resource: self.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
+            signed_in_at: self.signed_in_at,
+            server: self.server.clone(),
+            client: self.client.as_ref().map(Client::to_keep),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -215,6 +267,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
+        let client = serde_json::json!({
+            "client_id": "c", "client_secret": "s", "issuer": "https://as.example", "more": [1],
+        });
+        let client = client.as_object().expect("an object").clone();
         let grant = Grant {
             access_token: Secret::new("a".into()),
             refresh_token: Some(Secret::new("r".into())),
@@ -224,7 +280,11 @@ mod tests {
             scope: Scope::parse("read write"),
             requested_scope: Scope::parse("read"),
             issuer: Some("https://as.example".into()),
+            resource: Some("https://h.example/mcp".into()),
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
+            signed_in_at: Some(1_700_000_000_000),
+            server: Some("digits".into()),
+            client: Client::of_kept(client.clone()),
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -233,7 +293,9 @@ mod tests {
             "access_token": "a", "refresh_token": "r", "expires_in": 3600, "token_type": "Bearer",
             "scope": "read write", "expires_at": 1_700_000_000_123_u64,
             "issuer": "https://as.example", "requested_scope": "read",
-            "resource_metadata": "https://h.example/metadata",
+            "resource": "https://h.example/mcp",
+            "resource_metadata": "https://h.example/metadata", "client": client,
+            "signed_in_at": 1_700_000_000_000_u64, "server": "digits",
         });
         assert_eq!(file, expected);
     }

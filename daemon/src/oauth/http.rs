@@ -1,13 +1,15 @@
 //! The only way to OAuth servers: where requests may go, and how long, how big
-//! and how often redirected an answer may be. Knows no OAuth.
+//! and how often redirected an answer may be. Knows no OAuth but whom it is for.
 //!
 //! The URLs come from servers, so each is checked before it is asked, and each
 //! address that a name resolves to is checked as the connection is made: there is
 //! no moment between check and use. No header of the user, no cookie and no token
 //! ever goes along unless a caller puts it in.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -16,11 +18,15 @@ use url::Url;
 
 use super::address::{self, AddressClass, AddressPolicy};
 use super::authorize_url;
-use crate::http::{HttpClients, HttpError, NetworkOptions, Response, no_response};
+use super::identity::Identity;
+use super::names::Names;
+use crate::http::{HttpClient, HttpClients, HttpError, ProxySettings, Response, no_response};
+use crate::secret::Secret;
 use crate::server_url::{self, ServerUrl};
+use crate::upstream::retry_after;
 
 /// How long a request may take in all, its body included.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Largest body that is read; metadata and tokens are some kilobytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -52,6 +58,8 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// The body.
     pub(crate) body: Bytes,
+    /// How long not to ask again, if it says so.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Bodies carry tokens.
@@ -74,10 +82,40 @@ impl Reply {
 /// Asks the authorization servers of one MCP server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct OAuthHttp {
-    client: reqwest::Client,
+    ways: Arc<Ways>,
     policy: AddressPolicy,
-    /// Whether http URLs on this machine are asked.
-    plain_loopback: bool,
+    server: ServerUrl,
+}
+
+/// The ways to servers: each URL is asked through the proxy that is meant for it, or
+/// directly.
+#[derive(Debug)]
+struct Ways {
+    network: HttpClient,
+    proxies: ProxySettings,
+    /// For direct ways.
+    guard: Guard,
+    clients: Mutex<HashMap<Option<Secret<String>>, reqwest::Client>>,
+}
+
+impl Ways {
+    fn to(&self, url: &Url) -> Result<reqwest::Client, HttpError> {
+        let proxy = self.proxies.proxy_for(url);
+        let clients = self.clients.lock();
+        let mut clients = clients.expect("nothing panics while it holds the lock");
+        if let Some(client) = clients.get(&proxy) {
+            return Ok(client.clone());
+        }
+        let parsed = proxy.as_ref().map(|proxy| Url::parse(proxy.reveal()));
+        let parsed = parsed.and_then(Result::ok);
+        let resolver = Guard {
+            // The proxy is the user's own choice, and looks up the names.
+            trusted: parsed.and_then(|proxy| proxy.host_str().map(str::to_owned)),
+            ..self.guard.clone()
+        };
+        let client = self.network.guarded(proxy.clone(), resolver)?;
+        Ok(clients.entry(proxy).or_insert(client).clone())
+    }
 }
 
 impl OAuthHttp {
@@ -85,25 +123,35 @@ impl OAuthHttp {
     /// decides where its metadata may lead.
     pub(crate) async fn new(
         clients: &HttpClients,
-        network: &NetworkOptions,
-        server: &ServerUrl,
+        names: &Names,
+        identity: &Identity,
     ) -> Result<Self, HttpError> {
-        let proxy = match &network.proxy {
-            Some(proxy) => Url::parse(proxy.reveal()).ok(),
-            None => None,
+        let (network, server) = (&identity.network, &identity.server);
+        let proxied = network.proxy.is_some();
+        let policy = policy_around(server.url(), names, proxied).await?;
+        let ways = Ways {
+            network: clients.client(network).await?,
+            proxies: identity.proxies.clone(),
+            guard: Guard {
+                names: names.clone(),
+                policy,
+                home: server.url().host_str().map(str::to_owned),
+                trusted: None,
+            },
+            clients: Mutex::default(),
         };
-        let policy = policy_around(server.url(), proxy.is_some()).await?;
-        let resolver = Guard {
-            policy,
-            // The proxy is the user's own choice.
-            trusted: proxy.and_then(|proxy| proxy.host_str().map(str::to_owned)),
-        };
-        let client = clients.client(network).await?;
+        // What is wrong with a proxy is said before anything is asked.
+        ways.to(server.url())?;
         Ok(Self {
-            client: client.guarded(resolver)?,
+            ways: Arc::new(ways),
             policy,
-            plain_loopback: server_url::is_loopback(server.url()),
+            server: server.clone(),
         })
+    }
+
+    fn client(&self, url: &Url) -> Result<reqwest::Client, OAuthHttpError> {
+        let client = self.ways.to(url);
+        client.map_err(|error| OAuthHttpError::Refused(error.to_string()))
     }
 
     /// Checks whether a URL may be asked; what a name resolves to is checked when
@@ -119,7 +167,12 @@ impl OAuthHttp {
         }
         match url.scheme() {
             "https" => {}
-            "http" if self.plain_loopback && server_url::is_loopback(url) => {}
+            "http" if self.is_here() && server_url::is_loopback(url) => {}
+            "http" if self.is_unencrypted() => {
+                return refused(
+                    "is not encrypted, and nobody signs in over that: give the server an https URL, or credentials with --header 'Authorization: Bearer ...'",
+                );
+            }
             "http" => return refused("is not encrypted: an authorization server must use https"),
             scheme => {
                 // The rest of it may be anything.
@@ -146,6 +199,16 @@ impl OAuthHttp {
         Ok(())
     }
 
+    /// Says whether the configured server is on this machine.
+    fn is_here(&self) -> bool {
+        server_url::is_loopback(self.server.url())
+    }
+
+    /// Says whether the user allows it to be asked without encryption (`--allow-http`).
+    fn is_unencrypted(&self) -> bool {
+        self.server.url().scheme() == "http" && !self.is_here()
+    }
+
     /// Asks for a document. Redirects are followed within the origin.
     pub(crate) async fn get(
         &self,
@@ -157,7 +220,7 @@ impl OAuthHttp {
             for _ in 0..=MAX_REDIRECTS {
                 self.check(&url)?;
                 let request = self
-                    .client
+                    .client(&url)?
                     .get(url.clone())
                     .headers(headers.clone())
                     .header(header::ACCEPT, "application/json");
@@ -201,7 +264,7 @@ impl OAuthHttp {
         self.check(url)?;
         let (head, body) = request.into_parts();
         let asked = async {
-            let request = self.client.post(url.clone());
+            let request = self.client(url)?.post(url.clone());
             let request = request.headers(head.headers).body(body);
             let response = answered(url, request).await?;
             if response.status().is_redirection() {
@@ -256,11 +319,17 @@ fn astray(error: &reqwest::Error) -> Option<&LeadsAstray> {
 
 async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
     let status = response.status();
+    let retry_after = response.header("retry-after");
+    let retry_after = retry_after.and_then(|it| retry_after::read(it, SystemTime::now()));
     let body = response.body(MAX_BODY).await.map_err(|error| match error {
         HttpError::TooLarge(limit) => refused(url, &format!("sent more than {limit} bytes")),
         error => unanswered(url, &format!("broke the connection: {error}")),
     })?;
-    Ok(Reply { status, body })
+    Ok(Reply {
+        status,
+        body,
+        retry_after,
+    })
 }
 
 fn redirected(url: &Url, target: Option<&Url>) -> OAuthHttpError {
@@ -282,9 +351,14 @@ fn unanswered(url: &Url, why: &str) -> OAuthHttpError {
     OAuthHttpError::Unanswered(format!("{} {why}", server_url::shown(url)))
 }
 
-/// Finds out where the configured server is. Behind a proxy only what its URL
-/// says counts, since the proxy looks up the names.
-async fn policy_around(url: &Url, proxied: bool) -> Result<AddressPolicy, HttpError> {
+/// Finds out where the configured server is: a name that has led to different kinds of
+/// addresses counts as public. Behind a proxy only what its URL says counts, since the
+/// proxy looks up the names.
+async fn policy_around(
+    url: &Url,
+    names: &Names,
+    proxied: bool,
+) -> Result<AddressPolicy, HttpError> {
     if let Some(address) = address::literal(url) {
         return Ok(AddressPolicy::around([address]));
     }
@@ -295,21 +369,20 @@ async fn policy_around(url: &Url, proxied: bool) -> Result<AddressPolicy, HttpEr
     if proxied {
         return Ok(AddressPolicy::around([]));
     }
-    let addresses = look_up(name)
+    names
+        .look_up(name)
         .await
         .map_err(|_| HttpError::Connect("its host name could not be resolved".into()))?;
-    Ok(AddressPolicy::around(addresses.iter().map(SocketAddr::ip)))
-}
-
-async fn look_up(name: &str) -> std::io::Result<Vec<SocketAddr>> {
-    // The port is put in by who connects.
-    let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((name, 0))).await;
-    Ok(found.map_err(std::io::Error::from)??.collect())
+    Ok(AddressPolicy::around_classes(names.led_to(name)))
 }
 
 /// Looks names up and leaves out the addresses that may not be asked.
+#[derive(Debug, Clone)]
 struct Guard {
+    names: Names,
     policy: AddressPolicy,
+    /// The configured server's own name, by which only addresses of its kind are asked.
+    home: Option<String>,
     trusted: Option<String>,
 }
 
@@ -320,14 +393,16 @@ struct LeadsAstray(String, &'static str);
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.policy;
-        let trusted = self.trusted.as_deref() == Some(name.as_str());
+        let guard = self.clone();
+        let is = |known: &Option<String>| known.as_deref() == Some(name.as_str());
+        let (trusted, home) = (is(&self.trusted), is(&self.home));
         Box::pin(async move {
-            let found = look_up(name.as_str()).await?;
-            let allowed = if trusted {
-                found
-            } else {
-                allowed(policy, name.as_str(), found)?
+            let found = guard.names.look_up(name.as_str()).await?;
+            let policy = guard.policy;
+            let allowed = match (trusted, home) {
+                (true, _) => found,
+                (false, true) => allowed(|address| policy.is_home(address), &name, found)?,
+                (false, false) => allowed(|address| policy.allows(address), &name, found)?,
             };
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -335,16 +410,16 @@ impl Resolve for Guard {
 }
 
 fn allowed(
-    policy: AddressPolicy,
-    name: &str,
+    allows: impl Fn(IpAddr) -> bool,
+    name: &Name,
     mut found: Vec<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, LeadsAstray> {
     let first = found.first().map(SocketAddr::ip);
-    found.retain(|address| policy.allows(address.ip()));
+    found.retain(|address| allows(address.ip()));
     match first {
         Some(address) if found.is_empty() => {
             let class = AddressClass::of(address).as_str();
-            Err(LeadsAstray(name.to_owned(), class))
+            Err(LeadsAstray(name.as_str().to_owned(), class))
         }
         _ => Ok(found),
     }

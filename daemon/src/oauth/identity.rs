@@ -4,16 +4,19 @@
 //! Equal hashes use the same files, so the text that is hashed never changes.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 
 use md5::Md5;
 use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
-use crate::http::NetworkOptions;
+use crate::http::{NetworkOptions, ProxySettings};
 use crate::secret::Secret;
-use crate::server_url::ServerUrl;
+use crate::server_url::{ServerUrl, is_loopback};
 
 /// Where the redirect of a sign-in leads if nothing else is asked for.
 pub(crate) const DEFAULT_CALLBACK_PATH: &str = "/oauth/callback";
@@ -36,7 +39,8 @@ pub(crate) enum ClientChoice {
     /// One that we register.
     #[default]
     Dynamic,
-    /// One that the user registered; never stored.
+    /// One that the user registered. It is stored with the tokens that it got, for those
+    /// who do not name it.
     PreRegistered {
         /// Its id.
         client_id: String,
@@ -82,12 +86,18 @@ impl Default for CallbackOptions {
 /// Who signs in where, and how.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Identity {
+    /// The folder of its files. Who keeps them elsewhere is somebody else.
+    pub(crate) folder: Arc<Path>,
+    /// Whether that is another one than the daemon's own.
+    pub(crate) elsewhere: bool,
     /// The MCP server.
     pub(crate) server: ServerUrl,
     /// Its URL as the user typed it: the npm package's files are named after it.
     pub(crate) server_as_typed: String,
     /// Over which network.
     pub(crate) network: NetworkOptions,
+    /// The proxies of its other servers, which need not be that of the MCP server.
+    pub(crate) proxies: ProxySettings,
     /// Which `resource` is sent.
     pub(crate) resource: ResourceChoice,
     /// Further parameters of the authorization request.
@@ -114,9 +124,12 @@ impl Identity {
     /// Returns the identity of a server without any option.
     pub(crate) fn new(server: ServerUrl, network: NetworkOptions) -> Self {
         Self {
+            folder: Path::new("").into(),
+            elsewhere: false,
             server_as_typed: server.url().as_str().to_owned(),
             server,
             network,
+            proxies: ProxySettings::default(),
             resource: ResourceChoice::default(),
             authorize_params: Vec::new(),
             client: ClientChoice::default(),
@@ -130,7 +143,7 @@ impl Identity {
         }
     }
 
-    /// Returns what its files are named after.
+    /// Returns what it is known by.
     pub(crate) fn hash(&self) -> IdentityHash {
         let mut text = self.server.url().as_str().to_owned();
         let mut add = |name: &str, value: &str| {
@@ -155,7 +168,85 @@ impl Identity {
         if let ClientChoice::MetadataUrl(url) = &self.client {
             add("client-metadata-url", url.as_str());
         }
-        IdentityHash(hex(&Sha256::digest(text)))
+        IdentityHash {
+            folder: self.folder.clone(),
+            digits: hex(&Sha256::digest(text)).into(),
+        }
+    }
+
+    /// Stands for the MCP server in files: SHA-256 of its URL, which may be secret.
+    pub(crate) fn server_digits(&self) -> String {
+        hex(&Sha256::digest(self.server.url().as_str()))
+    }
+
+    /// Returns the command that signs in as this identity and no other. Values may be
+    /// secret: each is written as `...`.
+    pub(crate) fn login_command(&self) -> String {
+        let url = self.server.url();
+        let mut command = match self.elsewhere {
+            true => "MCP_REMOTE_CONFIG_DIR=... ".to_owned(),
+            false => String::new(),
+        };
+        command += "mcp-remote login ";
+        command += self.server.shown();
+        if url.query().is_some() {
+            command += "?...";
+        }
+        let pre_registered = matches!(self.client, ClientChoice::PreRegistered { .. });
+        let by_url = matches!(self.client, ClientChoice::MetadataUrl(_));
+        let unencrypted = url.scheme() == "http" && !is_loopback(url);
+        let flags = [
+            ("--allow-http", unencrypted),
+            ("--ca-file ...", self.network.ca_file.is_some()),
+            ("--header ...", !self.raw_headers.is_empty()),
+            ("--static-oauth-client-info ...", pre_registered),
+            (
+                "--static-oauth-client-metadata ...",
+                !self.client_metadata.is_empty(),
+            ),
+            ("--client-metadata-url ...", by_url),
+            (
+                "--resource ...",
+                matches!(self.resource, ResourceChoice::Given(_)),
+            ),
+            (
+                "--disable-resource-parameter",
+                self.resource == ResourceChoice::Disabled,
+            ),
+            ("--authorize-param ...", !self.authorize_params.is_empty()),
+            ("--use-id-token", self.use_id_token),
+            ("--allow-missing-pkce", self.allow_missing_pkce),
+        ];
+        for (flag, _) in flags.iter().filter(|(_, given)| *given) {
+            command.push(' ');
+            command += flag;
+        }
+        if command.contains("...") {
+            command += " (with what is configured in place of each ...)";
+        }
+        command
+    }
+
+    /// Returns where the redirect comes back to, if the user's client has to be
+    /// registered with that and nobody has said that it is.
+    pub(crate) fn assumed_redirect_uri(&self) -> Option<String> {
+        let CallbackOptions { host, path, port } = &self.callback;
+        match &self.client {
+            ClientChoice::PreRegistered { redirect_uris, .. }
+                if redirect_uris.is_empty() && port.is_none() =>
+            {
+                Some(format!("http://{host}:{DEFAULT_PORT}{path}"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the port at which the npm package has the redirect come back.
+    pub(crate) fn npm_port(&self) -> u16 {
+        let hashes = self.npm_hashes();
+        let start = hashes.first().and_then(|hash| hash.get(..4));
+        let start = start.and_then(|start| u16::from_str_radix(start, 16).ok());
+        3335 + start.unwrap_or_default() % 45816
     }
 
     /// Returns what the npm package names this identity's files after; more than
@@ -205,31 +296,43 @@ fn sorted_json(members: impl Iterator<Item = (String, String)>) -> Option<String
     (!sorted.is_empty()).then(|| serde_json::to_string(&sorted).expect("strings are JSON"))
 }
 
-/// Names the files of an identity: SHA-256 in lower-case hexadecimal.
+/// Stands for an identity: names its files (SHA-256 in lower-case hexadecimal), and
+/// the folder that they are in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct IdentityHash(String);
+pub(crate) struct IdentityHash {
+    digits: Arc<str>,
+    folder: Arc<Path>,
+}
 
 impl IdentityHash {
-    /// Reads digits from a file's name.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads digits from the name of a file under this folder.
+    pub(crate) fn parse(folder: &Path, text: &str) -> Option<Self> {
         let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+        (text.len() == 64 && text.bytes().all(digit)).then(|| Self {
+            digits: text.into(),
+            folder: folder.into(),
+        })
     }
 
     /// Returns the digits.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.digits
+    }
+
+    /// Returns the folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the first digits, enough for people to tell them apart.
     pub(crate) fn short(&self) -> &str {
-        &self.0[..12]
+        &self.digits[..12]
     }
 }
 
 impl std::fmt::Display for IdentityHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.digits)
     }
 }
 
@@ -275,6 +378,34 @@ mod tests {
         assert_eq!(one.hash(), other.hash());
         other.raw_headers.pop();
         assert_ne!(one.hash(), other.hash());
+    }
+
+    #[test]
+    fn files_of_the_same_name_in_another_folder_are_somebody_elses() {
+        let (here, mut elsewhere) = (identity("https://h/"), identity("https://h/"));
+        elsewhere.folder = Path::new("/elsewhere").into();
+        assert_eq!(here.hash().as_str(), elsewhere.hash().as_str());
+        assert_ne!(here.hash(), elsewhere.hash());
+    }
+
+    #[test]
+    fn the_command_that_signs_in_names_what_decides_who_it_is_and_no_value() {
+        let plain = identity("https://h/mcp").login_command();
+        assert_eq!(plain, "mcp-remote login https://h/mcp");
+        let mut identity = identity("http://nas.example/mcp?k=s3cret");
+        identity.elsewhere = true;
+        identity.raw_headers = vec!["X-Team: s3cret".into(), "X-Other: s3cret".into()];
+        identity.resource = ResourceChoice::Given("https://s3cret/".into());
+        assert_eq!(
+            identity.login_command(),
+            "MCP_REMOTE_CONFIG_DIR=... mcp-remote login http://nas.example/mcp?... --allow-http \
+             --header ... --resource ... (with what is configured in place of each ...)"
+        );
+    }
+
+    #[test]
+    fn the_npm_packages_port_is_found() {
+        assert_eq!(identity("http://127.0.0.1:39222/mcp").npm_port(), 13901);
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::authorization::{Code, Pending};
 use super::grant::{Grant, milliseconds};
+use super::registration::Client;
 use super::scope::Scope;
 use crate::secret::Secret;
 
@@ -23,12 +25,16 @@ use crate::secret::Secret;
 pub(crate) struct KeptSignIn {
     /// What was asked, and what has to come back.
     pub(crate) pending: Pending,
+    /// As whom. Tokens that are there have their own.
+    pub(crate) client: Client,
     /// Since when it waits.
     pub(crate) since: SystemTime,
     /// Whether a browser has shown it.
     pub(crate) shown: bool,
     /// Where the server said that its metadata are.
     pub(crate) resource_metadata: Option<Url>,
+    /// When whoever wants more access has signed in; `None`: it is for anybody.
+    pub(crate) signed_in_at: Option<u64>,
     /// What came back.
     pub(crate) answer: Option<Answer>,
 }
@@ -50,12 +56,15 @@ struct File {
     redirect_uri: String,
     issuer: String,
     iss_expected: bool,
+    client: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource_metadata: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<u64>,
     since: u64,
     shown: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,13 +91,6 @@ impl KeptSignIn {
         now.duration_since(self.since).unwrap_or_default()
     }
 
-    /// Returns the client that it is for.
-    pub(crate) fn client_id(&self) -> Option<String> {
-        let mut pairs = self.pending.url.query_pairs();
-        let found = pairs.find(|(name, _)| name == "client_id");
-        found.map(|(_, id)| id.into_owned())
-    }
-
     /// Returns the file but for the verifier.
     pub(crate) fn write(&self) -> Zeroizing<Vec<u8>> {
         let text = |secret: &Secret<String>| Zeroizing::new(secret.reveal().clone());
@@ -99,9 +101,11 @@ impl KeptSignIn {
             redirect_uri: pending.redirect_uri.clone(),
             issuer: pending.issuer.clone(),
             iss_expected: pending.iss_expected,
+            client: self.client.to_keep(),
             scope: pending.scope.as_ref().map(Scope::to_string),
             resource: pending.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
+            signed_in_at: self.signed_in_at,
             since: milliseconds(self.since),
             shown: self.shown,
             code: self.answer.as_ref().map(|answer| text(&answer.code.0)),
@@ -116,9 +120,15 @@ impl KeptSignIn {
         let verifier = Zeroizing::new(str::from_utf8(verifier).ok()?.trim().to_owned());
         let url = Url::parse(&file.url).ok()?;
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
-        let mut pairs = url.query_pairs();
+        let client = Client::of_kept(file.client)?;
+        let has = |name: &str, value: &str| {
+            let mut pairs = url.query_pairs();
+            pairs.any(|(found, its)| found == name && its == value)
+        };
         // Written one after the other: a daemon may have died in between.
-        pairs.find(|(name, value)| name == "code_challenge" && *value == challenge)?;
+        if !has("code_challenge", &challenge) || !has("client_id", &client.client_id) {
+            return None;
+        }
         let secret = |text: &Zeroizing<String>| Secret::new(text.to_string());
         let answer = file.code.as_ref().zip(file.replaces);
         Some(Self {
@@ -132,8 +142,10 @@ impl KeptSignIn {
                 resource: file.resource,
                 url,
             },
+            client,
             since: UNIX_EPOCH.checked_add(Duration::from_millis(file.since))?,
             shown: file.shown,
+            signed_in_at: file.signed_in_at,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             answer: answer.map(|(code, replaces)| Answer {
                 code: Code(secret(code)),
@@ -160,6 +172,11 @@ pub(crate) mod tests {
         Grant::read(text.to_string().as_bytes(), None).expect("a token")
     }
 
+    pub(crate) fn client(id: &str) -> Client {
+        let document = serde_json::json!({ "client_id": id, "issuer": "https://as.example" });
+        Client::of_kept(document.as_object().expect("an object").clone()).expect("a client")
+    }
+
     pub(crate) fn kept(verifier: &str) -> KeptSignIn {
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
         let url = format!("https://as.example/a?client_id=c&code_challenge={challenge}&state=s");
@@ -174,9 +191,11 @@ pub(crate) mod tests {
                 scope: Scope::parse("read write"),
                 resource: Some("https://h/mcp".into()),
             },
+            client: client("c"),
             since: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             shown: true,
             resource_metadata: Url::parse("https://h/metadata").ok(),
+            signed_in_at: Some(7),
             answer: None,
         }
     }
@@ -195,7 +214,7 @@ pub(crate) mod tests {
             assert_eq!(read.pending.scope, one.pending.scope);
             assert_eq!((read.since, read.shown), (one.since, true));
             assert_eq!(read.answer, one.answer);
-            assert_eq!(read.client_id().as_deref(), Some("c"));
+            assert_eq!(read.client, one.client);
         }
     }
 
@@ -205,6 +224,9 @@ pub(crate) mod tests {
         assert!(KeptSignIn::read(&content, b"other").is_none());
         assert!(KeptSignIn::read(&content[..content.len() / 2], b"one").is_none());
         assert!(KeptSignIn::read(b"{}", b"one").is_none());
+        let mut of_another = kept("one");
+        of_another.client = client("d");
+        assert!(KeptSignIn::read(&of_another.write(), b"one").is_none());
         assert!(KeptSignIn::read(&content, b"\xff").is_none());
     }
 

@@ -52,6 +52,8 @@ pub(crate) enum Verdict {
     Failed {
         /// The server, for people.
         server: String,
+        /// The command that begins another one.
+        login: String,
         /// Why, in one sentence; may quote the server.
         why: String,
     },
@@ -103,13 +105,13 @@ pub(crate) fn verdict(verdict: &Verdict) -> Page {
             );
             page(StatusCode::OK, Mark::Good, "You are signed in", &body)
         }
-        Verdict::Failed { server, why } => {
+        Verdict::Failed { server, login, why } => {
             let body = format!(
                 "{}{}<p class=\"rest\">You can close this tab. To try again, run:</p>\
-<p class=\"name\">mcp-remote login {}</p>",
+<p class=\"name\">{}</p>",
                 name(server),
                 said(why),
-                escaped(server)
+                escaped(login)
             );
             page(
                 StatusCode::BAD_REQUEST,
@@ -256,6 +258,7 @@ mod tests {
         ] {
             let failed = Verdict::Failed {
                 server: hostile.into(),
+                login: hostile.into(),
                 why: hostile.into(),
             };
             let html = html(verdict(&failed));

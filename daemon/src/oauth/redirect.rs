@@ -3,7 +3,7 @@
 
 use url::{Host, Url};
 
-use super::identity::{ClientChoice, Identity};
+use super::identity::{CallbackOptions, ClientChoice, Identity};
 use super::loopback::{DEFAULT_PORT, ListenError, Listening, Loopback, PortChoice};
 use super::registration::Client;
 
@@ -43,11 +43,13 @@ pub(crate) fn listen(
     client: Option<&Client>,
 ) -> Result<Redirect, RedirectError> {
     let wanted = identity.callback.port;
-    let fits = |place: &Place| wanted.is_none_or(|port| place.port.is_none_or(|own| own == port));
     match &identity.client {
         ClientChoice::PreRegistered { redirect_uris, .. } if !redirect_uris.is_empty() => {
-            let mut places = redirect_uris.iter().filter_map(|uri| Place::read(uri));
-            let place = places.find(fits).ok_or(RedirectError::Elsewhere)?;
+            let places = || redirect_uris.iter().filter_map(|uri| Place::read(uri));
+            let asked_for = places().find(|place| place.fits(&identity.callback));
+            // Nobody can register more of them here.
+            let other = || places().find(|place| place.fits_port(wanted));
+            let place = asked_for.or_else(other).ok_or(RedirectError::Elsewhere)?;
             return place.listen(loopback, wanted);
         }
         ClientChoice::PreRegistered { .. } | ClientChoice::MetadataUrl(_) => {
@@ -58,7 +60,8 @@ pub(crate) fn listen(
         ClientChoice::Dynamic => {}
     }
     let uris = client.map_or(&[][..], |client| &client.redirect_uris);
-    let place = uris.iter().filter_map(|uri| Place::read(uri)).find(fits);
+    let mut places = uris.iter().filter_map(|uri| Place::read(uri));
+    let place = places.find(|place| place.fits(&identity.callback));
     if let Some(place) = place
         && let Ok(redirect) = place.listen(loopback, wanted)
     {
@@ -129,6 +132,19 @@ impl Place {
             port: url.port(),
             path: url.path().to_owned(),
         })
+    }
+
+    fn fits_port(&self, wanted: Option<u16>) -> bool {
+        wanted.is_none_or(|port| self.port.is_none_or(|own| own == port))
+    }
+
+    /// Says whether it is what the user asks for. What is as usual may be anything:
+    /// a registration is kept where nobody asks for another.
+    fn fits(&self, wanted: &CallbackOptions) -> bool {
+        let usual = CallbackOptions::default();
+        let host = wanted.host == usual.host || wanted.host == self.host;
+        let path = wanted.path == usual.path || wanted.path == self.path;
+        host && path && self.fits_port(wanted.port)
     }
 
     fn listen(self, loopback: &Loopback, wanted: Option<u16>) -> Result<Redirect, RedirectError> {
@@ -231,6 +247,42 @@ mod tests {
             (redirect.listening.port(), redirect.registered),
             (port, false)
         );
+    }
+
+    #[tokio::test]
+    async fn a_host_or_path_that_the_user_names_is_the_one_that_is_used() {
+        let loopback = Loopback::new(TaskTracker::new());
+        let held = loopback
+            .listen(PortChoice::From(DEFAULT_PORT))
+            .expect("free");
+        let port = held.port();
+        let uris = ["localhost", "127.0.0.1"].map(|host| format!("http://{host}:{port}/old"));
+        let document = json!({ "client_id": "c", "redirect_uris": uris });
+        let document = document.as_object().expect("an object").clone();
+        let client = Client::from_document("https://as", document).expect("a client");
+        let check = |host: &str, path: &str, expected: (&str, bool)| {
+            let mut identity = identity(ClientChoice::Dynamic);
+            identity.callback.host = host.into();
+            identity.callback.path = path.into();
+            let redirect = listen(&loopback, &identity, Some(&client)).expect("free");
+            let url = Url::parse(&redirect.uri).expect("a URL");
+            let found = format!("{}{}", url.host_str().expect("a host"), url.path());
+            assert_eq!((found.as_str(), redirect.registered), expected);
+        };
+        let usual = CallbackOptions::default();
+        check(&usual.host, &usual.path, ("localhost/old", true));
+        check("127.0.0.1", &usual.path, ("127.0.0.1/old", true));
+        check("127.0.0.1", "/old", ("127.0.0.1/old", true));
+        check("127.0.0.1", "/new", ("127.0.0.1/new", false));
+        check("a.localhost", "/old", ("a.localhost/old", false));
+
+        let by_hand = pre_registered(&[&uris[0], &uris[1]]);
+        for (host, expected) in [("127.0.0.1", &uris[1]), ("a.localhost", &uris[0])] {
+            let mut identity = identity(by_hand.clone());
+            identity.callback.host = host.into();
+            let redirect = listen(&loopback, &identity, None).expect("free");
+            assert_eq!(&redirect.uri, expected);
+        }
     }
 
     #[tokio::test]

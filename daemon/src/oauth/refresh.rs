@@ -6,14 +6,17 @@
 //! `invalid_grant` makes a refresh token worthless.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::challenge::Challenge;
-use super::discovery::{Discovered, DiscoveryError};
+use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer};
 use super::endpoints::{RefreshRequest, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
-use super::registration::{Client, RegistrationError};
-use super::sign_in::{Tools, has_expired, is_registered_by_us, of_issuer};
+use super::on_its_way::Sent;
+use super::registration::{self, Client};
+use super::sign_in::Tools;
+use super::store::{OnDisk, StoreError, Unsaved};
 use super::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
 
@@ -22,13 +25,24 @@ use crate::secret::Secret;
 pub(crate) enum Refreshed {
     /// There are new tokens; `unsaved`: why they are not on the disk.
     New {
-        grant: Grant,
-        unsaved: Option<String>,
+        grant: Box<Grant>,
+        unsaved: Option<Unsaved>,
     },
     /// Another daemon had renewed them already.
-    Adopted(Grant),
+    Adopted(Box<Grant>),
+    /// The server has replaced the refresh token and given nothing else that can be
+    /// used; `unsaved`: why that is not on the disk.
+    Rotated {
+        grant: Box<Grant>,
+        unsaved: Option<Unsaved>,
+        why: String,
+    },
     /// Nothing changed; it may work later.
     Failed(String),
+    /// The same; the server says when.
+    Later(String, Duration),
+    /// It needs what the server says when it refuses a request.
+    Unasked(String),
     /// The server refuses in a way that does not say the grant is gone.
     Refused(String),
     /// It does not know our client, which has to be registered anew.
@@ -48,59 +62,84 @@ pub(crate) struct RefreshJob {
     pub(crate) identity: Arc<Identity>,
     /// The tokens in use.
     pub(crate) grant: Grant,
-    /// Whether they are newer than the store's, which could not be written.
-    pub(crate) unsaved: bool,
-    /// The client that we registered.
-    pub(crate) client: Option<Client>,
+    /// Why they are newer than the store's, if they are.
+    pub(crate) unsaved: Option<Unsaved>,
     /// What the server said last when it refused.
     pub(crate) challenge: Challenge,
     /// Whether it has refused just now.
     pub(crate) rejected: bool,
 }
 
+/// Who is asked.
+struct Party {
+    servers: Box<dyn Servers>,
+    discovered: Discovered,
+}
+
+/// What the token endpoint came to.
+type Answer = Result<TokenResponse, TokenEndpointError>;
+
 impl RefreshJob {
     /// Does it.
     pub(crate) async fn run(self) -> Refreshed {
-        let hash = self.identity.hash();
-        let _lock = match self.tools.store.lock(&hash).await {
-            Ok(lock) => lock,
-            Err(error) => return Refreshed::Failed(error.to_string()),
-        };
-        let grant = match self.stored().await {
-            Ok(grant) if grant.access_token == self.grant.access_token => grant,
-            Ok(grant) if !grant.has_expired((self.tools.now)()) => {
-                return Refreshed::Adopted(grant);
-            }
-            Ok(grant) => grant,
-            Err(ended) => return ended,
-        };
-        match self.ask(&grant).await {
-            Err(Refreshed::Ended(why)) => self.again_or_end(&grant, why).await,
+        match self.renew().await {
             Ok(ended) | Err(ended) => ended,
         }
     }
 
+    async fn renew(&self) -> Result<Refreshed, Refreshed> {
+        let found = self.stored().await?;
+        if self.is_newer(&found) {
+            return Ok(Refreshed::Adopted(Box::new(found)));
+        }
+        // Before the lock is taken: they may be slow, and a sign-in that is at its end
+        // waits for the lock.
+        let party = self.find(&found).await?;
+        let lock = self.tools.store.lock(&self.identity.hash()).await;
+        let _lock = lock.map_err(|error| Refreshed::Failed(error.to_string()))?;
+        let grant = self.stored().await?;
+        if self.is_newer(&grant) {
+            return Ok(Refreshed::Adopted(Box::new(grant)));
+        }
+        match self.ask(&party, &grant).await {
+            Err(Refreshed::Ended(why)) => self.again_or_end(&party, &grant, why).await,
+            ended => ended,
+        }
+    }
+
     async fn stored(&self) -> Result<Grant, Refreshed> {
-        if self.unsaved {
+        let on_disk = self.tools.store.tokens(&self.identity.hash()).await;
+        let on_disk = on_disk.map_err(|error| Refreshed::Failed(error.to_string()))?;
+        if let Some(unsaved) = &self.unsaved
+            && unsaved.is_newer_than(&on_disk)
+        {
             return Ok(self.grant.clone());
         }
-        match self.tools.store.grant(&self.identity.hash()).await {
-            Ok(Some(grant)) => Ok(grant),
-            Ok(None) => Err(Refreshed::Gone),
-            Err(error) => Err(Refreshed::Failed(error.to_string())),
+        match on_disk {
+            OnDisk::Tokens(grant) => Ok(*grant),
+            // What comes next takes its place.
+            OnDisk::Damaged => Ok(self.grant.clone()),
+            OnDisk::Nothing => Err(Refreshed::Gone),
         }
+    }
+
+    fn is_newer(&self, stored: &Grant) -> bool {
+        stored.access_token != self.grant.access_token && !stored.has_expired((self.tools.now)())
     }
 
     /// `invalid_grant`: somebody who does not know our lock may have renewed it
     /// meanwhile. Otherwise the refresh token goes, and the access token with it
     /// if it is of no more use.
-    async fn again_or_end(&self, sent: &Grant, why: String) -> Refreshed {
+    async fn again_or_end(
+        &self,
+        party: &Party,
+        sent: &Grant,
+        why: String,
+    ) -> Result<Refreshed, Refreshed> {
         if let Ok(now) = self.stored().await
             && now.refresh_token != sent.refresh_token
         {
-            return match self.ask(&now).await {
-                Ok(ended) | Err(ended) => ended,
-            };
+            return self.ask(party, &now).await;
         }
         let hash = self.identity.hash();
         let rest = Grant {
@@ -114,100 +153,117 @@ impl RefreshJob {
         if let Err(error) = kept {
             tracing::warn!(%error, "a refresh token that is worthless is still stored");
         }
-        Refreshed::Ended(why)
+        Ok(Refreshed::Ended(why))
     }
 
-    async fn ask(&self, grant: &Grant) -> Result<Refreshed, Refreshed> {
+    async fn ask(&self, party: &Party, grant: &Grant) -> Result<Refreshed, Refreshed> {
         let Some(refresh_token) = &grant.refresh_token else {
             return Ok(Refreshed::Ended("there is no refresh token".into()));
         };
-        let hash = self.identity.hash();
-        // Before the server changes anything.
-        let reserved = self.tools.store.reserve(&hash).await;
-        let reserved = reserved.map_err(|error| Refreshed::Failed(error.to_string()))?;
-        let servers = self.tools.endpoints.connect(&self.identity).await;
-        let servers = servers.map_err(|error| Refreshed::Failed(error.to_string()))?;
-        let discovered = self.discover(&*servers, grant).await?;
-        let client = self.client(&*servers, &discovered).await?;
-        let response = self
-            .exchange(&*servers, &discovered, &client, grant, refresh_token)
-            .await?;
-        let new = Grant::new(
-            response,
-            Some(grant),
-            &discovered.server.issuer,
-            grant.requested_scope.clone(),
-            self.identity.use_id_token,
-            (self.tools.now)(),
-        )
-        .told_of(self.challenge.resource_metadata.as_ref());
-        // The old tokens are worthless by now, so the new ones are used even if
-        // they cannot be kept yet.
-        let unsaved = reserved.put(&new).await.err();
-        if let Some(error) = &unsaved {
-            tracing::error!(%error, "new tokens could not be stored: they would be lost if the daemon ended now");
+        let server = &party.discovered.server;
+        if !is_of(grant, server) {
+            return Err(Refreshed::Failed(
+                "its tokens were replaced meanwhile".into(),
+            ));
         }
-        Ok(Refreshed::New {
-            grant: new,
-            unsaved: unsaved.map(|error| error.to_string()),
-        })
+        let client = self.client(server, grant)?;
+        // Before the server changes anything.
+        let reserved = self.tools.store.reserve(&self.identity.hash()).await;
+        let reserved = reserved.map_err(|error| Refreshed::Failed(error.to_string()))?;
+        let unsaved = |error: StoreError| match &self.unsaved {
+            Some(unsaved) => unsaved.again(&error),
+            None => Unsaved::new(&error, Some(grant)),
+        };
+        let (_sent, answer) = self.exchange(party, &client, grant, refresh_token).await?;
+        match answer {
+            Ok(response) => {
+                let new = Grant::new(
+                    response,
+                    Some(grant),
+                    client,
+                    party.discovered.resource.clone(),
+                    grant.requested_scope.clone(),
+                    self.identity.use_id_token,
+                    (self.tools.now)(),
+                )
+                .told_of(self.challenge.resource_metadata.as_ref())
+                .for_server_of(&self.identity);
+                // The old tokens are worthless by now, so the new ones are used even if
+                // they cannot be kept yet.
+                let unsaved = reserved.put(&new).await.err().map(unsaved);
+                Ok(Refreshed::New {
+                    grant: Box::new(new),
+                    unsaved,
+                })
+            }
+            Err(TokenEndpointError::Spoiled { why, refresh_token }) => {
+                let grant = Grant {
+                    refresh_token: Some(refresh_token),
+                    ..grant.clone()
+                };
+                let unsaved = reserved.put(&grant).await.err().map(unsaved);
+                Ok(Refreshed::Rotated {
+                    grant: Box::new(grant),
+                    unsaved,
+                    why,
+                })
+            }
+            Err(error) => {
+                party.servers.forget(&self.identity);
+                Err(self.failed(server, &error).await)
+            }
+        }
     }
 
     /// Finds the authorization server that gave the grant: nobody else gets it.
-    async fn discover(
-        &self,
-        servers: &dyn Servers,
-        grant: &Grant,
-    ) -> Result<Discovered, Refreshed> {
-        let challenge = grant.hinted(&self.challenge);
-        let discovered = match servers.discover(&self.identity, &challenge).await {
-            Ok(discovered) => discovered,
-            // Without a challenge its hint may be what is missing.
-            Err(DiscoveryError::Unanswered(why)) => return Err(Refreshed::Failed(why)),
-            Err(error) if !self.rejected => return Err(Refreshed::Failed(error.to_string())),
-            Err(error) => return Err(Refreshed::Refused(error.to_string())),
-        };
-        let issuer = &discovered.server.issuer;
-        if grant.issuer.as_ref().is_none_or(|given| given == issuer) {
-            return Ok(discovered);
-        }
-        servers.forget(&self.identity);
-        let why = "its authorization server is another one than before".to_owned();
-        Err(match self.rejected {
+    async fn find(&self, grant: &Grant) -> Result<Party, Refreshed> {
+        let servers = self.tools.endpoints.connect(&self.identity).await;
+        let servers = servers.map_err(|error| Refreshed::Failed(error.to_string()))?;
+        // Without a challenge its hint may be what is missing.
+        let refused = |why| match self.rejected {
             true => Refreshed::Refused(why),
-            false => Refreshed::Failed(why),
+            false => Refreshed::Unasked(why),
+        };
+        let known = Known::of(&self.challenge, Some(grant));
+        let discovered = servers.discover(&self.identity, &known).await;
+        let discovered = discovered.map_err(|error| match error {
+            DiscoveryError::Unanswered(why) => Refreshed::Failed(why),
+            error => refused(error.to_string()),
+        })?;
+        if !is_of(grant, &discovered.server) {
+            servers.forget(&self.identity);
+            let why = "its authorization server is another one than before";
+            return Err(refused(why.into()));
+        }
+        Ok(Party {
+            servers,
+            discovered,
         })
     }
 
-    async fn client(
-        &self,
-        servers: &dyn Servers,
-        discovered: &Discovered,
-    ) -> Result<Client, Refreshed> {
-        if !is_registered_by_us(&self.identity, &discovered.server) {
-            // Sends nothing: the client is known.
-            let uris: [String; 0] = [];
-            let known = servers.register(&self.identity, discovered, &uris, None);
-            return known.await.map_err(|error| match error {
-                RegistrationError::Unanswered(why) => Refreshed::Failed(why),
-                error => Refreshed::Refused(error.to_string()),
-            });
-        }
-        let registered = self.client.clone();
-        let registered = registered.map(|client| of_issuer(client, &discovered.server.issuer));
-        registered
-            .filter(|client| !has_expired(client, (self.tools.now)()))
+    /// Returns the client that got the tokens: nobody else may show them.
+    fn client(&self, server: &AuthorizationServer, grant: &Grant) -> Result<Client, Refreshed> {
+        let kept = grant.client.as_ref();
+        registration::of_tokens(kept, &self.identity, server)
+            .map_err(|error| Refreshed::Refused(error.to_string()))?
+            .filter(|client| !client.has_expired((self.tools.now)()))
             .ok_or_else(|| Refreshed::Refused("its client has to be registered anew".into()))
     }
 
+    /// Sends the refresh token. What may have spent it counts as sent until what came
+    /// of it is kept.
     async fn exchange(
         &self,
-        servers: &dyn Servers,
-        discovered: &Discovered,
+        party: &Party,
         client: &Client,
         grant: &Grant,
         refresh_token: &Secret<String>,
-    ) -> Result<TokenResponse, Refreshed> {
+    ) -> Result<(Sent, Answer), Refreshed> {
+        let discovered = &party.discovered;
+        let send = || {
+            let sent = self.tools.on_its_way.send();
+            sent.ok_or_else(|| Refreshed::Failed("the daemon is stopping".into()))
+        };
         let request = RefreshRequest {
             server: &discovered.server,
             client,
@@ -216,7 +272,8 @@ impl RefreshJob {
             resource: discovered.resource.as_deref(),
             scope: None,
         };
-        let mut answer = servers.refresh(request).await;
+        let sent = send()?;
+        let answer = party.servers.refresh(request).await;
         let wants_scope = |error: &str| matches!(error, "invalid_request" | "invalid_scope");
         if let Err(TokenEndpointError::Refused { error, .. }) = &answer
             && wants_scope(error)
@@ -224,29 +281,38 @@ impl RefreshJob {
         {
             // Entra refuses a refresh that does not repeat its scope.
             let scope = grant.requested_scope.as_ref();
-            answer = servers.refresh(RefreshRequest { scope, ..request }).await;
+            drop(sent);
+            let sent = send()?;
+            let answer = party.servers.refresh(RefreshRequest { scope, ..request });
+            return Ok((sent, answer.await));
         }
-        let error = match answer {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        servers.forget(&self.identity);
+        Ok((sent, answer))
+    }
+
+    async fn failed(&self, server: &AuthorizationServer, error: &TokenEndpointError) -> Refreshed {
         let why = error.to_string();
-        Err(match error {
+        match error {
             TokenEndpointError::InvalidGrant(_) => Refreshed::Ended(why),
             TokenEndpointError::InvalidClient(_) => {
-                if !is_registered_by_us(&self.identity, &discovered.server) {
-                    return Err(Refreshed::Refused(why));
+                if registration::given(&self.identity, server).is_some() {
+                    return Refreshed::Refused(why);
                 }
                 drop(self.tools.store.remove_client(&self.identity.hash()).await);
                 Refreshed::ClientUnknown(why)
             }
             TokenEndpointError::Refused { .. } => Refreshed::Refused(why),
-            TokenEndpointError::Transient(_) | TokenEndpointError::Unusable(_) => {
-                Refreshed::Failed(why)
-            }
-        })
+            TokenEndpointError::Later(_, after) => Refreshed::Later(why, *after),
+            TokenEndpointError::Transient(_)
+            | TokenEndpointError::Unusable(_)
+            | TokenEndpointError::Spoiled { .. } => Refreshed::Failed(why),
+        }
     }
+}
+
+/// Says whether a server gave a grant, as far as is known.
+pub(crate) fn is_of(grant: &Grant, server: &AuthorizationServer) -> bool {
+    let issuer = grant.issuer.as_ref();
+    issuer.is_none_or(|issuer| is_same_issuer(issuer, &server.issuer))
 }
 
 /// Says when tokens are renewed unasked: late enough to be worth it, early enough

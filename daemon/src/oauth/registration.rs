@@ -2,11 +2,14 @@
 //! describes (Client ID Metadata Document), or one that we register (RFC 7591),
 //! in that order. Keeps nothing.
 //!
-//! A client belongs to the issuer that knows it and is never shown to another.
+//! A client belongs to the issuer that knows it and is never shown to another;
+//! tokens belong to the client that got them and are shown by no other.
+
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::discovery::{AuthorizationServer, Discovered};
+use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::scope::Scope;
@@ -17,7 +20,7 @@ use crate::secret::Secret;
 const CLIENT_NAME: &str = "mcp-remote";
 
 /// Where a kept registration says for which scopes it was made.
-pub(crate) const REQUESTED_SCOPE: &str = "requested_scope";
+const REQUESTED_SCOPE: &str = "requested_scope";
 
 /// How a client says who it is at the token endpoint (RFC 7591, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub(crate) struct Client {
     /// When its secret ends, in seconds since the epoch.
     pub(crate) secret_expires_at: Option<u64>,
     /// The registration as it came, secrets included; empty for other clients.
-    pub(crate) document: Map<String, Value>,
+    pub(super) document: Map<String, Value>,
 }
 
 /// The document has secrets in it.
@@ -108,6 +111,70 @@ impl Client {
             secret_expires_at: expires_at.and_then(Value::as_u64).filter(|at| *at > 0),
             document,
         })
+    }
+
+    /// Reads one that was kept. The files of old npm packages do not name its issuer.
+    pub(crate) fn of_kept(document: Map<String, Value>) -> Option<Self> {
+        let issuer = document.get("issuer").and_then(Value::as_str);
+        let issuer = issuer.unwrap_or_default().to_owned();
+        Self::from_document(&issuer, document)
+    }
+
+    /// Returns what is kept of it: the registration as it came, and in any case what
+    /// a sign-in or a refresh needs.
+    pub(crate) fn to_keep(&self) -> Map<String, Value> {
+        let mut document = self.document.clone();
+        document.insert("client_id".into(), self.client_id.clone().into());
+        document.insert("issuer".into(), self.issuer.clone().into());
+        let mut add = |name: &str, value: Value| {
+            document.entry(name).or_insert(value);
+        };
+        if let Some(secret) = &self.client_secret {
+            add("client_secret", secret.reveal().clone().into());
+        }
+        if self.document.is_empty() {
+            add(
+                "token_endpoint_auth_method",
+                self.auth_method.as_str().into(),
+            );
+        }
+        if !self.redirect_uris.is_empty() {
+            add("redirect_uris", self.redirect_uris.clone().into());
+        }
+        document
+    }
+
+    /// Notes where it is redirected to and for which scopes it was made, if its
+    /// registration does not say: a port is chosen by it.
+    pub(crate) fn note(&mut self, redirect_uris: &[String], scope: Option<&Scope>) {
+        if self.redirect_uris.is_empty() {
+            self.redirect_uris = redirect_uris.to_vec();
+        }
+        if let Some(scope) = scope.filter(|_| !self.document.is_empty()) {
+            let scope = scope.to_string().into();
+            self.document.insert(REQUESTED_SCOPE.into(), scope);
+        }
+    }
+
+    /// Returns it as a server knows it: the files of old npm packages do not name
+    /// their issuer, which is the one there was, and some registrations do not say how
+    /// to show a secret.
+    #[must_use]
+    pub(crate) fn known_to(mut self, server: &AuthorizationServer) -> Self {
+        if self.issuer.is_empty() || is_same_issuer(&self.issuer, &server.issuer) {
+            self.issuer.clone_from(&server.issuer);
+        }
+        let says_how = self.document.contains_key("token_endpoint_auth_method");
+        if self.client_secret.is_some() && !self.document.is_empty() && !says_how {
+            self.auth_method = secret_method(server);
+        }
+        self
+    }
+
+    /// Says whether its secret has ended.
+    pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
+        let seconds = super::grant::milliseconds(now) / 1000;
+        self.secret_expires_at.is_some_and(|at| at <= seconds)
     }
 
     /// Says whether it may ask for these scopes, as far as is known: it may not
@@ -172,20 +239,8 @@ pub(crate) async fn register(
     scope: Option<&Scope>,
 ) -> Result<Client, RegistrationError> {
     let server = &discovered.server;
-    match &identity.client {
-        ClientChoice::PreRegistered { .. } => return pre_registered(&identity.client, server),
-        ClientChoice::MetadataUrl(url) if server.client_id_metadata_document_supported => {
-            return Ok(Client {
-                issuer: server.issuer.clone(),
-                client_id: url.as_str().to_owned(),
-                client_secret: None,
-                auth_method: AuthMethod::None,
-                redirect_uris: redirect_uris.to_vec(),
-                secret_expires_at: None,
-                document: Map::new(),
-            });
-        }
-        ClientChoice::MetadataUrl(_) | ClientChoice::Dynamic => {}
+    if let Some(given) = given(identity, server) {
+        return given;
     }
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(RegistrationError::Closed(printable(&server.issuer)));
@@ -202,19 +257,61 @@ pub(crate) async fn register(
     registered(server, &reply, redirect_uris)
 }
 
-fn pre_registered(
-    choice: &ClientChoice,
+/// Returns the client that the user gave; `None`: we register one.
+pub(crate) fn given(
+    identity: &Identity,
     server: &AuthorizationServer,
+) -> Option<Result<Client, RegistrationError>> {
+    match &identity.client {
+        ClientChoice::PreRegistered {
+            client_id,
+            client_secret,
+            auth_method,
+            redirect_uris,
+        } => {
+            let auth_method = auth_method.as_deref();
+            let client = pre_registered(server, client_id, client_secret.as_ref(), auth_method);
+            Some(client.map(|client| Client {
+                redirect_uris: redirect_uris.clone(),
+                ..client
+            }))
+        }
+        ClientChoice::MetadataUrl(url) if server.client_id_metadata_document_supported => {
+            Some(Ok(Client {
+                issuer: server.issuer.clone(),
+                client_id: url.as_str().to_owned(),
+                client_secret: None,
+                auth_method: AuthMethod::None,
+                redirect_uris: Vec::new(),
+                secret_expires_at: None,
+                document: Map::new(),
+            }))
+        }
+        ClientChoice::MetadataUrl(_) | ClientChoice::Dynamic => None,
+    }
+}
+
+/// Returns the client that tokens or a sign-in belong to, whoever asks by now;
+/// `kept`: as which it was kept with them. `None`: it is not known.
+pub(crate) fn of_tokens(
+    kept: Option<&Client>,
+    identity: &Identity,
+    server: &AuthorizationServer,
+) -> Result<Option<Client>, RegistrationError> {
+    match (kept, given(identity, server)) {
+        // Who gives it may know a newer secret.
+        (Some(kept), Some(Ok(given))) if given.client_id == kept.client_id => Ok(Some(given)),
+        (Some(kept), _) => Ok(Some(kept.clone().known_to(server))),
+        (None, given) => given.transpose(),
+    }
+}
+
+fn pre_registered(
+    server: &AuthorizationServer,
+    client_id: &str,
+    client_secret: Option<&Secret<String>>,
+    auth_method: Option<&str>,
 ) -> Result<Client, RegistrationError> {
-    let ClientChoice::PreRegistered {
-        client_id,
-        client_secret,
-        auth_method,
-        redirect_uris,
-    } = choice
-    else {
-        unreachable!("the caller has matched it");
-    };
     let auth_method = match (auth_method, client_secret) {
         (_, None) => AuthMethod::None,
         (None, Some(_)) => secret_method(server),
@@ -227,12 +324,12 @@ fn pre_registered(
     };
     Ok(Client {
         issuer: server.issuer.clone(),
-        client_id: client_id.clone(),
+        client_id: client_id.to_owned(),
         client_secret: client_secret
-            .clone()
+            .cloned()
             .filter(|_| auth_method != AuthMethod::None),
         auth_method,
-        redirect_uris: redirect_uris.clone(),
+        redirect_uris: Vec::new(),
         secret_expires_at: None,
         document: Map::new(),
     })
@@ -326,7 +423,8 @@ fn registered(
         ))
     };
     let document = document.ok_or_else(unusable)?;
-    let mut client = Client::from_document(&server.issuer, document).ok_or_else(unusable)?;
+    let client = Client::from_document(&server.issuer, document).ok_or_else(unusable)?;
+    let mut client = client.known_to(server);
     if client.redirect_uris.is_empty() {
         client.redirect_uris = redirect_uris.to_vec();
     }

@@ -12,20 +12,21 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use self::attempt::{Attempt, Counterpart, Party};
+use self::attempt::{Attempt, Party};
 use super::authorization;
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
-use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, scopes_to_ask};
+use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
-use super::identity::{ClientChoice, Identity};
+use super::identity::Identity;
 use super::kept_sign_in::KeptSignIn;
 use super::loopback::{Answers, Loopback};
+use super::on_its_way::OnItsWay;
 use super::redirect::{self, Redirect};
-use super::registration::{Client, REQUESTED_SCOPE, RegistrationError};
+use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
-use super::store::{ClientDocument, Store, StoreError};
+use super::store::{OnDisk, Store, StoreError, Unsaved};
 use super::token::TokenEndpointError;
 use crate::changes::Changes;
 
@@ -43,6 +44,8 @@ pub(crate) struct Tools {
     pub(crate) loopback: Loopback,
     /// Who opens browsers.
     pub(crate) browsers: Browsers,
+    /// Token requests of one grant that are not to be cut off.
+    pub(crate) on_its_way: OnItsWay,
     /// The wall clock.
     pub(crate) now: fn() -> SystemTime,
     /// Who hears that a grant has changed.
@@ -54,12 +57,16 @@ pub(crate) struct Tools {
 pub(crate) struct Wish {
     /// What the server said when it refused.
     pub(crate) challenge: Challenge,
+    /// With it, and from earlier days, who to ask.
+    pub(crate) known: Known,
     /// Scopes that were asked for before and are not to be lost.
     pub(crate) already: Option<Scope>,
     /// The registered client, if it may still be good.
     pub(crate) client: Option<Client>,
-    /// Tokens in use belong to that client, which stays until there are others.
-    pub(crate) in_use: bool,
+    /// Whether a browser is opened unasked.
+    pub(crate) tab: bool,
+    /// When whoever wants more access has signed in.
+    pub(crate) signed_in_at: Option<u64>,
 }
 
 /// How far a sign-in is.
@@ -91,7 +98,7 @@ pub(crate) struct Kept {
     /// They, kept already.
     pub(crate) grant: Grant,
     /// Why they are not.
-    pub(crate) unsaved: Option<String>,
+    pub(crate) unsaved: Option<Unsaved>,
 }
 
 /// How a sign-in ended.
@@ -99,7 +106,7 @@ pub(crate) struct Kept {
 pub(crate) struct Ended {
     /// The tokens.
     pub(crate) kept: Result<Kept, SignInError>,
-    /// The client to use from now on; `None`: another one has to be registered.
+    /// The client of the next sign-in; `None`: another one has to be registered.
     pub(crate) client: Option<Client>,
 }
 
@@ -157,7 +164,9 @@ impl From<RegistrationError> for SignInError {
 impl From<TokenEndpointError> for SignInError {
     fn from(error: TokenEndpointError) -> Self {
         match error {
-            TokenEndpointError::Transient(why) => Self::Transient(why),
+            TokenEndpointError::Transient(why) | TokenEndpointError::Later(why, _) => {
+                Self::Transient(why)
+            }
             TokenEndpointError::InvalidClient(_) => Self::Client(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
@@ -171,28 +180,25 @@ pub(crate) async fn run(
     wish: Wish,
     progress: watch::Sender<Progress>,
 ) -> Ended {
-    let before = wish.client.clone().filter(|_| wish.in_use);
     let mut client = wish.client.clone();
+    let tab = wish.tab;
     let kept = attempt(&tools, &identity, wish, &mut client, progress).await;
-    if kept.is_err() && before.is_some() {
-        return Ended {
-            kept,
-            client: before,
-        };
+    if !tab && matches!(kept, Err(SignInError::GivenUp)) {
+        // Nobody has seen the page.
+        return Ended { kept, client };
     }
     ended(&tools, &identity, kept, client).await
 }
 
-/// Goes on with a sign-in that was under way when the last daemon ended, which
-/// asked as this client if we had registered one.
+/// Goes on with a sign-in that was under way when the last daemon ended.
 pub(crate) async fn resume(
     tools: Tools,
     identity: Arc<Identity>,
     sign_in: KeptSignIn,
-    client: Option<Client>,
     progress: watch::Sender<Progress>,
 ) -> Ended {
-    let kept = attempt_again(&tools, &identity, sign_in, client.clone(), progress).await;
+    let client = Some(sign_in.client.clone());
+    let kept = attempt_again(&tools, &identity, sign_in, progress).await;
     ended(&tools, &identity, kept, client).await
 }
 
@@ -205,7 +211,11 @@ async fn ended(
     // Of a page that does not know our client only the person could tell.
     let may_be_unknown = matches!(kept, Err(SignInError::GivenUp | SignInError::Client(_)));
     if may_be_unknown && client.take().is_some() {
-        drop(tools.store.remove_client(&identity.hash()).await);
+        let (store, hash) = (&tools.store, identity.hash());
+        // The file is that of tokens as long as there are some.
+        if let Ok(OnDisk::Nothing) = store.tokens(&hash).await {
+            drop(store.remove_client(&hash).await);
+        }
     }
     Ended { kept, client }
 }
@@ -221,35 +231,34 @@ async fn attempt(
     let servers = tools.endpoints.connect(identity).await.map_err(unusable)?;
     // A person waits: what is old by an hour may cost a second attempt.
     servers.forget(identity);
-    let discovered = servers.discover(identity, &wish.challenge).await?;
+    let discovered = servers.discover(identity, &wish.known).await?;
     let issuer = &discovered.server.issuer;
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let scope = scope.as_ref();
+    let is_ours = registration::given(identity, &discovered.server).is_none();
     let known = client
         .clone()
-        .map(|client| of_issuer(client, issuer))
-        .filter(|client| client.issuer == *issuer && !has_expired(client, (tools.now)()))
+        .filter(|_| is_ours)
+        .map(|client| client.known_to(&discovered.server))
+        .filter(|client| client.issuer == *issuer && !client.has_expired((tools.now)()))
         .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)));
     let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let known = known.filter(|_| redirect.registered);
-    let is_new = known.is_none() && is_registered_by_us(identity, &discovered.server);
     let client = client.insert(match known {
         Some(known) => known,
         None => register(&*servers, identity, &discovered, &redirect, scope).await?,
     });
-    let to_keep = is_new.then(|| document(client, &redirect, scope));
-    if let Some(document) = to_keep.as_ref().filter(|_| !wish.in_use) {
-        tools.store.put_client(&hash, document).await?;
-    }
     let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let sign_in = KeptSignIn {
         pending,
+        client: client.clone(),
         since: (tools.now)(),
         shown: false,
-        resource_metadata: wish.challenge.resource_metadata,
+        resource_metadata: wish.known.resource_metadata,
+        signed_in_at: wish.signed_in_at,
         answer: None,
     };
     tools.store.put_sign_in(&hash, &sign_in).await?;
@@ -264,8 +273,8 @@ async fn attempt(
         identity,
         hash: &hash,
         sign_in,
-        counterpart: Counterpart::Known(Box::new(party)),
-        to_keep: to_keep.filter(|_| wish.in_use),
+        party: Some(party),
+        tab: wish.tab,
     };
     attempt.finish(Some(answers), progress).await
 }
@@ -274,7 +283,6 @@ async fn attempt_again(
     tools: &Tools,
     identity: &Identity,
     sign_in: KeptSignIn,
-    client: Option<Client>,
     progress: watch::Sender<Progress>,
 ) -> Result<Kept, SignInError> {
     let interrupted = |why| SignInError::Interrupted(why);
@@ -293,8 +301,8 @@ async fn attempt_again(
         identity,
         hash: &identity.hash(),
         sign_in,
-        counterpart: Counterpart::ToBeFound(client),
-        to_keep: None,
+        party: None,
+        tab: true,
     };
     let finishing = attempt.finish(answers, progress).await;
     finishing.map_err(|error| match error {
@@ -322,49 +330,12 @@ async fn register(
 ) -> Result<Client, SignInError> {
     let uris = redirect::to_register(redirect);
     let registered = servers.register(identity, discovered, &uris, scope).await;
-    registered.map_err(|error| match error {
+    let mut client = registered.map_err(|error| match error {
         // It may be in trouble.
         error @ RegistrationError::Unanswered(_) => error.into(),
         _ if discovered.server.is_assumed => SignInError::NotOffered,
         error => error.into(),
-    })
-}
-
-/// Says whether the client is one that registers itself; others are known by what
-/// the user gave.
-pub(crate) fn is_registered_by_us(identity: &Identity, server: &AuthorizationServer) -> bool {
-    match identity.client {
-        ClientChoice::Dynamic => true,
-        ClientChoice::PreRegistered { .. } => false,
-        ClientChoice::MetadataUrl(_) => !server.client_id_metadata_document_supported,
-    }
-}
-
-/// Adds to a registration what is kept with it. Some servers do not repeat the
-/// redirect URIs, by which a port is chosen.
-fn document(client: &mut Client, redirect: &Redirect, scope: Option<&Scope>) -> ClientDocument {
-    let uris = redirect::to_register(redirect);
-    let document = &mut client.document;
-    document.insert("issuer".into(), client.issuer.clone().into());
-    document
-        .entry("redirect_uris")
-        .or_insert_with(|| uris.into());
-    if let Some(scope) = scope {
-        document.insert(REQUESTED_SCOPE.into(), scope.to_string().into());
-    }
-    document.clone()
-}
-
-/// The files of old npm packages do not name the issuer: it is the one there was.
-pub(crate) fn of_issuer(mut client: Client, issuer: &str) -> Client {
-    if client.issuer.is_empty() {
-        issuer.clone_into(&mut client.issuer);
-    }
-    client
-}
-
-/// Says whether a client's secret has ended.
-pub(crate) fn has_expired(client: &Client, now: SystemTime) -> bool {
-    let seconds = super::grant::milliseconds(now) / 1000;
-    client.secret_expires_at.is_some_and(|at| at <= seconds)
+    })?;
+    client.note(std::slice::from_ref(&redirect.uri), scope);
+    Ok(client)
 }

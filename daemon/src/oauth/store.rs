@@ -3,29 +3,34 @@
 //! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`. Asynchronous over
 //! blocking threads; knows no OAuth requests.
 //!
-//! What a call has written survives a crash once the call has returned. The
-//! version in the folder's name is the layout's: an upgrade signs nobody out.
+//! What a call has written survives a crash once the call has returned. Tokens and
+//! the client that got them are one file; `client_info.json`, as which the next
+//! sign-in is made, follows them. The version in the folder's name is the layout's:
+//! an upgrade signs nobody out.
 
 pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+mod unsaved;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use self::files::Replacement;
+use self::folders::exists;
 use self::keyring::Keyring;
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::kept_sign_in::KeptSignIn;
+use super::registration::Client;
 
 pub(crate) use self::files::FileError;
 pub(crate) use self::keyring::TokenStoreKind;
+pub(crate) use self::unsaved::Unsaved;
 
 /// The folder of this layout.
 const FOLDER: &str = "mcp-remote-d1";
@@ -46,8 +51,9 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
 /// How often a lock that another daemon holds is tried.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long it is tried: longer than a refresh can take.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it is tried: longer than a refresh holds it, which may send four requests
+/// of 20 s at worst.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why the store cannot be used. One sentence, no secret.
 #[derive(Debug, thiserror::Error)]
@@ -63,23 +69,37 @@ pub(crate) enum StoreError {
     Stopping,
 }
 
-/// A registered client as it is kept: the registration response and `issuer`.
-pub(crate) type ClientDocument = Map<String, Value>;
-
 /// What is kept of an identity.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     /// Its tokens.
     pub(crate) grant: Option<Grant>,
-    /// Its client.
-    pub(crate) client: Option<ClientDocument>,
+    /// The client of its next sign-in; tokens have their own.
+    pub(crate) client: Option<Client>,
     /// The sign-in that was under way when the last daemon ended.
     pub(crate) sign_in: Option<KeptSignIn>,
+    /// Whether the tokens have just been taken over from the npm package.
+    pub(crate) taken_over: bool,
 }
 
-impl Stored {
-    fn is_empty(&self) -> bool {
-        self.grant.is_none() && self.client.is_none() && self.sign_in.is_none()
+/// What there is of tokens.
+#[derive(Debug)]
+pub(crate) enum OnDisk {
+    /// There is no such file: nobody is signed in, or somebody has signed out.
+    Nothing,
+    /// A file that we would not have written. Whoever has its tokens writes it anew.
+    Damaged,
+    /// They.
+    Tokens(Box<Grant>),
+}
+
+impl OnDisk {
+    /// Returns the tokens, if they can be read.
+    pub(crate) fn tokens(self) -> Option<Grant> {
+        match self {
+            Self::Tokens(grant) => Some(*grant),
+            Self::Nothing | Self::Damaged => None,
+        }
     }
 }
 
@@ -105,21 +125,25 @@ pub(crate) struct GrantLock {
 
 /// Room for new tokens, taken before they are asked for.
 #[derive(Debug)]
-pub(crate) struct Reserved(Room);
-
-#[derive(Debug)]
-enum Room {
-    Disk(Replacement),
-    Keyring(Arc<Folders>, IdentityHash),
+pub(crate) struct Reserved {
+    /// `None`: in the keyring.
+    room: Option<Replacement>,
+    folders: Arc<Folders>,
+    hash: IdentityHash,
 }
 
 impl Reserved {
     /// Replaces the tokens of the identity that this was taken for.
     pub(crate) async fn put(self, grant: &Grant) -> Result<(), StoreError> {
-        let content = grant.write();
-        blocking(move || match self.0 {
-            Room::Disk(replacement) => replacement.commit(&content),
-            Room::Keyring(folders, hash) => folders.put(&hash, TOKENS, &content),
+        let grant = grant.clone();
+        blocking(move || {
+            let content = grant.write();
+            match self.room {
+                Some(replacement) => replacement.commit(&content)?,
+                None => self.folders.put(&self.hash, TOKENS, &content)?,
+            }
+            self.folders.keep_client(&self.hash, grant.client.as_ref());
+            Ok(())
         })
         .await
     }
@@ -146,23 +170,24 @@ impl Store {
         }))
     }
 
-    /// Reads everything of an identity; where there is nothing, takes over what
-    /// the npm package has, once.
+    /// Reads everything of an identity; where there are no tokens, takes over those
+    /// that the npm package has, once, whatever has been tried here before.
     pub(crate) async fn load(&self, identity: &Identity) -> Result<Stored, StoreError> {
-        let (folders, hash) = (self.0.clone(), identity.hash());
-        let npm_hashes = identity.npm_hashes();
+        let (folders, identity) = (self.0.clone(), identity.clone());
         blocking(move || {
-            if !folders.ours.exists() && import::find(&folders.base, &npm_hashes).is_none() {
+            let hash = identity.hash();
+            let is_in_npm = || import::find(&folders.base, &identity.npm_hashes()).is_some();
+            if !exists(&folders.ours)? && !is_in_npm() {
                 // Nobody has signed in anywhere: nothing is made for it.
                 return Ok(Stored::default());
             }
             files::prepare_folder(&folders.ours)?;
             files::sweep(&folders.ours, &[VERIFIER, SIGN_IN], LEFTOVER_AGE);
             let stored = folders.read(&hash)?;
-            if !stored.is_empty() || folders.is_imported(&hash) {
+            if stored.grant.is_some() || exists(&folders.path(&hash, IMPORTED))? {
                 return Ok(stored);
             }
-            folders.import(&hash, &npm_hashes)
+            folders.import(&identity, stored)
         })
         .await
     }
@@ -174,9 +199,9 @@ impl Store {
     }
 
     /// Reads the tokens again: another daemon may have renewed them.
-    pub(crate) async fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, StoreError> {
+    pub(crate) async fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, StoreError> {
         let (folders, hash) = (self.0.clone(), hash.clone());
-        blocking(move || folders.grant(&hash)).await
+        blocking(move || folders.tokens(&hash)).await
     }
 
     /// Takes the right to renew a grant, waiting for whoever has it.
@@ -205,13 +230,19 @@ impl Store {
         let (folders, hash) = (self.0.clone(), hash.clone());
         blocking(move || {
             files::prepare_folder(&folders.ours)?;
-            if folders.keyring.is_some() {
-                // What can be read can be written, as far as one can know.
-                folders.secret(&hash, TOKENS)?;
-                return Ok(Reserved(Room::Keyring(folders, hash)));
-            }
-            let replacement = Replacement::prepare(&folders.path(&hash, TOKENS))?;
-            Ok(Reserved(Room::Disk(replacement)))
+            let room = match folders.keyring {
+                Some(_) => {
+                    // What can be read can be written, as far as one can know.
+                    folders.secret(&hash, TOKENS)?;
+                    None
+                }
+                None => Some(Replacement::prepare(&folders.path(&hash, TOKENS))?),
+            };
+            Ok(Reserved {
+                room,
+                folders,
+                hash,
+            })
         })
         .await
     }
@@ -222,17 +253,7 @@ impl Store {
         hash: &IdentityHash,
         grant: &Grant,
     ) -> Result<(), StoreError> {
-        self.put(hash, TOKENS, grant.write()).await
-    }
-
-    /// Keeps a registered client.
-    pub(crate) async fn put_client(
-        &self,
-        hash: &IdentityHash,
-        client: &ClientDocument,
-    ) -> Result<(), StoreError> {
-        let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-        self.put(hash, CLIENT, Zeroizing::new(content)).await
+        self.reserve(hash).await?.put(grant).await
     }
 
     /// Keeps a sign-in that begins.
@@ -260,7 +281,7 @@ impl Store {
         self.remove(hash, &[TOKENS]).await
     }
 
-    /// Deletes the client.
+    /// Deletes the client of the next sign-in, which has to be registered anew.
     pub(crate) async fn remove_client(&self, hash: &IdentityHash) -> Result<(), StoreError> {
         self.remove(hash, &[CLIENT]).await
     }
@@ -295,8 +316,10 @@ impl Store {
                 Some(_) => IN_KEYRING,
                 None => TOKENS,
             };
-            let hash =
-                |name: String| IdentityHash::parse(name.strip_suffix(end)?.strip_suffix('_')?);
+            let hash = |name: String| {
+                let digits = name.strip_suffix(end)?.strip_suffix('_')?;
+                IdentityHash::parse(&folders.base, digits)
+            };
             Ok(names.filter_map(hash).collect())
         })
         .await

@@ -7,6 +7,7 @@
 mod response;
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use http::{HeaderValue, header};
 use oauth2::basic::{
@@ -53,9 +54,21 @@ pub(crate) enum TokenEndpointError {
     /// It did not answer, or cannot at the moment.
     #[error("{0}")]
     Transient(String),
+    /// It cannot for this long.
+    #[error("{0}")]
+    Later(String, Duration),
     /// What it answered, or how it is reached, cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// Nothing in what it answered can be used but the refresh token, in the place of
+    /// the one that was sent.
+    #[error("{why}")]
+    Spoiled {
+        /// What is wrong.
+        why: String,
+        /// The new one.
+        refresh_token: Secret<String>,
+    },
 }
 
 impl From<OAuthHttpError> for TokenEndpointError {
@@ -95,7 +108,10 @@ pub(crate) async fn exchange(
         secrets: secrets.into_iter().chain(&client.client_secret).collect(),
     };
     let answer = request.request_async(&endpoint).await;
-    endpoint.answered(answer)
+    match answer {
+        Ok(answer) if answer.is_untyped() => Err(endpoint.unusable(Unusable::NoType)),
+        answer => endpoint.answered(answer),
+    }
 }
 
 /// Exchanges a refresh token. `issuer`: who gave it; it is shown to nobody else.
@@ -127,7 +143,17 @@ pub(crate) async fn refresh(
         secrets: secrets.chain(&client.client_secret).collect(),
     };
     let answer = request.request_async(&endpoint).await;
-    endpoint.answered(answer)
+    let rotated = match &answer {
+        Err(RequestTokenError::Parse(_, body)) => response::refresh_token_in(body),
+        _ => None,
+    };
+    match (endpoint.answered(answer), rotated) {
+        (Err(error), Some(refresh_token)) => Err(TokenEndpointError::Spoiled {
+            why: error.to_string(),
+            refresh_token,
+        }),
+        (answered, _) => answered,
+    }
 }
 
 /// What a token is, for a revocation.
@@ -282,9 +308,12 @@ impl Endpoint<'_> {
         let status = reply.status.as_u16();
         if matches!(status, 408 | 429 | 500..) {
             let issuer = printable(&self.server.issuer);
-            return Some(TokenEndpointError::Transient(format!(
-                "the authorization server {issuer} answered {status}: try again later"
-            )));
+            let why =
+                format!("the authorization server {issuer} answered {status}: try again later");
+            return Some(match reply.retry_after {
+                Some(after) => TokenEndpointError::Later(why, after),
+                None => TokenEndpointError::Transient(why),
+            });
         }
         let document = reply.json().unwrap_or_default();
         let clean = |name: &str| {
@@ -309,19 +338,20 @@ impl Endpoint<'_> {
         &self,
         answer: Result<Answer, RequestTokenError<TokenEndpointError, BasicErrorResponse>>,
     ) -> Result<TokenResponse, TokenEndpointError> {
-        let why = match answer {
+        Err(match answer {
             Ok(answer) => return Ok(answer.into()),
-            Err(RequestTokenError::Request(error)) => return Err(error),
-            Err(RequestTokenError::Parse(_, body)) => Unusable::of(&body),
+            Err(RequestTokenError::Request(error)) => error,
+            Err(RequestTokenError::Parse(_, body)) => self.unusable(Unusable::of(&body)),
             // The crate does not see refusals, so this is an empty answer.
             Err(RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_)) => {
-                Unusable::NotJson
+                self.unusable(Unusable::NotJson)
             }
-        };
+        })
+    }
+
+    fn unusable(&self, why: Unusable) -> TokenEndpointError {
         let issuer = printable(&self.server.issuer);
-        Err(TokenEndpointError::Unusable(format!(
-            "the authorization server {issuer} {why}"
-        )))
+        TokenEndpointError::Unusable(format!("the authorization server {issuer} {why}"))
     }
 }
 

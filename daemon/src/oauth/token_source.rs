@@ -6,9 +6,11 @@
 mod actor;
 mod brakes;
 
+pub(crate) use self::actor::END_TIMEOUT;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,10 +26,15 @@ use super::sign_in::{PendingSignIn, Tools};
 /// Requests waiting for the actor, which takes them at once.
 const MAILBOX: usize = 64;
 
+/// How long a token is waited for that nobody has asked the server about yet.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A token in use. Never shown.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessToken {
     generation: u64,
+    /// When somebody signed in for it; 0: nobody knows.
+    signed_in_at: u64,
     header: HeaderValue,
     /// The server has taken it.
     accepted: Arc<AtomicBool>,
@@ -41,6 +48,7 @@ impl AccessToken {
         header.set_sensitive(true);
         Some(Self {
             generation,
+            signed_in_at: grant.signed_in_at.unwrap_or_default(),
             header,
             accepted: Arc::default(),
         })
@@ -159,6 +167,8 @@ pub(crate) struct AuthStatus {
     pub(crate) sign_in: Option<PendingSignIn>,
     /// The newest failure, one sentence.
     pub(crate) trouble: Option<String>,
+    /// Whether this daemon has taken it over from the npm package.
+    pub(crate) taken_over: bool,
 }
 
 /// What became of a logout.
@@ -200,6 +210,8 @@ pub(crate) struct TokenSource {
     messages: mpsc::Sender<Message>,
     held: watch::Receiver<Held>,
     status: watch::Receiver<AuthStatus>,
+    /// Somebody has been told that it was taken over.
+    told_of_origin: Arc<AtomicBool>,
 }
 
 /// Equal sources are those of one identity.
@@ -237,7 +249,13 @@ impl TokenSource {
             messages,
             held,
             status,
+            told_of_origin: Arc::default(),
         }
+    }
+
+    /// Says whether it is to be told that the grant was taken over; once.
+    pub(crate) fn tell_of_origin(&self, status: &AuthStatus) -> bool {
+        status.taken_over && !self.told_of_origin.swap(true, Ordering::Relaxed)
     }
 
     /// Returns what its files are named after.
@@ -272,14 +290,27 @@ impl TokenSource {
         }
     }
 
-    /// Waits until the files have been read, and renewed if that was due.
+    /// Waits until the files have been read, and renewed if that was due; not longer
+    /// than a request may wait before it says something.
     pub(crate) async fn ready(&self) {
-        drop(self.held.clone().wait_for(|held| held.ready).await);
+        let mut held = self.held.clone();
+        let ready = held.wait_for(|held| held.ready);
+        drop(tokio::time::timeout(READY_TIMEOUT, ready).await);
     }
 
     /// Returns the token to send; `None`: the server gets none.
     pub(crate) fn current(&self) -> Option<AccessToken> {
         self.held.borrow().token.clone()
+    }
+
+    /// Returns what tells this sign-in from those before and after it, whoever has
+    /// signed in; `None`: nobody has. Stays the same when tokens are renewed.
+    pub(crate) fn signed_in_at(&self) -> Option<u64> {
+        self.held
+            .borrow()
+            .token
+            .as_ref()
+            .map(|token| token.signed_in_at)
     }
 
     /// Returns a token other than the rejected one (`None`: there was none), as

@@ -3,8 +3,7 @@
 
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
-use super::registration::Client;
-use super::sign_in::{Tools, of_issuer};
+use super::sign_in::Tools;
 use super::store::Stored;
 use super::token_source::LoggedOut;
 use crate::http::NetworkOptions;
@@ -16,16 +15,9 @@ pub(super) async fn log_out(tools: Tools, hash: IdentityHash) -> LoggedOut {
     match tools.store.read(&hash).await {
         // Revoked first: without the files nobody could do it any more.
         Ok(Stored {
-            grant: Some(grant),
-            client,
-            ..
+            grant: Some(grant), ..
         }) => {
-            let client = client.and_then(|document| {
-                let issuer = document.get("issuer").and_then(|issuer| issuer.as_str());
-                let issuer = issuer.unwrap_or_default().to_owned();
-                Client::from_document(&issuer, document)
-            });
-            if let Err(why) = revoke(&tools, &grant, client).await {
+            if let Err(why) = revoke(&tools, &grant).await {
                 note = Some(format!(
                     "tokens of a server not used since the daemon started were deleted here but not revoked: {why}"
                 ));
@@ -43,15 +35,9 @@ pub(super) async fn log_out(tools: Tools, hash: IdentityHash) -> LoggedOut {
     }
 }
 
-async fn revoke(tools: &Tools, grant: &Grant, client: Option<Client>) -> Result<(), String> {
-    let issuer = grant
-        .issuer
-        .as_deref()
-        .ok_or("nobody knows who gave them")?;
-    let client = client
-        .map(|client| of_issuer(client, issuer))
-        .filter(|client| client.issuer == *issuer)
-        .ok_or_else(|| format!("the client at {issuer} is not known"))?;
+async fn revoke(tools: &Tools, grant: &Grant) -> Result<(), String> {
+    let issuer = grant.issuer.as_deref();
+    let issuer = issuer.ok_or("nobody knows who gave them")?;
     // Checked when somebody signed in there.
     let itself = ServerUrl::parse(issuer, true).map_err(|error| error.to_string())?;
     let itself = Identity::new(itself, NetworkOptions::default());
@@ -59,6 +45,9 @@ async fn revoke(tools: &Tools, grant: &Grant, client: Option<Client>) -> Result<
     let servers = servers.map_err(|error| error.to_string())?;
     let server = servers.of_issuer(issuer).await;
     let server = server.map_err(|error| error.to_string())?;
+    let client = grant.client.clone();
+    let client = client.ok_or_else(|| format!("the client at {issuer} is not known"))?;
+    let client = client.known_to(&server);
     match servers.revoke(&server, &client, grant).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!("{issuer} does not offer that")),

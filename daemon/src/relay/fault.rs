@@ -7,18 +7,39 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::jsonrpc::{self, RequestId};
+use crate::oauth::token_source::TokenSource;
 use crate::upstream::UpstreamError;
 
 /// The code of errors made by the bridge, as the npm package's.
 pub(crate) const BRIDGE_ERROR: i64 = -32001;
 
+/// Whom a sentence is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whom<'a> {
+    /// The server, for people.
+    pub(crate) server: &'a str,
+    /// On whose behalf it is asked.
+    pub(crate) tokens: Option<&'a TokenSource>,
+}
+
+impl Whom<'_> {
+    /// Returns the command that signs in.
+    pub(crate) fn login(&self) -> String {
+        match self.tokens {
+            Some(tokens) => tokens.identity().login_command(),
+            None => format!("mcp-remote login {}", self.server),
+        }
+    }
+}
+
 /// Says in one sentence what happened, to which server, and what to do.
-pub(crate) fn sentence(server: &str, error: &UpstreamError) -> String {
-    said(server, error, false)
+pub(crate) fn sentence(whom: Whom<'_>, error: &UpstreamError) -> String {
+    said(whom, error, false)
 }
 
 /// Says the same of a request that may have been executed.
-pub(super) fn said(server: &str, error: &UpstreamError, maybe_executed: bool) -> String {
+pub(super) fn said(whom: Whom<'_>, error: &UpstreamError, maybe_executed: bool) -> String {
+    let server = whom.server;
     let caution = match maybe_executed {
         true => {
             "; the request may have been executed: check whether it was done before repeating it"
@@ -29,7 +50,7 @@ pub(super) fn said(server: &str, error: &UpstreamError, maybe_executed: bool) ->
         UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
         UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
         UpstreamError::NotSignedIn { .. } => {
-            return format!("{server} {error}; run: mcp-remote login {server}{caution}");
+            return format!("{server} {error}; run: {}{caution}", whom.login());
         }
         _ => "",
     };
@@ -39,7 +60,7 @@ pub(super) fn said(server: &str, error: &UpstreamError, maybe_executed: bool) ->
 /// Builds the answer to a request that the server did not answer.
 pub(crate) fn response(
     id: &RequestId,
-    server: &str,
+    whom: Whom<'_>,
     error: &UpstreamError,
     maybe_executed: bool,
 ) -> Bytes {
@@ -48,14 +69,14 @@ pub(crate) fn response(
     {
         return own;
     }
-    let mut data = json!({ "server": server, "cause": error.to_string() });
+    let mut data = json!({ "server": whom.server, "cause": error.to_string() });
     if let Some(status) = error.http_status() {
         data["httpStatus"] = status.into();
     }
     if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
         data["authorizationUrl"] = url.as_str().into();
     }
-    let message = format!("mcp-remote: {}", said(server, error, maybe_executed));
+    let message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
     if maybe_executed {
         data["maybeExecuted"] = true.into();
     }
@@ -85,10 +106,17 @@ mod tests {
     use super::*;
     use crate::oauth::browsers::SignInUrl;
 
+    fn whom(server: &str) -> Whom<'_> {
+        Whom {
+            server,
+            tokens: None,
+        }
+    }
+
     fn answer(error: &UpstreamError, sent: bool) -> serde_json::Value {
         let maybe_executed = sent && error.maybe_executed();
         let id = RequestId::from_json("5");
-        let bytes = response(&id, "https://h/mcp", error, maybe_executed);
+        let bytes = response(&id, whom("https://h/mcp"), error, maybe_executed);
         serde_json::from_slice(&bytes).expect("valid")
     }
 
@@ -146,7 +174,7 @@ mod tests {
         let body = Bytes::from_static(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32099,"message":"m","data":{"n":9007199254740993}}}"#);
         let bytes = response(
             &RequestId::from_json("\"x\""),
-            "s",
+            whom("s"),
             &UpstreamError::JsonRpc { status: 400, body },
             true,
         );

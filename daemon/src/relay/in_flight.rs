@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) message: Bytes,
     /// How often it was said again.
     pub(super) repeats: usize,
+    /// How often it was said in vain for its token.
+    pub(super) round: u8,
     progress_token: Option<Box<str>>,
     life: Life,
     fate: Fate,
@@ -80,6 +82,7 @@ impl InFlight {
             nature: Nature::of(request),
             message: message.clone(),
             repeats,
+            round: 0,
             progress_token: token.map(|place| request.text(place).into()),
             life: Life::new(),
             fate: fate.clone(),
@@ -93,6 +96,13 @@ impl InFlight {
     pub(super) fn note_list(&mut self, minted: u64, list: Arc<Asked>) {
         if let Some(entry) = self.entries.get_mut(&minted) {
             entry.list = Some(list);
+        }
+    }
+
+    /// Notes how often a request was said in vain for its token.
+    pub(super) fn note_round(&mut self, minted: u64, round: u8) {
+        if let Some(entry) = self.entries.get_mut(&minted) {
+            entry.round = round;
         }
     }
 

@@ -37,10 +37,7 @@ impl Relay {
             },
             // An answer may be among them, and whose cannot be told.
             Inbound::Skipped(None, error @ UpstreamError::TooLarge(_)) => {
-                let sentence = format!(
-                    "mcp-remote: {}",
-                    fault::sentence(&self.deps.server.shown, &error)
-                );
+                let sentence = format!("mcp-remote: {}", fault::sentence(self.deps.whom(), &error));
                 self.say(jsonrpc::error_response(
                     None,
                     fault::BRIDGE_ERROR,

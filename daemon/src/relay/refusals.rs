@@ -67,9 +67,9 @@ impl Relay {
         minted: Option<u64>,
         maybe_executed: bool,
     ) -> Result<(), Gone> {
-        let server = &self.deps.server.shown;
-        let notice = fault::said(server, error, maybe_executed);
-        let answer = fault::response(id, server, error, maybe_executed);
+        let whom = self.deps.whom();
+        let notice = fault::said(whom, error, maybe_executed);
+        let answer = fault::response(id, whom, error, maybe_executed);
         if !matches!(error, UpstreamError::JsonRpc { .. }) && self.last_notice != notice {
             self.last_notice.clone_from(&notice);
             tracing::warn!("{notice}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::fault::Whom;
 use super::tool_filter::ToolFilter;
 use crate::session::{
     CacheLists, Change, Handshake, InitializeResult, LeaseToken, Reuse, Server, ServerSpec,
@@ -71,6 +72,16 @@ pub(crate) struct RelayDeps {
     pub(crate) auth_timeout: Duration,
     /// Ends the relay, after answers in flight.
     pub(crate) stop: CancellationToken,
+}
+
+impl RelayDeps {
+    /// Returns whom sentences are about.
+    pub(crate) fn whom(&self) -> Whom<'_> {
+        Whom {
+            server: &self.server.shown,
+            tokens: self.spec.tokens.as_ref(),
+        }
+    }
 }
 
 /// A handshake that the shim's client has already seen answered.

@@ -2,7 +2,8 @@
 //! goes on whatever becomes of them.
 //!
 //! Invariants: what is held was not handled by the server, and is said once more
-//! after the sign-in; a client that has no more to say waits for nobody.
+//! after the sign-in, a few times at most; nothing waits longer than the user allows,
+//! and a client that has no more to say waits for nobody.
 
 use std::time::Duration;
 
@@ -16,12 +17,32 @@ use super::elicitation::Page;
 use super::{Gone, Relay};
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::oauth::browsers::{Shown, SignInUrl};
-use crate::oauth::token_source::{TokenError, TokenSource, Wanting};
+use crate::oauth::token_source::{AccessToken, TokenError, TokenSource, Wanting};
 use crate::session::InitializeResult;
 use crate::upstream::{Refusal, TransportKind, UpstreamError};
 
 /// How long a request waits for somebody to sign in unless the user says so.
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client that has no more to say waits until the page of the sign-in is
+/// known. Less than the shim waits for answers, and the daemon when it stops.
+const LAST_WAIT: Duration = Duration::from_secs(4);
+
+/// How often a request is said again: after a token was renewed, somebody has signed
+/// in, and more access was asked for.
+const MAX_ROUNDS: u8 = 5;
+
+/// Requests that wait.
+const MAX_HELD: usize = 1000;
+
+/// What they may take, in bytes; one may be longer.
+const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why no more do.
+const TOO_MANY: &str = "too many requests wait for somebody to sign in";
+
+/// Characters kept of the name of what a request does.
+const MAX_NAME: usize = 256;
 
 /// How far the waiting is.
 #[derive(Debug)]
@@ -36,14 +57,21 @@ pub(super) enum Step {
     Failed(UpstreamError),
 }
 
-/// A request that is not said yet, and its batch.
+/// A request that is not said yet.
 #[derive(Debug)]
-struct Held(Envelope, Option<BatchId>);
+struct Held {
+    request: Envelope,
+    batch: Option<BatchId>,
+    /// How often it has been said in vain.
+    round: u8,
+}
 
 /// What waits for a sign-in.
 #[derive(Default)]
 pub(super) struct SignIn {
     held: Vec<Held>,
+    /// How often what is being said again has been said in vain.
+    round: u8,
     /// One task at most.
     waiting: JoinSet<Step>,
     input_ended: CancellationToken,
@@ -68,6 +96,30 @@ impl SignIn {
     /// Says whether the next request has to wait too.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Returns how often what is being said has been said in vain.
+    pub(super) fn round(&self) -> u8 {
+        self.round
+    }
+
+    /// Says whether a request of this length may wait too.
+    fn has_room(&self, length: usize) -> bool {
+        let lengths = self.held.iter().map(|held| held.request.bytes().len());
+        let fits = lengths.sum::<usize>() + length <= MAX_HELD_BYTES;
+        self.held.is_empty() || (fits && self.held.len() < MAX_HELD)
+    }
+
+    /// Says why a request that was refused is not held.
+    fn refuses(&self, refusal: &Refusal, length: usize, round: u8) -> Option<UpstreamError> {
+        let why = if round > MAX_ROUNDS {
+            format!("it refuses one token after another, {MAX_ROUNDS} for this request")
+        } else if !self.has_room(length) {
+            TOO_MANY.to_owned()
+        } else {
+            return None;
+        };
+        Some(not_signed_in(refusal, why, None))
     }
 
     /// Ends the waiting for people: the client has no more to say, or the daemon
@@ -97,17 +149,33 @@ impl Relay {
         id: &RequestId,
         error: UpstreamError,
     ) -> Result<(), Gone> {
-        match error {
+        let error = match error {
             UpstreamError::Unauthorized(refusal) if self.can_sign_in(&refusal) => {
-                self.begin_sign_in(&refusal, &request);
-                self.hold(request);
-                Ok(())
+                let round = self.sign_in.round + 1;
+                match self.sign_in.refuses(&refusal, request.bytes().len(), round) {
+                    Some(error) => error,
+                    None => {
+                        self.begin_sign_in(&refusal, &request);
+                        self.hold(request, round);
+                        return Ok(());
+                    }
+                }
             }
-            error => {
-                self.deps.server.unanswered();
-                self.fault(id, &error, None).await
-            }
+            error => error,
+        };
+        self.deps.server.unanswered();
+        self.fault(id, &error, None).await
+    }
+
+    /// Holds a request back that comes while others wait.
+    pub(super) async fn hold_too(&mut self, request: Envelope, id: &RequestId) -> Result<(), Gone> {
+        if self.sign_in.has_room(request.bytes().len()) {
+            self.hold(request, self.sign_in.round);
+            return Ok(());
         }
+        self.deps.server.unanswered();
+        self.fault(id, &UpstreamError::Here(TOO_MANY.into()), None)
+            .await
     }
 
     /// Holds a request back that was refused for its token; else returns the error.
@@ -120,6 +188,13 @@ impl Relay {
             UpstreamError::Unauthorized(refusal) if self.can_sign_in(refusal) => refusal,
             _ => return Err(error),
         };
+        let Some(entry) = self.in_flight.get(minted) else {
+            return Err(error);
+        };
+        let round = entry.round + 1;
+        if let Some(instead) = self.sign_in.refuses(refusal, entry.message.len(), round) {
+            return Err(instead);
+        }
         let Some(request) = self.in_flight.withdraw(minted) else {
             return Err(error);
         };
@@ -127,16 +202,25 @@ impl Relay {
         self.deps.server.failed(&error);
         self.begin_sign_in(refusal, &request);
         let batch = self.batches.withdraw(minted);
-        self.sign_in.held.push(Held(request, batch));
+        self.sign_in.held.push(Held {
+            request,
+            batch,
+            round,
+        });
         Ok(())
     }
 
     /// Holds back what has just been read.
-    pub(super) fn hold(&mut self, request: Envelope) {
-        if let Some(batch) = self.reading {
+    fn hold(&mut self, request: Envelope, round: u8) {
+        let batch = self.reading;
+        if let Some(batch) = batch {
             self.batches.hold(batch);
         }
-        self.sign_in.held.push(Held(request, self.reading));
+        self.sign_in.held.push(Held {
+            request,
+            batch,
+            round,
+        });
     }
 
     /// Forgets a held request that the client cancels; says whether it was one.
@@ -145,12 +229,12 @@ impl Relay {
             return false;
         };
         let cancelled = notification.text(place);
-        let is_it = |Held(request, _): &mut Held| {
+        let is_it = |Held { request, .. }: &mut Held| {
             request.id().is_some_and(|id| id.as_json() == cancelled)
                 && request.method() != Some("initialize")
         };
         let dropped: Vec<Held> = self.sign_in.held.extract_if(.., is_it).collect();
-        for Held(request, batch) in &dropped {
+        for Held { request, batch, .. } in &dropped {
             let _executed = request.id().map(|id| self.in_flight.was_repeated(&id));
             self.reading = *batch;
             // A shim that has gone is seen elsewhere.
@@ -170,7 +254,10 @@ impl Relay {
         };
         if !self.sign_in.is_waiting() {
             let deadline = Instant::now() + self.deps.auth_timeout;
-            let asking = ask(tokens, refusal.clone(), operation(request), deadline);
+            let patience = (deadline, self.deps.auth_timeout);
+            let ended = self.sign_in.input_ended.clone();
+            let operation = operation(request);
+            let asking = ask(tokens, refusal.clone(), operation, patience, ended);
             self.sign_in.waiting.spawn(asking);
         }
     }
@@ -191,16 +278,18 @@ impl Relay {
             Step::Done => {
                 self.failing = None;
                 self.close_page().await?;
-                for Held(request, batch) in std::mem::take(&mut self.sign_in.held) {
-                    self.reading = batch;
+                for held in std::mem::take(&mut self.sign_in.held) {
+                    self.reading = held.batch;
+                    self.sign_in.round = held.round;
                     // Boxed: it may come to be held again.
-                    Box::pin(self.on_parsed(vec![Ok(request)])).await?;
+                    Box::pin(self.on_parsed(vec![Ok(held.request)])).await?;
                     self.has_read().await?;
                 }
+                self.sign_in.round = 0;
                 Ok(())
             }
             Step::Failed(error) => {
-                for Held(request, batch) in std::mem::take(&mut self.sign_in.held) {
+                for Held { request, batch, .. } in std::mem::take(&mut self.sign_in.held) {
                     let id = request.id().expect("a request has an id");
                     self.reading = batch;
                     self.deps.server.unanswered();
@@ -232,16 +321,16 @@ impl Relay {
         let Some(asked) = self.handshake.as_ref().map(|handshake| handshake.version()) else {
             return Ok(());
         };
-        let known = self.deps.server.facts().initialize_result;
-        let known = Envelope::parse(known.as_bytes().to_vec().into()).ok();
+        let known = self.deps.server.said_to(&self.deps.spec);
+        let known = known.and_then(|said| Envelope::parse(said.as_bytes().to_vec().into()).ok());
         let known = known
             .and_then(|reply| InitializeResult::read(reply, TransportKind::StreamableHttp).ok());
         // To another revision it might say something else.
         let Some(known) = known.filter(|known| known.version == asked) else {
             return Ok(());
         };
-        let is_it = |Held(request, _): &mut Held| request.method() == Some("initialize");
-        for Held(request, _) in self.sign_in.held.extract_if(.., is_it).collect::<Vec<_>>() {
+        let is_it = |held: &mut Held| held.request.method() == Some("initialize");
+        for Held { request, .. } in self.sign_in.held.extract_if(.., is_it).collect::<Vec<_>>() {
             let id = request.id().expect("a request has an id");
             self.version = Some(known.version);
             self.answer(None, known.answer(&id)).await?;
@@ -251,16 +340,37 @@ impl Relay {
 }
 
 /// Asks for a token that is not refused; says where somebody has to sign in for it.
-async fn ask(tokens: TokenSource, refusal: Refusal, operation: String, deadline: Instant) -> Step {
+async fn ask(
+    tokens: TokenSource,
+    refusal: Refusal,
+    operation: String,
+    (deadline, patience): (Instant, Duration),
+    input_ended: CancellationToken,
+) -> Step {
     let wanting = Wanting {
         operation,
         ..Wanting::default()
     };
     let challenge = refusal.challenge.clone();
-    match tokens
-        .renew(refusal.token.as_ref(), challenge, wanting)
-        .await
-    {
+    let last_wait = async {
+        input_ended.cancelled().await;
+        tokio::time::sleep(LAST_WAIT).await;
+    };
+    let why = tokio::select! {
+        biased;
+        renewed = tokens.renew(refusal.token.as_ref(), challenge, wanting) => {
+            return asked(refusal, renewed, deadline);
+        }
+        () = last_wait => "its authorization server has not answered yet".to_owned(),
+        () = tokio::time::sleep_until(deadline) => {
+            format!("its authorization server did not answer within {} s", patience.as_secs_f64())
+        }
+    };
+    Step::Failed(not_signed_in(&refusal, why, None))
+}
+
+fn asked(refusal: Refusal, renewed: Result<AccessToken, TokenError>, deadline: Instant) -> Step {
+    match renewed {
         Ok(_) => Step::Done,
         Err(TokenError::LoginRequired {
             sign_in: Some(pending),
@@ -329,8 +439,9 @@ fn operation(request: &Envelope) -> String {
         name: String,
     }
     let method = request.method().unwrap_or_default();
-    match request.params::<Named>() {
+    let operation = match request.params::<Named>() {
         Some(named) => format!("{method} {}", named.name),
         None => method.to_owned(),
-    }
+    };
+    operation.chars().take(MAX_NAME).collect()
 }

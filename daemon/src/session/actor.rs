@@ -11,6 +11,7 @@ mod opening;
 mod renewing;
 mod sent;
 mod sharing;
+mod signed_out;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicU64;
@@ -161,6 +162,7 @@ impl Session {
                     Some(SessionMessage::Done(outbound)) => self.say_done(*outbound),
                     Some(SessionMessage::Initialized(notification)) => self.client_initialized(notification),
                     Some(SessionMessage::Silent) => self.silent(),
+                    Some(SessionMessage::SignedOut(ended)) => self.signed_out(ended),
                     None => break,
                 },
                 Some(end) = self.tasks.join_next_with_id() => {
@@ -182,6 +184,7 @@ impl Session {
     }
 
     fn send(&mut self, outbound: Outbound) {
+        self.check_sign_in();
         self.check_connections();
         match &self.phase {
             Phase::Ready(_) => self.dispatch(outbound),

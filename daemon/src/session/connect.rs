@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::authorize;
+use super::authorize::Renewals;
 use super::exchange::{Inbound, Upstream, read};
 use super::kept::Note;
 use super::listener::Early;
@@ -57,7 +57,7 @@ pub(crate) async fn resume(
 ) -> Result<Opened, UpstreamError> {
     let (session, result) = note.opened()?;
     let target = spec.target(clients, max_message).await?;
-    server.connected(&result);
+    server.connected(spec, &result);
     let endpoint = StreamableHttp::new(target).within(Some(session), result.version);
     Ok(Opened {
         upstream: Upstream::StreamableHttp(endpoint),
@@ -78,18 +78,21 @@ pub(crate) async fn open(
     id: u64,
     max_message: usize,
 ) -> Result<Opened, UpstreamError> {
+    let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let target = spec.target(clients, max_message).await?;
     let transports = server.transports(spec);
     let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
-        match open_patiently(*transport, &target, server, handshake.message(id), id).await {
+        let message = handshake.message(id);
+        match open_patiently(*transport, &target, server, message, id, end).await {
             Ok(opened) => {
-                server.connected(&opened.result);
+                server.connected(spec, &opened.result);
                 return Ok(opened);
             }
             Err(error) if at + 1 < transports.len() && says_other_transport(&error) => {
                 tracing::debug!(transport = transport.as_str(), %error, "trying the other transport");
                 server.forget_transport();
+                end = Instant::now() + INITIALIZE_TIMEOUT;
                 first_error.get_or_insert(error);
             }
             Err(error) => {
@@ -124,10 +127,10 @@ async fn open_patiently(
     server: &Arc<Server>,
     initialize: Bytes,
     id: u64,
+    end: Instant,
 ) -> Result<Opened, UpstreamError> {
-    let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = Renewals::of_request();
     let mut delays = REPEAT_DELAYS.iter();
     loop {
         let opening = open_with(transport, target.clone(), initialize.clone(), id);
@@ -137,10 +140,8 @@ async fn open_patiently(
             Err(_) => return Err(UpstreamError::TimedOut(INITIALIZE_TIMEOUT)),
         };
         let delay = match &error {
-            UpstreamError::Unauthorized(_) if !renewed => {
-                renewed = true;
-                authorize::renew(target.tokens.as_ref(), error).await?;
-                end = Instant::now() + INITIALIZE_TIMEOUT;
+            UpstreamError::Unauthorized(_) => {
+                renewals.next(target.tokens.as_ref(), error).await?;
                 continue;
             }
             UpstreamError::Busy { .. } => busy.next(error.clone())?,

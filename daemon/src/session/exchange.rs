@@ -17,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Server;
 use super::audience::Replies;
-use super::authorize;
+use super::authorize::Renewals;
 use super::lists::Asked;
 use super::reconnect::BusyTimes;
 use super::waiting::{WORTH_SAYING, Waiting};
@@ -233,7 +233,10 @@ async fn post(
     server: &Arc<Server>,
 ) -> Option<Result<PostReply, UpstreamError>> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = match outbound.kind {
+        OutboundKind::Request(_) => Renewals::of_request(),
+        _ => Renewals::of_others(),
+    };
     loop {
         let payload = Payload::new(outbound.message.clone(), outbound.fate.sent.clone());
         let posted = match outbound.kind {
@@ -242,9 +245,8 @@ async fn post(
             _ => post_bounded(upstream, payload).await,
         };
         let posted = match posted {
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                match authorize::renew(upstream.tokens(), error).await {
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                match renewals.next(upstream.tokens(), error).await {
                     Ok(()) => continue,
                     Err(error) => Err(error),
                 }
@@ -283,13 +285,12 @@ pub(super) async fn post_initialized(
     notification: Bytes,
 ) -> Result<(), UpstreamError> {
     let mut busy = BusyTimes::default();
-    let mut renewed = false;
+    let mut renewals = Renewals::of_others();
     loop {
         match post_bounded(upstream, notification.clone().into()).await {
             Ok(_) => return Ok(()),
-            Err(error @ UpstreamError::Unauthorized(_)) if !renewed => {
-                renewed = true;
-                authorize::renew(upstream.tokens(), error).await?;
+            Err(error @ UpstreamError::Unauthorized(_)) => {
+                renewals.next(upstream.tokens(), error).await?;
             }
             Err(error) => tokio::time::sleep(busy.next(error)?).await,
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::audience::{Inbox, Membership, Sharing};
@@ -41,6 +41,8 @@ pub(super) enum SessionMessage {
     Initialized(Bytes),
     /// The server did not answer a ping.
     Silent,
+    /// Whoever it was opened for signs out: end it at the server, then drop this.
+    SignedOut(oneshot::Sender<()>),
 }
 
 /// One session, as others see it.
@@ -217,6 +219,20 @@ impl SessionHandle {
     /// and where they are the session, that too.
     pub(crate) async fn is_silent(&self) {
         drop(self.mailbox.send(SessionMessage::Silent).await);
+    }
+
+    /// Ends the session at the server, since whoever it was opened for signs out, and
+    /// waits for that. The next message opens another.
+    pub(crate) async fn sign_out(&self) {
+        let (ended, end) = oneshot::channel();
+        if self
+            .mailbox
+            .send(SessionMessage::SignedOut(ended))
+            .await
+            .is_ok()
+        {
+            drop(end.await);
+        }
     }
 
     /// Ends the session: DELETE, then nothing.

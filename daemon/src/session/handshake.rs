@@ -114,6 +114,7 @@ impl Handshake {
         };
         SessionKey {
             reuse,
+            signed_in_at: spec.signed_in_at(),
             spec,
             version: self.version,
             capabilities: self.capabilities.clone(),

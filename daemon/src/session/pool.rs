@@ -364,6 +364,7 @@ impl SessionPool {
             || !entry.session.is_usable()
             || entry.session.is_marked()
             || entry.outdated
+            || entry.key.signed_in_at != entry.key.spec.signed_in_at()
         {
             self.remove(number);
         } else {

@@ -12,6 +12,7 @@ use super::latency::Latencies;
 use super::waiting::Attempt;
 use super::{Handshake, InitializeResult, ServerSpec};
 use crate::changes::Changes;
+use crate::oauth::token_source::TokenSource;
 use crate::server_url::ServerUrl;
 use crate::storage::{ServerRecord, Storage};
 use crate::upstream::{TransportKind, UpstreamError};
@@ -76,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) version: String,
     /// The newest answer to `initialize`, as it came.
     pub(crate) initialize_result: Arc<str>,
+    /// Who got it: a server may say something else to each.
+    pub(crate) initialize_of: Arc<str>,
     /// Whether it gave the last session an id, or a stream; not known yet.
     pub(crate) keeps_sessions: Option<bool>,
     /// The newest failure since the last success.
@@ -185,6 +188,15 @@ fn key(url: &ServerUrl) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Names who signs in; nobody does where headers authorize.
+fn who(spec: &ServerSpec) -> String {
+    let name = |tokens: &TokenSource| {
+        let hash = tokens.hash();
+        format!("{} {hash}", hash.folder().display())
+    };
+    spec.tokens.as_ref().map(name).unwrap_or_default()
+}
+
 fn now_ms() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -221,6 +233,7 @@ impl Server {
             name: record.name,
             version: record.version,
             initialize_result: record.initialize_result.into(),
+            initialize_of: record.initialize_of.into(),
             keeps_sessions: None,
             last_error: None,
             waiting: Vec::new(),
@@ -260,6 +273,7 @@ impl Server {
             client: facts
                 .client
                 .map_or_else(String::new, |client| client.write()),
+            initialize_of: facts.initialize_of.to_string(),
             last_used_unix_ms: facts.last_used_unix_ms,
             calls: self.calls.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
@@ -287,9 +301,10 @@ impl Server {
         spec.transport.order(self.lock_facts().transport)
     }
 
-    /// Notes a handshake.
-    pub(crate) fn connected(&self, result: &InitializeResult) {
+    /// Notes a handshake on somebody's behalf.
+    pub(crate) fn connected(&self, spec: &ServerSpec, result: &InitializeResult) {
         self.change(|facts| {
+            facts.initialize_of = who(spec).into();
             facts.transport = Some(result.transport);
             facts.protocol_version = result.version.as_str().to_owned();
             facts.name.clone_from(&result.server_name);
@@ -308,6 +323,12 @@ impl Server {
         if !client.is_capable() {
             self.lock_facts().client = Some(client.clone());
         }
+    }
+
+    /// Returns the newest answer to `initialize` if this spec's user got it.
+    pub(crate) fn said_to(&self, spec: &ServerSpec) -> Option<Arc<str>> {
+        let facts = self.lock_facts();
+        (*facts.initialize_of == *who(spec)).then(|| facts.initialize_result.clone())
     }
 
     /// Notes whether it keeps sessions.

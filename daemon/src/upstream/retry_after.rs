@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 /// Returns how long the server asks to wait, counted from `now`; a date that has
 /// passed asks for no wait. `None` for what is neither seconds nor a date.
-pub(super) fn read(value: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn read(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only a number too large for the type is not read: for ever.

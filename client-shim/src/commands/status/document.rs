@@ -75,6 +75,8 @@ fn grant(grant: &AuthStatus) -> String {
         .string("sign_in_url", &grant.sign_in_url)
         .string("identity", &grant.identity)
         .string("last_error", &grant.last_error)
+        .string("folder", &grant.folder)
+        .string("login", &grant.login)
         .end()
 }
 
@@ -141,7 +143,8 @@ mod tests {
              \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0,\
              \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
-             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\"}],\"tools_known\":null,\
+             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\"}],\
+             \"tools_known\":null,\
              \"next_attempt_unix_ms\":0,\"action\":\"retry\",\"command\":\"\",\
              \"note\":\"said \\\"no\\\"; tried again at the next request\",\"names\":[]}],\
              \"health\":[\"disk full\"],\"action\":\"retry\"}\n"

@@ -49,6 +49,9 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
     let mut line = match grant.state() {
         AuthState::SignedIn | AuthState::Expired => {
             let mut line = format!("{server} is signed in at {}", plain(&grant.issuer));
+            if !grant.folder.is_empty() {
+                line.push_str(&format!(" with tokens in {}", plain(&grant.folder)));
+            }
             if !grant.scopes.is_empty() {
                 line.push_str(&format!(" ({})", plain(&grant.scopes)));
             }
@@ -59,7 +62,12 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
             plain(&grant.sign_in_url)
         ),
         AuthState::NeedsLogin | AuthState::Unspecified => {
-            format!("{server} needs a sign-in: run mcp-remote login {server}")
+            // Older daemons name none.
+            let login = match grant.login.as_str() {
+                "" => format!("mcp-remote login {server}"),
+                login => plain(login),
+            };
+            format!("{server} needs a sign-in: run {login}")
         }
     };
     if !grant.last_error.is_empty() {
@@ -136,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn a_line_tells_grants_of_other_folders_apart() {
+        let elsewhere = AuthStatus {
+            folder: "/work/auth".into(),
+            scopes: String::new(),
+            ..signed_in()
+        };
+        let line = line("https://h/mcp", &elsewhere, NOW);
+        let start = "https://h/mcp is signed in at https://as with tokens in /work/auth; ";
+        assert!(line.starts_with(start), "{line}");
+    }
+
+    #[test]
     fn a_line_says_who_until_when() {
         assert_eq!(
             line("https://h/mcp", &signed_in(), NOW),
@@ -148,12 +168,13 @@ mod tests {
         );
         let lost = AuthStatus {
             state: AuthState::NeedsLogin.into(),
+            login: "mcp-remote login https://h/mcp --header ...".into(),
             last_error: "the grant was revoked".into(),
             ..AuthStatus::default()
         };
         assert_eq!(
             line("https://h/mcp", &lost, NOW),
-            "https://h/mcp needs a sign-in: run mcp-remote login https://h/mcp; the grant was revoked\n"
+            "https://h/mcp needs a sign-in: run mcp-remote login https://h/mcp --header ...; the grant was revoked\n"
         );
     }
 }

@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use url::Url;
-
-use super::{Discovered, DiscoveryError, discover};
-use crate::oauth::challenge::Challenge;
+use super::{Discovered, DiscoveryError, Known, discover};
 use crate::oauth::http::OAuthHttp;
 use crate::oauth::identity::{Identity, IdentityHash, ResourceChoice};
 
@@ -23,16 +20,16 @@ const MAX_ENTRIES: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     identity: IdentityHash,
-    hint: Option<Url>,
+    known: Known,
     sends_resource: bool,
     allow_missing_pkce: bool,
 }
 
 impl Key {
-    fn of(identity: &Identity, challenge: &Challenge) -> Self {
+    fn of(identity: &Identity, known: &Known) -> Self {
         Self {
             identity: identity.hash(),
-            hint: challenge.resource_metadata.clone(),
+            known: known.clone(),
             sends_resource: identity.resource != ResourceChoice::Disabled,
             allow_missing_pkce: identity.allow_missing_pkce,
         }
@@ -49,18 +46,18 @@ impl DiscoveryCache {
         &self,
         http: &OAuthHttp,
         identity: &Identity,
-        challenge: &Challenge,
+        known: &Known,
     ) -> Result<Discovered, DiscoveryError> {
-        let key = Key::of(identity, challenge);
+        let key = Key::of(identity, known);
         let now = SystemTime::now();
-        let known = self.lock().get(&key).cloned();
-        if let Some((since, discovered)) = known
+        let before = self.lock().get(&key).cloned();
+        if let Some((since, discovered)) = before
             // A clock that has been set back says nothing.
             && now.duration_since(since).is_ok_and(|age| age < TTL)
         {
             return Ok(discovered);
         }
-        let discovered = discover(http, identity, challenge).await?;
+        let discovered = discover(http, identity, known).await?;
         let mut entries = self.lock();
         if entries.len() >= MAX_ENTRIES {
             entries.clear();
@@ -85,20 +82,21 @@ impl DiscoveryCache {
 mod tests {
     use super::*;
     use crate::oauth::fake::{Answer, Fake};
+    use url::Url;
 
     #[tokio::test]
     async fn what_is_known_is_not_asked_again_until_it_fails() {
         let fake = Fake::start(|_, _| Answer::html(404)).await;
         let (http, identity) = (fake.http().await, fake.identity("/mcp"));
-        let (cache, challenge) = (DiscoveryCache::default(), Challenge::default());
-        let first = cache.discover(&http, &identity, &challenge).await;
+        let (cache, known) = (DiscoveryCache::default(), Known::default());
+        let first = cache.discover(&http, &identity, &known).await;
         let first = first.expect("defaults");
         let asked = fake.asked().len();
-        let again = cache.discover(&http, &identity, &challenge).await;
+        let again = cache.discover(&http, &identity, &known).await;
         assert_eq!((again, fake.asked().len()), (Ok(first), asked));
-        let hint = Challenge {
+        let hint = Known {
             resource_metadata: Url::parse(&fake.origin).ok(),
-            ..Challenge::default()
+            ..Known::default()
         };
         cache
             .discover(&http, &identity, &hint)
@@ -108,7 +106,7 @@ mod tests {
         let asked = fake.asked().len();
         cache.forget(&identity.hash());
         cache
-            .discover(&http, &identity, &challenge)
+            .discover(&http, &identity, &known)
             .await
             .expect("defaults");
         assert!(fake.asked().len() > asked);
@@ -118,13 +116,13 @@ mod tests {
     async fn failures_and_old_entries_are_not_kept() {
         let fake = Fake::start(|_, _| Answer::html(503)).await;
         let (http, identity) = (fake.http().await, fake.identity("/mcp"));
-        let (cache, challenge) = (DiscoveryCache::default(), Challenge::default());
-        let outcome = cache.discover(&http, &identity, &challenge).await;
+        let (cache, known) = (DiscoveryCache::default(), Known::default());
+        let outcome = cache.discover(&http, &identity, &known).await;
         assert!(outcome.is_err() && cache.lock().is_empty());
         let fake = Fake::start(|_, _| Answer::html(404)).await;
         let (http, identity) = (fake.http().await, fake.identity("/mcp"));
         cache
-            .discover(&http, &identity, &challenge)
+            .discover(&http, &identity, &known)
             .await
             .expect("defaults");
         for old in [SystemTime::now() - TTL, SystemTime::now() + TTL] {
@@ -134,7 +132,7 @@ mod tests {
                 .values_mut()
                 .for_each(|(since, _)| *since = old);
             cache
-                .discover(&http, &identity, &challenge)
+                .discover(&http, &identity, &known)
                 .await
                 .expect("defaults");
             assert!(fake.asked().len() > asked);

@@ -4,8 +4,10 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{DiscoveryError, Look, distinct, look, scopes, text, texts, well_known};
-use crate::oauth::challenge::Challenge;
+use super::{
+    Asked, DiscoveryError, Known, Look, distinct, is_same_issuer, look, scopes, text, texts,
+    well_known,
+};
 use crate::oauth::http::OAuthHttp;
 use crate::oauth::identity::{Identity, ResourceChoice};
 use crate::oauth::scope::Scope;
@@ -15,17 +17,28 @@ use crate::oauth::text::printable;
 pub(super) struct ResourceMetadata {
     /// Its name, byte for byte.
     pub(super) resource: String,
-    /// The first authorization server that it names.
-    pub(super) issuer: Option<String>,
+    /// The authorization servers that it names.
+    issuers: Vec<String>,
     /// The scopes that it lists.
     pub(super) scopes: Option<Scope>,
 }
 
+impl ResourceMetadata {
+    /// Returns the authorization server that was chosen before, if it is still named,
+    /// else the first one.
+    pub(super) fn issuer(&self, asked: Option<&Asked>) -> Option<&str> {
+        let is_it = |issuer: &&String| asked.is_some_and(|it| is_same_issuer(&it.issuer, issuer));
+        let issuer = self.issuers.iter().find(is_it).or(self.issuers.first());
+        issuer.map(String::as_str)
+    }
+}
+
 /// What looking in all places came to.
-pub(super) struct Search {
-    pub(super) metadata: Option<ResourceMetadata>,
-    /// Set if nothing was found and somebody did not answer.
-    pub(super) trouble: Option<DiscoveryError>,
+pub(super) enum Search {
+    Found(ResourceMetadata),
+    Nothing,
+    /// Nothing was found, and somebody did not say whether it is there.
+    Trouble(DiscoveryError),
 }
 
 /// Looks where the challenge says, then under the server's path, then at the
@@ -33,29 +46,26 @@ pub(super) struct Search {
 pub(super) async fn find(
     http: &OAuthHttp,
     identity: &Identity,
-    challenge: &Challenge,
+    known: &Known,
 ) -> Result<Search, DiscoveryError> {
     let mut trouble = None;
-    for url in places(identity.server.url(), challenge) {
+    let is_there =
+        |url: &Url| known.asked.is_some() || known.resource_metadata.as_ref() == Some(url);
+    for url in places(identity.server.url(), known) {
         match look(http, &url).await? {
             Look::Found(document) if text(&document, "resource").is_some() => {
-                let metadata = Some(read(&document, identity, &url)?);
-                return Ok(Search {
-                    metadata,
-                    trouble: None,
-                });
+                return Ok(Search::Found(read(&document, identity, &url)?));
             }
             Look::Trouble(error) => trouble = trouble.or(Some(error)),
-            Look::Found(_) | Look::Absent => {}
+            // Where nobody has said that there is something, there may be nothing.
+            Look::Broken(error) if is_there(&url) => trouble = trouble.or(Some(error)),
+            Look::Found(_) | Look::Absent | Look::Broken(_) => {}
         }
     }
-    Ok(Search {
-        metadata: None,
-        trouble,
-    })
+    Ok(trouble.map_or(Search::Nothing, Search::Trouble))
 }
 
-fn places(server: &Url, challenge: &Challenge) -> Vec<Url> {
+fn places(server: &Url, known: &Known) -> Vec<Url> {
     const NAME: &str = "oauth-protected-resource";
     let mut server = server.clone();
     // Both fail only for URLs without a host.
@@ -64,7 +74,7 @@ fn places(server: &Url, challenge: &Challenge) -> Vec<Url> {
     let mut root = server.clone();
     root.set_path("");
     root.set_query(None);
-    let hint = challenge.resource_metadata.clone();
+    let hint = known.resource_metadata.clone();
     let places = hint
         .into_iter()
         .chain([well_known(&server, NAME), well_known(&root, NAME)]);
@@ -88,9 +98,9 @@ fn read(
     }
     Ok(ResourceMetadata {
         resource: resource.to_owned(),
-        issuer: texts(document, "authorization_servers")
-            .next()
-            .map(str::to_owned),
+        issuers: texts(document, "authorization_servers")
+            .map(str::to_owned)
+            .collect(),
         scopes: scopes(document),
     })
 }
@@ -155,11 +165,11 @@ mod tests {
     #[test]
     fn the_places_stand_in_the_specified_order() {
         let check = |server: &str, hint: Option<&str>, expected: &[&str]| {
-            let challenge = Challenge {
+            let known = Known {
                 resource_metadata: hint.map(|hint| Url::parse(hint).expect("valid")),
-                ..Challenge::default()
+                ..Known::default()
             };
-            let places = places(&Url::parse(server).expect("valid"), &challenge);
+            let places = places(&Url::parse(server).expect("valid"), &known);
             let places: Vec<_> = places.iter().map(Url::as_str).collect();
             assert_eq!(places, expected, "{server}");
         };

@@ -42,19 +42,28 @@ pub(super) async fn of_issuer(
         Look::Absent => Err(refused(
             "publishes no metadata, so nobody can sign in there",
         )),
-        Look::Trouble(error) => Err(error),
+        Look::Trouble(error) | Look::Broken(error) => Err(error),
     }
+}
+
+fn origin_of(identity: &Identity) -> String {
+    identity.server.url().origin().ascii_serialization()
+}
+
+/// Says whether an issuer may have no metadata, since nothing but the MCP server's
+/// origin has ever named it.
+pub(super) fn is_assumed(identity: &Identity, issuer: &str, resource: Option<&str>) -> bool {
+    resource.is_none() && is_same_issuer(issuer, &origin_of(identity))
 }
 
 /// Returns what revision 2025-03-26 finds (Authorization > Server Metadata
 /// Discovery, Fallbacks): the metadata at the server's origin, or else its default
-/// endpoints. `trouble`: what came up while looking for anything newer.
+/// endpoints.
 pub(super) async fn of_origin(
     http: &OAuthHttp,
     identity: &Identity,
-    trouble: Option<DiscoveryError>,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    let origin = identity.server.url().origin().ascii_serialization();
+    let origin = origin_of(identity);
     let url = Url::parse(&origin).expect("the origin of an http URL is one");
     http.check(&url)?;
     match look_for_first(http, &places(&url), is_metadata).await? {
@@ -66,11 +75,8 @@ pub(super) async fn of_origin(
             // An origin cannot speak for another issuer, but it may name it.
             of_issuer(http, issuer, identity.allow_missing_pkce).await
         }
-        Look::Absent => match trouble {
-            Some(error) => Err(error),
-            None => Ok(default_endpoints(origin, &url)),
-        },
-        Look::Trouble(error) => Err(trouble.unwrap_or(error)),
+        Look::Absent => Ok(default_endpoints(origin, &url)),
+        Look::Trouble(error) | Look::Broken(error) => Err(error),
     }
 }
 
@@ -94,7 +100,7 @@ fn is_metadata(document: &Map<String, Value>) -> bool {
 
 /// Says whether two names are the same. Only the slash that stands for no path
 /// at all may be missing in one (RFC 3986, section 6.2.3).
-fn is_same_issuer(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_issuer(one: &str, other: &str) -> bool {
     let bare = |name: &str| -> Option<String> {
         let bare = name.strip_suffix('/')?;
         let (_, authority) = bare.split_once("://")?;

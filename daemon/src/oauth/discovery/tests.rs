@@ -11,8 +11,8 @@ const METADATA: &str = r#"{"issuer": "{origin}", "authorization_endpoint": "{ori
     "token_endpoint": "{origin}/t", "registration_endpoint": "{origin}/r",
     "code_challenge_methods_supported": ["S256"]}"#;
 
-async fn found(fake: &Fake, challenge: &Challenge) -> Result<Discovered, DiscoveryError> {
-    discover(&fake.http().await, &fake.identity("/mcp"), challenge).await
+async fn found(fake: &Fake, known: &Known) -> Result<Discovered, DiscoveryError> {
+    discover(&fake.http().await, &fake.identity("/mcp"), known).await
 }
 
 fn refusal(outcome: Result<Discovered, DiscoveryError>) -> String {
@@ -42,7 +42,7 @@ async fn the_newest_way_is_taken_with_few_questions() {
         ),
     ])
     .await;
-    let discovered = found(&fake, &Challenge::default()).await.expect("usable");
+    let discovered = found(&fake, &Known::default()).await.expect("usable");
     let origin = &fake.origin;
     // Byte for byte, the slash at its end included.
     assert_eq!(discovered.resource, Some(format!("{origin}/mcp/")));
@@ -68,9 +68,9 @@ async fn the_hint_of_the_challenge_comes_first() {
         (SERVER, METADATA),
     ])
     .await;
-    let hint = |path: &str| Challenge {
+    let hint = |path: &str| Known {
         resource_metadata: Url::parse(&format!("{}{path}", fake.origin)).ok(),
-        ..Challenge::default()
+        ..Known::default()
     };
     let discovered = found(&fake, &hint("/hint")).await.expect("usable");
     assert_eq!(discovered.resource, Some(format!("{}/", fake.origin)));
@@ -100,11 +100,11 @@ async fn a_hostile_hint_ends_the_sign_in() {
         "https://[::ffff:7f00:1]/",
         "http://example.com/x",
     ] {
-        let challenge = Challenge {
+        let known = Known {
             resource_metadata: Url::parse(hint).ok(),
-            ..Challenge::default()
+            ..Known::default()
         };
-        refusal(discover(&http, &identity("https://1.1.1.1/mcp"), &challenge).await);
+        refusal(discover(&http, &identity("https://1.1.1.1/mcp"), &known).await);
     }
 }
 
@@ -118,17 +118,17 @@ async fn metadata_of_another_resource_are_not_used() {
         (SERVER, METADATA),
     ])
     .await;
-    let said = refusal(found(&fake, &Challenge::default()).await);
+    let said = refusal(found(&fake, &Known::default()).await);
     assert!(said.contains("/other, not of"), "{said}");
     // The user may say that it is the one.
     let mut identity = fake.identity("/mcp");
     identity.resource = ResourceChoice::Given(format!("{}/other", fake.origin));
-    let discovered = discover(&fake.http().await, &identity, &Challenge::default()).await;
+    let discovered = discover(&fake.http().await, &identity, &Known::default()).await;
     let resource = discovered.expect("the user's word").resource;
     assert_eq!(resource, Some(format!("{}/other", fake.origin)));
     identity = fake.identity("/other");
     identity.resource = ResourceChoice::Disabled;
-    let discovered = discover(&fake.http().await, &identity, &Challenge::default()).await;
+    let discovered = discover(&fake.http().await, &identity, &Known::default()).await;
     assert_eq!(discovered.expect("its own").resource, None);
 }
 
@@ -143,7 +143,7 @@ async fn metadata_of_another_issuer_are_not_used() {
         ),
     ])
     .await;
-    let said = refusal(found(&fake, &Challenge::default()).await);
+    let said = refusal(found(&fake, &Known::default()).await);
     assert!(said.contains("another one, https://good.example"), "{said}");
     assert!(!said.contains('\n'));
 }
@@ -172,7 +172,7 @@ async fn the_first_form_in_order_wins_though_it_is_slower() {
         (SERVER, METADATA),
     ])
     .await;
-    let server = found(&fake, &Challenge::default())
+    let server = found(&fake, &Known::default())
         .await
         .expect("usable")
         .server;
@@ -204,7 +204,7 @@ async fn pkce_has_to_be_announced_or_allowed_to_be_missing() {
         .await;
         let mut identity = fake.identity("/mcp");
         identity.allow_missing_pkce = allowed;
-        let outcome = discover(&fake.http().await, &identity, &Challenge::default()).await;
+        let outcome = discover(&fake.http().await, &identity, &Known::default()).await;
         assert_eq!(outcome.is_ok(), passes, "{methods} {outcome:?}");
         if !passes {
             assert!(refusal(outcome).contains("--allow-missing-pkce"));
@@ -256,7 +256,7 @@ async fn hostile_endpoints_are_refused() {
                 Answer::json(200, &metadata)
             })
             .await;
-            let said = refusal(found(&fake, &Challenge::default()).await);
+            let said = refusal(found(&fake, &Known::default()).await);
             assert!(said.contains(name) && said.len() < 1000, "{said}");
             assert!(!said.contains("pa$(id)ss"), "{said}");
         }
@@ -282,14 +282,14 @@ async fn hostile_issuers_are_refused() {
             _ => Answer::html(404),
         })
         .await;
-        refusal(found(&fake, &Challenge::default()).await);
+        refusal(found(&fake, &Known::default()).await);
     }
 }
 
 #[tokio::test]
 async fn the_oldest_way_comes_behind_all_others() {
     let fake = Fake::with_documents(&[(OPENID, METADATA)]).await;
-    let discovered = found(&fake, &Challenge::default()).await.expect("usable");
+    let discovered = found(&fake, &Known::default()).await.expect("usable");
     assert_eq!(
         (discovered.resource, discovered.scopes_supported),
         (None, None)
@@ -309,7 +309,7 @@ async fn the_oldest_way_comes_behind_all_others() {
     );
 
     let fake = Fake::with_documents(&[]).await;
-    let server = found(&fake, &Challenge::default())
+    let server = found(&fake, &Known::default())
         .await
         .expect("defaults")
         .server;
@@ -345,7 +345,7 @@ async fn an_origin_that_names_another_issuer_is_believed_only_if_that_one_says_t
         })
     };
     let fake = origin_of(named.clone()).await;
-    let server = found(&fake, &Challenge::default())
+    let server = found(&fake, &Known::default())
         .await
         .expect("confirmed")
         .server;
@@ -353,7 +353,7 @@ async fn an_origin_that_names_another_issuer_is_believed_only_if_that_one_says_t
     assert_eq!(server.token_endpoint.as_str(), format!("{named}/t"));
     let silent = Fake::with_documents(&[]).await;
     let fake = origin_of(silent.origin.clone()).await;
-    refusal(found(&fake, &Challenge::default()).await);
+    refusal(found(&fake, &Known::default()).await);
 }
 
 #[tokio::test]
@@ -363,9 +363,7 @@ async fn a_server_in_trouble_is_not_taken_for_one_without_metadata() {
         _ => Answer::html(503),
     })
     .await;
-    let error = found(&fake, &Challenge::default())
-        .await
-        .expect_err("trouble");
+    let error = found(&fake, &Known::default()).await.expect_err("trouble");
     assert!(matches!(error, DiscoveryError::Unanswered(_)), "{error:?}");
     // A web site that answers everything, or leads everywhere to its start page.
     for answer in [
@@ -373,11 +371,118 @@ async fn a_server_in_trouble_is_not_taken_for_one_without_metadata() {
         || Answer::redirect(302, "https://login.example/"),
     ] {
         let fake = Fake::start(move |_, _| answer()).await;
-        let server = found(&fake, &Challenge::default())
+        let server = found(&fake, &Known::default())
             .await
             .expect("defaults")
             .server;
         assert_eq!(server.token_endpoint.path(), "/token");
+    }
+}
+
+fn asked(issuer: &str, resource: &str) -> Known {
+    Known {
+        asked: Some(Asked {
+            issuer: issuer.to_owned(),
+            resource: Some(resource.to_owned()),
+        }),
+        ..Known::default()
+    }
+}
+
+#[tokio::test]
+async fn who_gave_tokens_is_asked_as_long_as_nobody_says_that_it_is_another() {
+    let issuer = Fake::with_documents(&[(SERVER, METADATA)]).await;
+    for status in [408, 429, 500, 502, 503, 521, 530] {
+        let fake = Fake::start(move |origin, asked| {
+            if asked.target != SERVER {
+                return Answer::html(status);
+            }
+            let text = METADATA.replace("{origin}", origin);
+            Answer::json(200, &serde_json::from_str(&text).expect("JSON"))
+        })
+        .await;
+        let discovered = found(&fake, &asked(&issuer.origin, "https://r")).await;
+        let discovered = discovered.unwrap_or_else(|error| panic!("{status} {error}"));
+        assert_eq!(discovered.server.issuer, issuer.origin, "{status}");
+        assert_eq!(discovered.resource.as_deref(), Some("https://r"));
+        // Nobody who has no tokens is sent elsewhere.
+        let hint = Known {
+            resource_metadata: Url::parse(&format!("{}/hint", fake.origin)).ok(),
+            ..Known::default()
+        };
+        let error = found(&fake, &hint).await.expect_err("trouble");
+        assert!(matches!(error, DiscoveryError::Unanswered(_)), "{error:?}");
+        let outcome = found(&fake, &Known::default()).await;
+        // Some servers fail so where nothing is.
+        assert_eq!(outcome.is_ok(), status == 500, "{status} {outcome:?}");
+    }
+    // It is another.
+    let fake = Fake::with_documents(&[
+        (
+            RESOURCE,
+            r#"{"resource": "{origin}", "authorization_servers": ["{origin}"]}"#,
+        ),
+        (SERVER, METADATA),
+    ])
+    .await;
+    let discovered = found(&fake, &asked(&issuer.origin, "https://r")).await;
+    assert_eq!(discovered.expect("named").server.issuer, fake.origin);
+}
+
+#[tokio::test]
+async fn tokens_of_a_server_without_metadata_outlive_its_troubles() {
+    let fake = Fake::start(|_, asked| match asked.target.as_str() {
+        SERVER | OPENID => Answer::html(404),
+        _ => Answer::html(503),
+    })
+    .await;
+    let mut known = asked(&fake.origin, "");
+    known.asked.as_mut().expect("it is").resource = None;
+    let server = found(&fake, &known).await.expect("as before").server;
+    assert!(server.is_assumed && server.token_endpoint.path() == "/token");
+}
+
+#[tokio::test]
+async fn an_authorization_server_in_trouble_is_not_one_without_metadata() {
+    for status in [408, 429, 500, 503, 522] {
+        let fake = Fake::start(move |origin, asked| match asked.target.as_str() {
+            RESOURCE => Answer::json(
+                200,
+                &json!({"resource": origin, "authorization_servers": [origin]}),
+            ),
+            SERVER | OPENID => Answer::html(status),
+            _ => Answer::html(404),
+        })
+        .await;
+        let error = found(&fake, &Known::default()).await.expect_err("trouble");
+        assert!(matches!(error, DiscoveryError::Unanswered(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_authorization_servers_the_one_that_gave_tokens_stays() {
+    let fake = Fake::with_documents(&[
+        (
+            RESOURCE,
+            r#"{"resource": "{origin}", "authorization_servers": ["{origin}/t1", "{origin}"]}"#,
+        ),
+        (SERVER, METADATA),
+        (
+            "/.well-known/oauth-authorization-server/t1",
+            r#"{"issuer": "{origin}/t1", "authorization_endpoint": "{origin}/a",
+                "token_endpoint": "{origin}/t", "code_challenge_methods_supported": ["S256"]}"#,
+        ),
+    ])
+    .await;
+    let first = format!("{}/t1", fake.origin);
+    for (known, expected) in [
+        (Known::default(), &first),
+        (asked(&fake.origin, ""), &fake.origin),
+        (asked(&format!("{}/", fake.origin), ""), &fake.origin),
+        (asked("https://other", ""), &first),
+    ] {
+        let server = found(&fake, &known).await.expect("usable").server;
+        assert_eq!(&server.issuer, expected);
     }
 }
 
@@ -417,7 +522,11 @@ fn scopes_follow_the_selection_rule() {
         "b offline_access",
     );
     check("w", "b", "", "r", "", "r w");
-    check("", "b", "", "r", "", "r");
+    // What was asked for before is not lost, and not all there is.
+    check("", "b", "", "r", "", "r b");
+    check("", "", "", "r", "", "r");
+    check("", "b", "b r", "r w", "", "r b");
+    check("w", "b", "b w", "r", "", "r w");
     check("w", "b", "offline_access", "r", "pinned", "pinned");
 }
 

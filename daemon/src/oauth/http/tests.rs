@@ -1,6 +1,7 @@
 use super::*;
-use crate::oauth::fake::{Answer, Fake, http_of};
-use crate::secret::Secret;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::oauth::fake::{Answer, Fake, http_of, identity};
 use http::HeaderValue;
 use serde_json::json;
 
@@ -95,7 +96,9 @@ fn only_allowed_addresses_of_a_name_are_connected_to() {
     let check = |found: &[&str], expected: Result<&[&str], &str>| {
         let address = |text: &&str| SocketAddr::new(text.parse().expect("an address"), 0);
         let policy = AddressPolicy::around(["1.1.1.1".parse().expect("an address")]);
-        let allowed = allowed(policy, "name", found.iter().map(address).collect());
+        let name = "name".parse().expect("a name");
+        let found_addresses = found.iter().map(address).collect();
+        let allowed = allowed(|address| policy.allows(address), &name, found_addresses);
         let allowed = allowed.map_err(|error| error.to_string());
         let expected = expected
             .map(|allowed| allowed.iter().map(address).collect::<Vec<_>>())
@@ -116,7 +119,10 @@ fn only_allowed_addresses_of_a_name_are_connected_to() {
 async fn a_name_is_checked_as_the_connection_is_made() {
     let fake = Fake::start(|_, _| Answer::json(200, &json!({}))).await;
     let target = url(&fake.origin.replace("127.0.0.1", "localhost"));
-    let ask = async |http: OAuthHttp| answered(&target, http.client.get(target.clone())).await;
+    let ask = async |http: OAuthHttp| {
+        let client = http.client(&target).expect("a way");
+        answered(&target, client.get(target.clone())).await
+    };
     let error = ask(http_of("https://1.1.1.1/").await).await;
     let error = error.expect_err("it leads to this machine");
     assert!(matches!(error, OAuthHttpError::Refused(_)), "{error:?}");
@@ -224,13 +230,11 @@ async fn what_is_sent_is_small_and_what_is_read_is_bounded() {
 #[tokio::test]
 async fn the_users_proxy_may_be_anywhere_and_looks_the_names_up() {
     let proxy = Fake::start(|_, _| Answer::html(502)).await;
-    let network = NetworkOptions {
-        proxy: Some(Secret::new(proxy.origin.replace("127.0.0.1", "localhost"))),
-        ..NetworkOptions::default()
+    let proxies = ProxySettings {
+        https: proxy.origin.replace("127.0.0.1", "localhost"),
+        ..ProxySettings::default()
     };
-    let server = ServerUrl::parse("https://mcp.invalid/", false).expect("valid");
-    let http = OAuthHttp::new(&HttpClients::default(), &network, &server).await;
-    let http = http.expect("nothing is looked up here");
+    let http = behind("https://mcp.invalid/", proxies, &Names::of_system()).await;
     let get = async |text: &str| http.get(&url(text), &HeaderMap::new()).await;
     assert!(get("https://as.invalid/x").await.is_err());
     assert_eq!(proxy.targets(), ["as.invalid:443"]);
@@ -245,6 +249,79 @@ async fn the_users_proxy_may_be_anywhere_and_looks_the_names_up() {
         );
     }
     assert_eq!(proxy.asked().len(), 1);
+}
+
+/// Asks on behalf of a server in an environment with these proxies.
+async fn behind(server: &str, proxies: ProxySettings, names: &Names) -> OAuthHttp {
+    let mut identity = identity(server);
+    identity.network.proxy = proxies.proxy_for(identity.server.url());
+    identity.proxies = proxies;
+    let http = OAuthHttp::new(&HttpClients::default(), names, &identity).await;
+    http.expect("nothing is wrong with the proxies")
+}
+
+#[tokio::test]
+async fn each_url_has_the_proxy_that_is_meant_for_it() {
+    let proxy = Fake::start(|_, _| Answer::html(502)).await;
+    let names = Names::looked_up_by(|name| {
+        let here = name == "mcp.internal";
+        let address = if here { [10, 0, 0, 1] } else { [1, 1, 1, 1] };
+        Box::pin(async move { Ok(vec![SocketAddr::from((address, 0))]) })
+    });
+    let proxies = |no: &str| ProxySettings {
+        https: proxy.origin.clone(),
+        no: no.to_owned(),
+        ..ProxySettings::default()
+    };
+    // The server is near, its authorization server behind the company's proxy.
+    let http = behind("https://mcp.internal/mcp", proxies(".internal"), &names).await;
+    let _refused = http
+        .get(&url("https://as.invalid/"), &HeaderMap::new())
+        .await;
+    assert_eq!(proxy.targets(), ["as.invalid:443"]);
+    // And the other way round.
+    let near = Fake::start(|_, _| Answer::html(200)).await;
+    let http = behind("https://mcp.invalid/mcp", proxies("127.0.0.1"), &names).await;
+    let way = http.client(&url(&near.origin)).expect("a way");
+    let reply = answered(&url(&near.origin), way.get(near.origin.clone())).await;
+    assert_eq!(reply.expect("it is near").status(), 200);
+    assert_eq!(proxy.targets(), ["as.invalid:443"]);
+}
+
+/// Leads here at first, and then elsewhere.
+fn turning() -> Names {
+    static ASKED: AtomicBool = AtomicBool::new(false);
+    ASKED.store(false, Ordering::Relaxed);
+    Names::looked_up_by(|_| {
+        let again = ASKED.swap(true, Ordering::Relaxed);
+        let address = if again { [1, 1, 1, 1] } else { [127, 0, 0, 1] };
+        Box::pin(async move { Ok(vec![SocketAddr::from((address, 0))]) })
+    })
+}
+
+#[tokio::test]
+async fn a_name_that_turns_away_from_this_machine_may_not_lead_back_to_it() {
+    let names = turning();
+    let server = "https://turning.example/mcp";
+    let http = behind(server, ProxySettings::default(), &names).await;
+    // It seemed to be here; what answers elsewhere by its name is not believed.
+    let error = http.get(&url(server), &HeaderMap::new()).await;
+    let error = error.expect_err("that is another server").to_string();
+    assert!(error.contains("resolves to a public address"), "{error}");
+    // From now on it is known to be elsewhere.
+    let http = behind(server, ProxySettings::default(), &names).await;
+    for text in ["https://localhost/", "https://127.0.0.1/"] {
+        let refused = http.check(&url(text));
+        assert!(matches!(refused, Err(OAuthHttpError::Refused(_))), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_encryption_is_signed_in_to_by_header_only() {
+    let http = http_of("http://192.168.0.9/mcp").await;
+    let error = http.check(&url("http://192.168.0.9/.well-known/x"));
+    let error = error.expect_err("it is not encrypted").to_string();
+    assert!(error.contains("--header 'Authorization:"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

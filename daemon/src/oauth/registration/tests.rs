@@ -301,3 +301,29 @@ fn a_kept_registration_reads_back() {
     let none = none.as_object().expect("an object").clone();
     assert_eq!(Client::from_document("https://as", none), None);
 }
+
+#[tokio::test]
+async fn a_registration_that_does_not_say_how_shows_its_secret_as_the_server_takes_it() {
+    let secret = json!({"client_id": "c", "client_secret": "s"});
+    for (methods, expected) in [
+        (vec![], AuthMethod::Basic),
+        (vec!["client_secret_post"], AuthMethod::Post),
+        (
+            vec!["client_secret_post", "client_secret_basic"],
+            AuthMethod::Basic,
+        ),
+    ] {
+        let document = secret.clone();
+        let fake = Fake::start(move |_, _| Answer::json(201, &document)).await;
+        let mut discovered = discovered(&fake.origin);
+        let methods = methods.into_iter().map(str::to_owned).collect();
+        discovered.server.token_endpoint_auth_methods = methods;
+        let client = ask(&fake, &fake.identity("/mcp"), &discovered).await;
+        let client = client.expect("registered");
+        assert_eq!(client.auth_method, expected);
+        // Also when it is read again.
+        let kept = Client::of_kept(client.to_keep()).expect("usable");
+        let kept = kept.known_to(&discovered.server);
+        assert_eq!(kept.auth_method, expected);
+    }
+}

@@ -5,22 +5,18 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use super::{
-    Kept, PATIENCE, PendingSignIn, Progress, SignInError, Tools, has_expired, is_registered_by_us,
-    of_issuer, unusable,
-};
+use super::{Kept, PATIENCE, PendingSignIn, Progress, SignInError, Tools, unusable};
 use crate::oauth::authorization::{self, CallbackError, Code, Pending};
 use crate::oauth::browsers::{Shown, SignInUrl};
-use crate::oauth::challenge::Challenge;
-use crate::oauth::discovery::Discovered;
+use crate::oauth::discovery::{Asked, Discovered, Known};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::{Identity, IdentityHash};
 use crate::oauth::kept_sign_in::KeptSignIn;
 use crate::oauth::loopback::Answers;
 use crate::oauth::pages::Verdict;
-use crate::oauth::registration::Client;
-use crate::oauth::store::ClientDocument;
+use crate::oauth::registration::{self, Client};
+use crate::oauth::store::Unsaved;
 
 /// Where the code goes, and as whom.
 pub(super) struct Party {
@@ -29,23 +25,16 @@ pub(super) struct Party {
     pub(super) client: Client,
 }
 
-/// Who that is.
-pub(super) enum Counterpart {
-    /// It has just been asked.
-    Known(Box<Party>),
-    /// It was asked by the last daemon, as this client if we registered it.
-    ToBeFound(Option<Client>),
-}
-
 /// A sign-in whose page is known.
 pub(super) struct Attempt<'a> {
     pub(super) tools: &'a Tools,
     pub(super) identity: &'a Identity,
     pub(super) hash: &'a IdentityHash,
     pub(super) sign_in: KeptSignIn,
-    pub(super) counterpart: Counterpart,
-    /// The client, if it is kept no sooner than its tokens.
-    pub(super) to_keep: Option<ClientDocument>,
+    /// `None`: the last daemon has asked it.
+    pub(super) party: Option<Party>,
+    /// Whether a browser is opened unasked.
+    pub(super) tab: bool,
 }
 
 /// A code, and who waits to hear what became of it.
@@ -88,6 +77,7 @@ impl Attempt<'_> {
             },
             Err(error) => Verdict::Failed {
                 server,
+                login: self.identity.login_command(),
                 why: error.to_string(),
             },
         };
@@ -120,7 +110,8 @@ impl Attempt<'_> {
         let say_later = |shown| {
             shows.send_replace(shown);
         };
-        let showing = self.tools.browsers.show(self.hash, &url, shown, say_later);
+        let browsers = &self.tools.browsers;
+        let showing = browsers.show(self.hash, &url, shown, self.tab, say_later);
         let giving_up = tokio::time::sleep(self.patience());
         tokio::pin!(waiting, showing, giving_up);
         loop {
@@ -154,24 +145,30 @@ impl Attempt<'_> {
     /// Turns the code into tokens; `None`: the one that was kept.
     async fn exchange(&mut self, code: Option<Code>) -> Result<Kept, SignInError> {
         let store = &self.tools.store;
+        if let Some(code) = &code {
+            let before = store.tokens(self.hash).await?.tokens();
+            self.sign_in.answered(code.clone(), before.as_ref());
+            self.keep().await?;
+        }
+        let party = match self.party.take() {
+            Some(party) => party,
+            None => self.find().await?,
+        };
         let _lock = store.lock(self.hash).await?;
         // Before the server changes anything.
         let reserved = store.reserve(self.hash).await?;
-        if let Some(code) = code {
-            let before = store.grant(self.hash).await?;
+        let before = store.tokens(self.hash).await?.tokens();
+        if let Some(code) = code.filter(|_| self.sign_in.is_over(before.as_ref())) {
+            // Renewed meanwhile.
             self.sign_in.answered(code, before.as_ref());
             self.keep().await?;
         }
         let Some(answer) = &self.sign_in.answer else {
             return Err(SignInError::GivenUp);
         };
-        let found;
-        let party = match &self.counterpart {
-            Counterpart::Known(party) => &**party,
-            Counterpart::ToBeFound(client) => {
-                found = self.find(client.clone()).await?;
-                &found
-            }
+        let Some(_sent) = self.tools.on_its_way.send() else {
+            // The daemon is stopping; the next one goes on with what is kept.
+            return std::future::pending().await;
         };
         let pending = &self.sign_in.pending;
         let exchanging = party.servers.exchange(
@@ -183,51 +180,45 @@ impl Attempt<'_> {
         let grant = Grant::new(
             exchanging.await?,
             None,
-            &pending.issuer,
+            party.client.clone(),
+            pending.resource.clone(),
             pending.scope.clone(),
             self.identity.use_id_token,
             (self.tools.now)(),
         )
-        .told_of(self.sign_in.resource_metadata.as_ref());
-        if let Some(document) = &self.to_keep {
-            store.put_client(self.hash, document).await?;
-        }
+        .told_of(self.sign_in.resource_metadata.as_ref())
+        .stepped_up(self.sign_in.signed_in_at)
+        .for_server_of(self.identity);
         // The code is spent: what it gave is used even if it cannot be kept yet.
         let unsaved = reserved.put(&grant).await.err();
-        if let Some(error) = &unsaved {
-            tracing::error!(%error, "new tokens could not be stored: they would be lost if the daemon ended now");
-        }
-        let unsaved = unsaved.map(|error| error.to_string());
+        let unsaved = unsaved.map(|error| Unsaved::new(&error, before.as_ref()));
         Ok(Kept { grant, unsaved })
     }
 
-    /// Finds the authorization server that was asked, and the client that it was
-    /// asked as.
-    async fn find(&self, client: Option<Client>) -> Result<Party, SignInError> {
+    /// Finds the authorization server that was asked.
+    async fn find(&self) -> Result<Party, SignInError> {
         let identity = self.identity;
         let servers = self.tools.endpoints.connect(identity).await;
         let servers = servers.map_err(unusable)?;
-        let challenge = Challenge {
+        let pending = &self.sign_in.pending;
+        let known = Known {
             resource_metadata: self.sign_in.resource_metadata.clone(),
-            ..Challenge::default()
+            asked: Some(Asked {
+                issuer: pending.issuer.clone(),
+                resource: pending.resource.clone(),
+            }),
         };
-        let discovered = servers.discover(identity, &challenge).await?;
-        let issuer = &discovered.server.issuer;
-        if *issuer != self.sign_in.pending.issuer {
+        let discovered = servers.discover(identity, &known).await?;
+        if discovered.server.issuer != pending.issuer {
             let why = "its authorization server is another one than before";
             return Err(SignInError::Failed(why.into()));
         }
-        let client = match is_registered_by_us(identity, &discovered.server) {
-            true => client.map(|client| of_issuer(client, issuer)),
-            // Sends nothing: the client is known.
-            false => Some(servers.register(identity, &discovered, &[], None).await?),
-        };
-        let asked = self.sign_in.client_id();
-        let client = client.filter(|client| Some(&client.client_id) == asked.as_ref());
-        let client = client.filter(|client| !has_expired(client, (self.tools.now)()));
-        let unknown = || SignInError::Failed("its client is another one than before".into());
+        let asked_as = Some(&self.sign_in.client);
+        let client = registration::of_tokens(asked_as, identity, &discovered.server)?;
+        let client = client.filter(|client| !client.has_expired((self.tools.now)()));
+        let expired = || SignInError::Failed("the secret of its client has ended".into());
         Ok(Party {
-            client: client.ok_or_else(unknown)?,
+            client: client.ok_or_else(expired)?,
             servers,
             discovered,
         })
@@ -253,6 +244,7 @@ async fn answered(
         let verdict = match ends {
             true => Verdict::Failed {
                 server: identity.server.shown().to_owned(),
+                login: identity.login_command(),
                 why: why.clone(),
             },
             false => Verdict::StillWaiting { why: why.clone() },

@@ -1,19 +1,20 @@
 //! What is kept of an identity, read and written: in its files, or in the keyring.
 //! Blocks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
 use super::files::{self, Loose, Replacement};
 use super::{
-    CLIENT, FileError, Folders, IMPORTED, IN_KEYRING, SIGN_IN, Stored, TOKENS, VERIFIER, import,
-    keyring,
+    CLIENT, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, Stored, TOKENS, VERIFIER,
+    import, keyring,
 };
 use crate::oauth::grant::Grant;
-use crate::oauth::identity::IdentityHash;
+use crate::oauth::identity::{ClientChoice, Identity, IdentityHash};
 use crate::oauth::kept_sign_in::KeptSignIn;
+use crate::oauth::registration::Client;
 
 impl Folders {
     pub(super) fn path(&self, hash: &IdentityHash, name: &str) -> PathBuf {
@@ -31,7 +32,7 @@ impl Folders {
         let Some(keyring) = &self.keyring else {
             return usable(files::read(&path, Loose::Repair));
         };
-        let kept = keyring.get(&entry(hash, name)).map_err(keyring::failed)?;
+        let kept = keyring.get(&entry(&path)).map_err(keyring::failed)?;
         if kept.is_some() {
             return Ok(kept);
         }
@@ -56,7 +57,7 @@ impl Folders {
                 if name == TOKENS {
                     write(IN_KEYRING, b"")?;
                 }
-                let kept = keyring.put(&entry(hash, name), content);
+                let kept = keyring.put(&entry(&self.path(hash, name)), content);
                 kept.map_err(keyring::failed)
             }
             _ => write(name, content),
@@ -65,7 +66,7 @@ impl Folders {
 
     pub(super) fn remove(&self, hash: &IdentityHash, name: &str) -> Result<(), FileError> {
         if let Some(keyring) = &self.keyring {
-            let removed = keyring.remove(&entry(hash, name));
+            let removed = keyring.remove(&entry(&self.path(hash, name)));
             removed.map_err(keyring::failed)?;
             if name == TOKENS {
                 files::remove(&self.path(hash, IN_KEYRING))?;
@@ -74,25 +75,41 @@ impl Folders {
         files::remove(&self.path(hash, name))
     }
 
-    pub(super) fn is_imported(&self, hash: &IdentityHash) -> bool {
-        std::fs::symlink_metadata(self.path(hash, IMPORTED)).is_ok()
+    pub(super) fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
+        Ok(Stored {
+            grant: self.tokens(hash)?.tokens(),
+            sign_in: self.sign_in(hash)?,
+            client: self.client(hash)?,
+            taken_over: false,
+        })
     }
 
-    pub(super) fn read(&self, hash: &IdentityHash) -> Result<Stored, FileError> {
-        let path = self.path(hash, CLIENT);
+    fn client(&self, hash: &IdentityHash) -> Result<Option<Client>, FileError> {
         let content = self.secret(hash, CLIENT)?;
-        let client = content.and_then(|content| {
+        Ok(content.and_then(|content| {
             let document = serde_json::from_slice(&content).ok();
-            if document.is_none() {
+            let client = document.and_then(Client::of_kept);
+            if client.is_none() {
+                let path = self.path(hash, CLIENT);
                 tracing::warn!(file = %path.display(), "a damaged file is ignored: its client will be registered anew");
             }
-            document
-        });
-        Ok(Stored {
-            grant: self.grant(hash)?,
-            sign_in: self.sign_in(hash)?,
-            client,
-        })
+            client
+        }))
+    }
+
+    /// What goes wrong is no loss: tokens have their client with them.
+    pub(super) fn keep_client(&self, hash: &IdentityHash, client: Option<&Client>) {
+        let Some(client) = client else {
+            return;
+        };
+        if matches!(self.client(hash), Ok(Some(known)) if known == *client) {
+            return;
+        }
+        let content = serde_json::to_vec_pretty(&client.to_keep());
+        let content = Zeroizing::new(content.expect("a map of JSON is JSON"));
+        if let Err(error) = self.put(hash, CLIENT, &content) {
+            tracing::warn!(%error, "a client could not be stored: the next sign-in may register another one");
+        }
     }
 
     /// Reads a sign-in under way; one that is not whole is over.
@@ -102,34 +119,49 @@ impl Folders {
         Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
     }
 
-    pub(super) fn grant(&self, hash: &IdentityHash) -> Result<Option<Grant>, FileError> {
+    pub(super) fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, FileError> {
         let path = self.path(hash, TOKENS);
         let Some(content) = self.secret(hash, TOKENS)? else {
-            return Ok(None);
+            // A file that is there all the same is not to be trusted.
+            return Ok(match exists(&path)? {
+                true => OnDisk::Damaged,
+                false => OnDisk::Nothing,
+            });
         };
-        let grant = Grant::read(&content, written(&path));
-        if grant.is_none() {
-            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored: somebody has to sign in again");
-        }
-        Ok(grant)
+        let Some(grant) = Grant::read(&content, written(&path)) else {
+            tracing::warn!(file = %path.display(), "a damaged file of tokens is ignored");
+            return Ok(OnDisk::Damaged);
+        };
+        Ok(OnDisk::Tokens(Box::new(match grant.client {
+            Some(_) => grant,
+            // Written by somebody who keeps the two apart.
+            None => grant.got_by(self.client(hash)?),
+        })))
     }
 
-    /// Tokens last: whoever finds them finds their client as well.
-    pub(super) fn import(
-        &self,
-        hash: &IdentityHash,
-        npm_hashes: &[String],
-    ) -> Result<Stored, FileError> {
-        let Some(found) = import::find(&self.base, npm_hashes) else {
-            return Ok(Stored::default());
+    /// Takes over what the npm package has. A client without tokens is of use only
+    /// where there is none.
+    pub(super) fn import(&self, identity: &Identity, ours: Stored) -> Result<Stored, FileError> {
+        let hash = &identity.hash();
+        let found = import::find(&self.base, &identity.npm_hashes())
+            .filter(|found| found.grant.is_some() || ours.client.is_none());
+        let Some(mut found) = found else {
+            return Ok(ours);
         };
-        if let Some(client) = &found.client {
-            let content = serde_json::to_vec_pretty(client).expect("a map of JSON is JSON");
-            self.put(hash, CLIENT, &content)?;
+        if let ClientChoice::PreRegistered { .. } = identity.client {
+            // Such a client is never stored there: what is stored is of earlier days.
+            found.client = None;
         }
-        if let Some(grant) = &found.grant {
-            self.put(hash, TOKENS, &grant.write())?;
-        }
+        let Some(grant) = found.grant else {
+            self.keep_client(hash, found.client.as_ref());
+            return Ok(Stored {
+                client: found.client,
+                ..ours
+            });
+        };
+        let grant = grant.got_by(found.client.clone());
+        self.put(hash, TOKENS, &grant.write())?;
+        self.keep_client(hash, found.client.as_ref());
         let mark = format!("{}\n", found.folder);
         Replacement::prepare(&self.path(hash, IMPORTED))?.commit(mark.as_bytes())?;
         tracing::info!(
@@ -137,10 +169,20 @@ impl Folders {
             "the sign-in of the npm package was taken over; from now on its tokens are renewed here"
         );
         Ok(Stored {
-            grant: found.grant,
+            grant: Some(grant),
             client: found.client,
             sign_in: None,
+            taken_over: true,
         })
+    }
+}
+
+/// Only "there is none" says that there is none.
+pub(super) fn exists(path: &std::path::Path) -> Result<bool, FileError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::Io(path.to_owned(), error)),
     }
 }
 
@@ -158,9 +200,10 @@ fn usable(
     }
 }
 
-/// Names a secret in the keyring.
-fn entry(hash: &IdentityHash, name: &str) -> String {
-    format!("{hash}_{name}")
+/// Names a secret in the keyring after the file that it is instead of: there is one
+/// keyring for all folders.
+fn entry(path: &Path) -> String {
+    path.display().to_string()
 }
 
 pub(super) fn written(path: &std::path::Path) -> Option<SystemTime> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::files::{self, Loose};
 use super::folders::written;
-use super::{CLIENT, ClientDocument, Grant, TOKENS};
+use super::{CLIENT, Client, Grant, TOKENS};
 
 /// What was found.
 pub(super) struct Found {
@@ -15,7 +15,7 @@ pub(super) struct Found {
     /// The tokens.
     pub(super) grant: Option<Grant>,
     /// The client.
-    pub(super) client: Option<ClientDocument>,
+    pub(super) client: Option<Client>,
 }
 
 /// Looks for an identity under the names that the package gives it; the newest
@@ -26,10 +26,10 @@ pub(super) fn find(base: &Path, hashes: &[String]) -> Option<Found> {
         for hash in hashes {
             let path = |name: &str| base.join(&folder).join(format!("{hash}_{name}"));
             let read = |name: &str| files::read(&path(name), Loose::Leave).ok().flatten();
+            let client = read(CLIENT).and_then(|content| serde_json::from_slice(&content).ok());
+            let client = client.and_then(Client::of_kept);
             let grant =
                 read(TOKENS).and_then(|content| Grant::read(&content, written(&path(TOKENS))));
-            let client: Option<ClientDocument> =
-                read(CLIENT).and_then(|content| serde_json::from_slice(&content).ok());
             let found = Found {
                 folder: folder.clone(),
                 grant,

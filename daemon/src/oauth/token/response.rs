@@ -42,6 +42,16 @@ pub(super) struct Answer {
     scopes: Option<Vec<oauth2::Scope>>,
     #[serde(skip)]
     id_token: Option<Secret<String>>,
+    /// The type is what it was before.
+    #[serde(skip)]
+    is_untyped: bool,
+}
+
+impl Answer {
+    /// Says whether it does not say of which type its token is.
+    pub(super) fn is_untyped(&self) -> bool {
+        self.is_untyped
+    }
 }
 
 /// Why an answer cannot be used. Completes "the authorization server ...".
@@ -76,8 +86,8 @@ impl TryFrom<Map<String, Value>> for Answer {
         let text = |name: &str| document.get(name).and_then(Value::as_str);
         let access_token = text("access_token").filter(|token| !token.is_empty());
         let access_token = access_token.ok_or(Unusable::NoToken)?;
-        let token_type = text("token_type").ok_or(Unusable::NoType)?;
-        if !token_type.eq_ignore_ascii_case("bearer") {
+        let token_type = text("token_type");
+        if token_type.is_some_and(|found| !found.eq_ignore_ascii_case("bearer")) {
             return Err(Unusable::Type);
         }
         let refresh_token = text("refresh_token").filter(|token| !token.is_empty());
@@ -96,8 +106,17 @@ impl TryFrom<Map<String, Value>> for Answer {
             refresh_token: refresh_token.map(|token| oauth2::RefreshToken::new(token.to_owned())),
             scopes: scope.map(|scope| scope.tokens().map(owned).collect()),
             id_token: id_token.map(|token| Secret::new(token.to_owned())),
+            is_untyped: token_type.is_none(),
         })
     }
+}
+
+/// Returns the refresh token of an answer that cannot be used otherwise.
+pub(super) fn refresh_token_in(body: &[u8]) -> Option<Secret<String>> {
+    let document: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let token = document.get("refresh_token")?.as_str()?;
+    let is_one = !token.is_empty() && token.len() <= MAX_TOKEN;
+    is_one.then(|| Secret::new(token.to_owned()))
 }
 
 /// Reads a life: seconds, as a number or in a string. What is no time ahead says
@@ -240,11 +259,6 @@ mod tests {
         check(
             json!({"access_token": 1, "token_type": "Bearer"}),
             Unusable::NoToken,
-        );
-        check(json!({"access_token": "at"}), Unusable::NoType);
-        check(
-            json!({"access_token": "at", "token_type": 1}),
-            Unusable::NoType,
         );
         check(
             json!({"access_token": "at", "token_type": "DPoP"}),

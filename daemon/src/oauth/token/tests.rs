@@ -239,9 +239,9 @@ async fn only_invalid_grant_says_that_the_grant_is_gone() {
     )
     .await;
     check(
-        || Answer::json(200, &json!({"access_token": "a"})),
+        || Answer::json(200, &json!({"access_token": "a", "token_type": "DPoP"})),
         unusable,
-        "type",
+        "bearer",
     )
     .await;
     check(
@@ -356,4 +356,51 @@ async fn tokens_that_cannot_be_revoked_are_no_failure() {
     };
     assert_eq!(revoke("a.jwt").await, Ok(false));
     assert!(revoke("other").await.is_err());
+}
+
+#[tokio::test]
+async fn a_refresh_that_does_not_say_the_type_gives_what_there_was() {
+    let fake = Fake::start(|_, _| Answer::json(200, &json!({"access_token": "a"}))).await;
+    let refreshed = refreshed(&fake, None).await.expect("a bearer token");
+    assert_eq!(refreshed.access_token.reveal(), "a");
+    let error = exchanged(&fake, AuthMethod::None).await;
+    let error = error.expect_err("it may be anything").to_string();
+    assert!(error.contains("of which type"), "{error}");
+}
+
+#[tokio::test]
+async fn a_refresh_token_in_an_answer_that_cannot_be_used_is_not_lost() {
+    for document in [
+        json!({"refresh_token": "new"}),
+        json!({"refresh_token": "new", "access_token": "a b", "token_type": "Bearer"}),
+        json!({"refresh_token": "new", "access_token": "a", "token_type": "DPoP"}),
+    ] {
+        let fake = Fake::start(move |_, _| Answer::json(200, &document)).await;
+        match refreshed(&fake, None).await {
+            Err(TokenEndpointError::Spoiled { why, refresh_token }) => {
+                assert_eq!(refresh_token.reveal(), "new");
+                assert!(!why.contains("new"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_back_is_believed() {
+    let busy = |head: &str| {
+        let head = head.to_owned();
+        Fake::start(move |_, _| Answer(503, head.clone(), Vec::new()))
+    };
+    let later = refreshed(&busy("retry-after: 120\r\n").await, None).await;
+    let expected = Duration::from_secs(120);
+    assert!(
+        matches!(later, Err(TokenEndpointError::Later(_, after)) if after == expected),
+        "{later:?}"
+    );
+    let later = refreshed(&busy("retry-after: soon\r\n").await, None).await;
+    assert!(
+        matches!(later, Err(TokenEndpointError::Transient(_))),
+        "{later:?}"
+    );
 }

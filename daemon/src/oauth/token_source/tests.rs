@@ -1,8 +1,11 @@
+mod bounds;
+mod clients;
+mod files;
 mod killed;
+mod on_its_way;
+mod refusals;
 mod week;
 mod world;
-
-use std::time::Duration;
 
 use self::world::{Mode, Setup, page, sleep};
 use super::*;
@@ -187,10 +190,10 @@ async fn a_server_that_rejects_every_token_does_not_go_on_for_ever() {
     let daemon = setup.signed_in().await;
     let first = daemon.source.current().expect("signed in");
     let second = daemon.renew(Some(&first)).await.expect("renewed");
+    assert_eq!(daemon.renew(Some(&second)).await, Ok(second.clone()));
     let url = page(daemon.renew(Some(&second)).await);
-    daemon.come_back(&url, "code=good").await;
-    let third = daemon.source.signed_in(Some(&second)).await;
-    let third = third.expect("signed in");
+    let third = daemon.sign_in(&url, Some(&second)).await;
+    assert_eq!(daemon.renew(Some(&third)).await, Ok(third.clone()));
     for _ in 0..100 {
         let refused = daemon.renew(Some(&third)).await;
         assert!(
@@ -232,7 +235,12 @@ async fn a_short_life_is_renewed_even_unused_but_none_at_all_is_not() {
         let token = daemon.source.current().expect("signed in");
         let token = daemon.renew(Some(&token)).await.expect("renewed");
         tokio::time::sleep(Duration::from_secs(life + 1)).await;
-        assert_eq!(daemon.renew(Some(&token)).await.is_ok(), renewed);
+        let mut answer = daemon.renew(Some(&token)).await;
+        if answer.as_ref().is_ok_and(|again| *again == token) {
+            // Sent once more, since the server may not have heard of it.
+            answer = daemon.renew(Some(&token)).await;
+        }
+        assert_eq!(answer.is_ok(), renewed);
     }
 }
 

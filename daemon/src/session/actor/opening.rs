@@ -22,6 +22,7 @@ impl Session {
         self.phase = Phase::Opening;
         self.generation += 1;
         self.freshness = self.check_freshness();
+        self.key.signed_in_at = self.key.spec.signed_in_at();
         let (key, deps, handshake) = (self.key.clone(), self.deps.clone(), self.handshake.clone());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (lease, epoch) = (self.lease.clone(), self.epoch);

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
 use crate::http::{NetworkOptions, Timeouts};
+use crate::oauth::identity::IdentityHash;
+use crate::oauth::token_source::TokenSource;
 use crate::session::{Reuse, ServerSpec, SessionKey, TransportChoice};
 use crate::storage::InstallSecret;
 
@@ -56,8 +58,10 @@ impl Digests {
         digest.add(path(ssl_cert_file));
         let proxy = proxy.as_ref().map_or("", |proxy| proxy.reveal());
         digest.add(proxy.as_bytes());
-        let identity = tokens.as_ref().map_or("", |tokens| tokens.hash().as_str());
-        digest.add(identity.as_bytes());
+        let identity = tokens.as_ref().map(TokenSource::hash);
+        digest.add(identity.map_or("", IdentityHash::as_str).as_bytes());
+        let folder = identity.map(|identity| identity.folder().as_os_str());
+        digest.add(folder.map_or(&[], |folder| folder.as_encoded_bytes()));
         for (name, value) in headers.reveal() {
             digest.add(name.as_bytes());
             digest.add(value);
@@ -87,6 +91,7 @@ impl Digests {
             capabilities,
             client_name,
             reuse,
+            signed_in_at,
         } = key;
         let reuse = match reuse {
             Reuse::Never => "never",
@@ -97,6 +102,8 @@ impl Digests {
         for part in [spec, version.as_str(), capabilities, client_name, reuse] {
             digest.add(part.as_bytes());
         }
+        let signed_in_at = signed_in_at.map(u64::to_le_bytes);
+        digest.add(signed_in_at.as_ref().map_or(&[], |at| at));
         digest.finish()
     }
 }
@@ -153,6 +160,7 @@ mod tests {
             capabilities: "{}".into(),
             client_name: "c".into(),
             reuse: Reuse::default(),
+            signed_in_at: None,
         }
     }
 
@@ -192,6 +200,8 @@ mod tests {
             with(&|key| key.capabilities = r#"{"roots":{}}"#.into()),
             with(&|key| key.client_name = "d".into()),
             with(&|key| key.reuse = Reuse::Never),
+            with(&|key| key.signed_in_at = Some(0)),
+            with(&|key| key.signed_in_at = Some(1)),
         ];
         let digests = keys.iter().map(|key| digest(1, key));
         let mut digests: Vec<String> = digests.chain([digest(2, &plain)]).collect();

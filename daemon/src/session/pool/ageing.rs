@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::asking::SignedOut;
 use super::{Entry, SessionPool};
 use crate::oauth::token_source::TokenSource;
 use crate::session::Outdated;
@@ -54,13 +55,18 @@ impl SessionPool {
         self.serve_waiting();
     }
 
-    /// Ends the sessions of these tokens, or keeps them from others until they end.
-    pub(super) fn signed_out(&mut self, tokens: &TokenSource) -> Vec<SessionHandle> {
+    /// Ends the sessions of these tokens that nobody has, and returns them; those in
+    /// use, likewise, are kept from others until they end.
+    pub(super) fn signed_out(&mut self, tokens: &TokenSource) -> SignedOut {
         let mut idle = Vec::new();
+        let mut used = Vec::new();
         for (number, entry) in &mut self.entries {
             if entry.key.spec.tokens.as_ref() == Some(tokens) {
                 entry.outdated = true;
-                idle.extend(entry.idle_until.map(|_| *number));
+                match entry.idle_until {
+                    Some(_) => idle.push(*number),
+                    None => used.push(entry.session.clone()),
+                }
                 self.kinds.remove(&entry.key);
             }
         }
@@ -68,6 +74,6 @@ impl SessionPool {
         let ending: Vec<_> = ended.map(|entry| entry.session).collect();
         ending.iter().for_each(SessionHandle::close);
         self.serve_waiting();
-        ending
+        SignedOut { ending, used }
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lease::Lease;
@@ -49,10 +50,19 @@ pub(super) enum PoolMessage {
     Acquire(Box<Wanted>),
     /// Nobody uses this one any more.
     Returned { number: u64, state: Returned },
-    /// Whoever these tokens were for has signed out: gives the sessions that end.
-    SignedOut(TokenSource, oneshot::Sender<Vec<SessionHandle>>),
     /// These are given to nobody any more who comes by the same way.
     Outdated(Outdated),
+    /// Whoever these tokens were for signs out: gives their sessions.
+    SignedOut(TokenSource, oneshot::Sender<SignedOut>),
+}
+
+/// The sessions of somebody who signs out.
+#[derive(Debug, Default)]
+pub(super) struct SignedOut {
+    /// Those that end now.
+    pub(super) ending: Vec<SessionHandle>,
+    /// Those that shims have.
+    pub(super) used: Vec<SessionHandle>,
 }
 
 /// In which state a session comes back.
@@ -128,14 +138,16 @@ impl SessionPoolHandle {
         }
     }
 
-    /// Ends the sessions of these tokens that nobody uses; those in use end with
-    /// their use. The next person gets none of them.
+    /// Ends the sessions of these tokens at the server. The next person gets none of
+    /// them; a shim that had one has another opened.
     pub(crate) async fn sign_out(&self, tokens: &TokenSource) {
-        let (reply, ending) = oneshot::channel();
+        let (reply, found) = oneshot::channel();
         let said = PoolMessage::SignedOut(tokens.clone(), reply);
         drop(self.control.send(said).await);
         let ended = async {
-            for session in ending.await.unwrap_or_default() {
+            let SignedOut { ending, used } = found.await.unwrap_or_default();
+            join_all(used.iter().map(SessionHandle::sign_out)).await;
+            for session in ending {
                 session.ended().await;
             }
         };

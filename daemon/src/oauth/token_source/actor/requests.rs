@@ -3,27 +3,21 @@
 
 use std::time::Duration;
 
-use super::{Actor, Origin, SigningIn, Work};
+use super::{Actor, MAX_REFRESHES, Origin, SigningIn, Work};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::sign_in::{PendingSignIn, SignInError};
 use crate::oauth::token_source::brakes::Lack;
-use crate::oauth::token_source::{AccessToken, Request, TokenError};
+use crate::oauth::token_source::{Request, TokenError};
 
-/// A token that is rejected sooner than this after somebody signed in for it, and was
-/// never accepted, will not be better next time.
-const YOUNG_SIGN_IN: Duration = Duration::from_secs(60);
-
-/// Likewise after a refresh; a sign-in may be better.
-const YOUNG_REFRESH: Duration = Duration::from_secs(10);
-
-/// Tokens that live shorter could be renewed for ever without ever being accepted.
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// A request tries what failed for others if that is longer ago than this.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Requests that wait. Past it they are refused: each is a request of a client.
 const MAX_WAITERS: usize = 4096;
 
 impl Actor {
     pub(super) fn renew(&mut self, request: Request) {
+        self.look_at_acceptance();
         let current = self.held.borrow().token.clone();
         if let Some(current) = current
             && request.rejected.as_ref() != Some(&current)
@@ -43,78 +37,92 @@ impl Actor {
         if request.wanting.explicit {
             self.sign_ins.over();
             self.refreshes.over();
+            self.renewed.forget();
             self.step_ups.forget();
+            self.tabs.forget();
+            self.nobody_came = false;
             self.offered = true;
         }
-        if self.waiters.len() >= MAX_WAITERS {
+        if self.waiters.len() + self.doubts.waiting() >= MAX_WAITERS {
             let busy = TokenError::Transient("too many requests wait for its token".into());
             drop(request.reply.send(Err(busy)));
             return;
         }
         match &self.work {
-            Work::Loading | Work::Refreshing | Work::LoggingOut => self.waiters.push(request),
-            Work::Idle => self.decide(request),
+            Work::Idle if self.loaded => self.decide(request),
+            Work::Idle => {
+                self.waiters.push(request);
+                self.load();
+            }
+            _ => self.waiters.push(request),
+        }
+    }
+
+    /// Takes a failure back that the server has corrected: it accepts the tokens of the
+    /// last sign-in after all.
+    pub(super) fn look_at_acceptance(&mut self) {
+        let token = self.held.borrow().token.clone();
+        let accepted = token.filter(|token| token.is_accepted());
+        if accepted.is_some_and(|token| self.blamed == Some(token.generation)) {
+            self.blamed = None;
+            self.sign_ins.over();
         }
     }
 
     /// Decides for a request while no refresh is under way: its token is the one in use,
     /// or there is none.
     fn decide(&mut self, request: Request) {
-        let age = self.since.elapsed();
-        // What has ended is rejected for that alone: nobody used it in time, or the
-        // machine slept, where timers stand still.
-        let has_ended = self.grant.as_ref().is_some_and(|grant| {
-            grant.life >= Some(SHORTEST_LIFE) && grant.has_expired((self.tools.now)())
-        });
         let has_token = self.grant.is_some();
-        let was_accepted = request
-            .rejected
-            .as_ref()
-            .is_some_and(AccessToken::is_accepted);
+        if has_token && request.challenge.error == Some(ChallengeError::InsufficientScope) {
+            return self.step_up(request);
+        }
+        let unproven = self.unproven(request.rejected.as_ref());
+        if unproven.is_some() && !request.wanting.explicit {
+            if self.is_doubtful() {
+                return self.doubt(request);
+            }
+            if unproven == Some(Origin::SignedIn) {
+                return self.blame(request);
+            }
+        }
         let can_refresh = self
             .grant
             .as_ref()
             .is_some_and(|grant| grant.refresh_token.is_some());
-        if has_token && request.challenge.error == Some(ChallengeError::InsufficientScope) {
-            return self.step_up(request);
+        if !can_refresh || unproven == Some(Origin::Refreshed) {
+            return self.ask_somebody(vec![request], None);
         }
-        if has_token
-            && self.origin == Origin::SignedIn
-            && age < YOUNG_SIGN_IN
-            && !has_ended
-            && !was_accepted
-            && !request.wanting.explicit
-        {
-            // Nobody is asked at once again.
-            self.sign_ins.failed();
-            let said = request.challenge.description.as_ref();
-            let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-            let sentence = format!("it rejects the token of the sign-in just finished{said}");
-            drop(request.reply.send(Err(TokenError::Rejected(sentence))));
-            return;
+        if self.refused && self.refreshes.until().is_some() {
+            return self.ask_somebody(vec![request], None);
         }
-        let just_refreshed =
-            self.origin == Origin::Refreshed && age < YOUNG_REFRESH && !has_ended && !was_accepted;
-        if !can_refresh || just_refreshed {
-            self.ask_somebody(vec![request], None);
-        } else if self.refreshes.until().is_none() {
+        let refusal = if !self.renewed.allows() {
+            let sentence =
+                format!("it refuses one token after another, {MAX_REFRESHES} within a minute");
+            TokenError::Rejected(sentence)
+        } else if self.refreshes.is_over_after(NEXT_ATTEMPT) {
             self.waiters.push(request);
-            self.refresh(true);
-        } else if self.refused {
-            self.ask_somebody(vec![request], None);
+            return self.refresh(true);
         } else {
-            let why = self.trouble.clone().unwrap_or_default();
-            drop(request.reply.send(Err(TokenError::Transient(why))));
+            TokenError::Transient(self.trouble.clone().unwrap_or_default())
+        };
+        drop(request.reply.send(Err(refusal)));
+    }
+
+    /// Refuses a request whose token somebody has just signed in for: nobody is asked
+    /// at once again.
+    fn blame(&mut self, request: Request) {
+        if self.blamed.replace(self.generation) != Some(self.generation) {
+            self.sign_ins.failed();
         }
+        let said = request.challenge.description.as_ref();
+        let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+        let sentence = format!("it rejects the token of the sign-in just finished{said}");
+        drop(request.reply.send(Err(TokenError::Rejected(sentence))));
     }
 
     /// Asks for the scopes that an operation lacks, in addition to all others.
     fn step_up(&mut self, request: Request) {
-        let scope = request.challenge.scope.as_ref();
-        let lack: Lack = (
-            request.wanting.operation.clone(),
-            scope.map(ToString::to_string).unwrap_or_default(),
-        );
+        let lack: Lack = request.wanting.operation.clone();
         if self.signing_in.is_none()
             && let Some(why) = self.step_ups.refusal(&lack)
         {
@@ -124,9 +132,14 @@ impl Actor {
         self.ask_somebody(vec![request], Some(lack));
     }
 
+    /// Has somebody sign in for these requests, unless somebody has.
+    pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
+        self.look_first(requests, lack);
+    }
+
     /// Begins to sign somebody in for these requests, unless that is under way, or
     /// they do not want it, or it has just failed.
-    pub(super) fn ask_somebody(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
+    pub(super) fn ask_somebody_now(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
         self.needs_login |= lack.is_none() && self.offered;
         if let Some(signing_in) = &mut self.signing_in {
             signing_in.waiters.extend(requests);
@@ -152,7 +165,11 @@ impl Actor {
         if let Some(lack) = &lack {
             self.step_ups.asked(lack);
         }
-        self.sign_in(challenge, lack, ask);
+        let tab = explicit || (self.tabs.allows() && !self.nobody_came);
+        if tab {
+            self.tabs.note();
+        }
+        self.sign_in(challenge, lack, ask, tab);
     }
 
     fn ask_somebody_again(&mut self, waiters: Vec<Request>) {
@@ -190,9 +207,15 @@ impl Actor {
             return self.ask_somebody_again(ended.waiters);
         }
         match (error, &ended.lack) {
+            // Whoever comes later finds the next page without a tab.
+            (SignInError::GivenUp, _) => self.nobody_came = true,
             (SignInError::Denied(_), Some(lack)) => self.step_ups.denied(lack),
             (_, Some(_)) => {}
             (_, None) => self.sign_ins.failed(),
+        }
+        if ended.lack.is_none() && matches!(error, SignInError::Denied(_)) {
+            self.scopes_refused = true;
+            self.challenge.scope = None;
         }
         self.trouble = Some(why.clone());
         if *error == SignInError::NotOffered {

@@ -21,10 +21,10 @@ impl Actor {
         tracing::info!("going on with the sign-in that was under way");
         let (say, progress) = watch::channel(Progress::default());
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let resuming = sign_in::resume(tools, identity, sign_in, self.client.clone(), say);
+        let resuming = sign_in::resume(tools, identity, sign_in, say);
         let abort = self
             .tasks
-            .spawn(async move { super::Done::SignedIn(resuming.await) });
+            .spawn(async move { super::Done::SignedIn(Box::new(resuming.await)) });
         self.signing_in = Some(SigningIn {
             progress,
             lack: None,

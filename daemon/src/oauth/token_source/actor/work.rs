@@ -1,17 +1,36 @@
 //! What the actor begins, and what becomes of it.
 
+use std::time::Duration;
+
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
+use tokio::time::Instant;
 
 use super::{Actor, Done, Origin, SigningIn, Work};
 use crate::oauth::challenge::Challenge;
+use crate::oauth::discovery::Known;
 use crate::oauth::grant::Grant;
-use crate::oauth::refresh::{RefreshJob, Refreshed};
-use crate::oauth::registration::Client;
-use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish, is_registered_by_us};
-use crate::oauth::store::{ClientDocument, StoreError, Stored};
+use crate::oauth::refresh::{self, RefreshJob, Refreshed};
+use crate::oauth::registration;
+use crate::oauth::sign_in::{self, Ended, Kept, Progress, Wish};
+use crate::oauth::store::{StoreError, Stored, Unsaved};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{LoggedOut, Request, TokenError};
+
+/// How long a logout waits for tokens on their way, which have to be revoked too.
+const LOG_OUT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits for the authorization server.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why a refresh was in vain.
+const NO_ID_TOKEN: &str = "its refresh brings no new ID token, which is what --use-id-token sends: somebody has to sign in whenever that expires";
+/// How long nothing is renewed unasked that was refused: the next time would hardly
+/// be different, and whoever needs it asks.
+const REFUSED_PAUSE: Duration = Duration::from_secs(4 * 3600);
+
+/// Servers that ask for a longer pause are not believed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Actor {
     pub(super) fn load(&mut self) {
@@ -31,14 +50,15 @@ impl Actor {
             tools: self.tools.clone(),
             identity: self.identity.clone(),
             grant,
-            unsaved: self.unsaved.is_some(),
-            client: self.client.clone(),
+            unsaved: self.unsaved.clone(),
             challenge: self.challenge.clone(),
             rejected,
         };
         let generation = self.generation;
-        self.tasks
+        let refreshing = self
+            .tasks
             .spawn(async move { Done::Refreshed(generation, job.run().await) });
+        self.refreshing = Some(refreshing);
     }
 
     pub(super) fn sign_in(
@@ -46,20 +66,32 @@ impl Actor {
         challenge: Challenge,
         lack: Option<Lack>,
         waiters: Vec<Request>,
+        tab: bool,
     ) {
+        self.note_tried();
         let (say, progress) = watch::channel(Progress::default());
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
+            known: Known::of(&challenge, self.grant.as_ref()),
             challenge,
-            already: self.grant.as_ref().and_then(asked_before),
+            already: self
+                .grant
+                .as_ref()
+                .filter(|_| lack.is_some() || !self.scopes_refused)
+                .and_then(asked_before),
             client: self.client.clone(),
-            in_use: self.grant.is_some(),
+            tab,
+            signed_in_at: self
+                .grant
+                .as_ref()
+                .filter(|_| lack.is_some())
+                .map(|grant| grant.signed_in_at.unwrap_or_default()),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);
         let abort = self
             .tasks
-            .spawn(async move { Done::SignedIn(running.await) });
+            .spawn(async move { Done::SignedIn(Box::new(running.await)) });
         self.offered = true;
         self.signing_in = Some(SigningIn {
             progress,
@@ -70,28 +102,45 @@ impl Actor {
     }
 
     pub(super) fn save(&mut self) {
-        let Some(grant) = self.grant.clone() else {
+        let Some((grant, unsaved)) = self.grant.clone().zip(self.unsaved.clone()) else {
             return;
         };
+        self.work = Work::Saving;
         let (store, hash) = (self.tools.store.clone(), self.identity.hash());
         let generation = self.generation;
-        self.tasks
-            .spawn(async move { Done::Saved(generation, store.put_grant(&hash, &grant).await) });
+        self.tasks.spawn(async move {
+            Done::Saved(generation, store.save(&hash, &grant, &unsaved).await)
+        });
     }
 
     /// Forgets the grant, as soon as nothing else is under way.
     pub(super) fn log_out(&mut self, reply: oneshot::Sender<LoggedOut>) {
         self.log_outs.push(reply);
+        let by = || Instant::now() + LOG_OUT_PATIENCE;
+        self.log_out_by.get_or_insert_with(by);
         self.log_out_if_possible();
     }
 
-    /// Tokens on their way are waited for: they are what has to be revoked. Any
-    /// other sign-in ends.
-    fn log_out_if_possible(&mut self) {
-        let busy = !matches!(self.work, Work::Idle) || self.is_delicate();
-        if busy || self.log_outs.is_empty() {
+    /// Tokens on their way are waited for, but not for ever: they are what has to be
+    /// revoked. Any other sign-in ends.
+    pub(super) fn log_out_if_possible(&mut self) {
+        let is_late = self.log_out_by.is_some_and(|by| by <= Instant::now());
+        let is_under_way = matches!(self.work, Work::LoggingOut);
+        if is_late || is_under_way {
+            self.log_out_by = None;
+        }
+        if self.log_outs.is_empty() || is_under_way {
             return;
         }
+        if is_late && let (Work::Refreshing, Some(refreshing)) = (&self.work, &self.refreshing) {
+            refreshing.abort();
+            self.work = Work::Idle;
+        }
+        let busy = !matches!(self.work, Work::Idle) || (self.is_delicate() && !is_late);
+        if busy {
+            return;
+        }
+        self.log_out_by = None;
         if let Some(signing_in) = self.signing_in.take() {
             signing_in.abort.abort();
             self.waiters.extend(signing_in.waiters);
@@ -101,7 +150,7 @@ impl Actor {
 
     fn forget(&mut self) {
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let (grant, client) = (self.grant.clone(), self.client.clone());
+        let grant = self.grant.clone();
         let challenge = self.challenge.clone();
         self.work = Work::LoggingOut;
         self.tasks.spawn(async move {
@@ -111,8 +160,14 @@ impl Actor {
             };
             // Revoked first: without the files nobody could do it any more.
             if let Some(grant) = &grant {
-                let revoked = revoke(&tools, &identity, &challenge, grant, client);
-                logged_out.note = revoked.await.err();
+                let revoked = revoke(&tools, &identity, &challenge, grant);
+                let revoked = tokio::time::timeout(REVOKE_TIMEOUT, revoked).await;
+                let late = |_| {
+                    Err(not_revoked(
+                        "its authorization server did not answer in time",
+                    ))
+                };
+                logged_out.note = revoked.unwrap_or_else(late).err();
             }
             if let Err(error) = tools.store.forget(&identity.hash()).await {
                 logged_out.note = Some(error.to_string());
@@ -122,21 +177,21 @@ impl Actor {
     }
 
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
+        self.look_at_acceptance();
         match done {
             Ok(Done::Loaded(loaded)) => self.loaded(*loaded),
             Ok(Done::Refreshed(generation, refreshed)) => self.refreshed(generation, refreshed),
-            Ok(Done::SignedIn(ended)) => self.signed_in(ended),
+            Ok(Done::SignedIn(ended)) => self.signed_in(*ended),
             Ok(Done::LoggedOut(logged_out)) => self.logged_out(logged_out),
-            Ok(Done::Saved(generation, Ok(()))) if generation == self.generation => {
-                tracing::info!("tokens that could not be stored are stored now");
-                self.unsaved = None;
-            }
-            Ok(Done::Saved(..)) => {}
+            Ok(Done::Pinned(grant, issuer)) => self.pinned(&grant, issuer),
+            Ok(Done::Looked(looked)) => self.looked(*looked),
+            Ok(Done::Saved(generation, saved)) => self.saved(generation, saved),
             Ok(Done::Aside) => {}
             // A sign-in that a logout has ended.
             Err(error) if error.is_cancelled() => {}
             Err(error) => self.panicked(&error),
         }
+        self.match_token();
         self.log_out_if_possible();
     }
 
@@ -160,12 +215,17 @@ impl Actor {
         let stored = match loaded {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::warn!(%error, "no tokens could be read");
-                self.trouble = Some(error.to_string());
-                Stored::default()
+                tracing::warn!(%error, "no tokens could be read; this is tried again");
+                self.storing.failed();
+                self.say_ready();
+                return self.fail_all(&error.to_string());
             }
         };
-        self.client = stored.client.and_then(client);
+        self.loaded = true;
+        self.storing.over();
+        self.trouble = None;
+        self.client = stored.client;
+        self.taken_over = stored.taken_over;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
@@ -173,26 +233,33 @@ impl Actor {
         };
         let has_expired = grant.has_expired((self.tools.now)());
         if has_expired && grant.refresh_token.is_none() {
-            tracing::info!("the stored token has expired and cannot be renewed: it is deleted");
-            let (store, hash) = (self.tools.store.clone(), self.identity.hash());
-            self.tasks.spawn(async move {
-                if let Err(error) = store.remove_grant(&hash).await {
-                    tracing::warn!(%error, "an expired token is still stored");
-                }
-                Done::Aside
-            });
+            self.delete(grant);
             self.say_ready();
             return self.decide_for_all();
         }
-        if has_expired {
-            // Sent as it is, it would only be refused.
-            self.grant = Some(grant);
-            return self.refresh(false);
+        self.take_up(grant);
+        self.pin();
+    }
+
+    fn saved(&mut self, generation: u64, saved: Result<(), StoreError>) {
+        self.work = Work::Idle;
+        match saved {
+            Ok(()) if generation == self.generation => {
+                tracing::info!("tokens that could not be stored are stored now");
+                self.unsaved = None;
+                self.storing.over();
+            }
+            Ok(()) => {}
+            Err(_) => self.storing.failed(),
         }
-        self.publish(grant, Origin::Stored);
+        self.decide_for_all();
     }
 
     fn refreshed(&mut self, generation: u64, refreshed: Refreshed) {
+        if !matches!(self.work, Work::Refreshing) {
+            // A logout did not wait for it.
+            return;
+        }
         self.work = Work::Idle;
         if generation != self.generation {
             // A sign-in has finished meanwhile: what it gave is newer.
@@ -201,40 +268,45 @@ impl Actor {
         match refreshed {
             Refreshed::New { grant, unsaved } => {
                 tracing::info!("tokens were renewed");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.last_refresh = Some((self.tools.now)());
-                self.publish(grant, Origin::Refreshed);
+                self.renewed.note();
+                self.publish_refreshed(*grant);
             }
             Refreshed::Adopted(grant) => {
                 tracing::info!("another daemon has renewed the tokens");
-                self.publish(grant, Origin::Stored);
+                self.renewed.note();
+                self.unsaved = None;
+                self.publish(*grant, Origin::Stored);
             }
-            Refreshed::Failed(why) => {
-                tracing::warn!(%why, "tokens could not be renewed; this is tried again");
-                self.refreshes.failed();
-                self.still_there();
-                self.fail_all(&why);
+            Refreshed::Rotated {
+                grant,
+                unsaved,
+                why,
+            } => {
+                self.grant = Some(*grant);
+                self.not_saved(unsaved);
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Failed(why) => self.refresh_failed(&why, Duration::ZERO),
+            Refreshed::Later(why, after) if after > LONGEST_PAUSE => {
+                self.refresh_failed(&why, Duration::ZERO);
+            }
+            Refreshed::Later(why, after) => {
+                self.refresh_failed(&why, after);
+                let at = (self.tools.now)() + after;
+                self.renew_at = self.renew_at.map(|renew_at| renew_at.max(at));
+            }
+            Refreshed::Unasked(why) => {
+                self.refresh_failed(&why, Duration::ZERO);
+                self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
             }
             Refreshed::Refused(why) => self.refresh_refused(why),
             Refreshed::ClientUnknown(why) => {
                 self.client = None;
                 self.refresh_refused(why);
             }
-            Refreshed::Ended(why) => {
-                tracing::warn!(%why, "the grant cannot be renewed any more");
-                let now = (self.tools.now)();
-                let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
-                match self.grant.as_mut() {
-                    Some(grant) if lives(grant) => {
-                        grant.refresh_token = None;
-                        self.renew_at = None;
-                    }
-                    _ => self.withdraw(),
-                }
-                self.trouble = Some(why);
-                self.needs_login = true;
-                self.ask_somebody_for_all();
-            }
+            Refreshed::Ended(why) => self.refresh_ended(why),
             Refreshed::Gone => {
                 tracing::info!("the files of a grant are gone: nobody is signed in any more");
                 self.client = None;
@@ -244,12 +316,63 @@ impl Actor {
         }
     }
 
+    /// Publishes what a refresh has brought. An ID token that it did not bring is as
+    /// worthless as before.
+    fn publish_refreshed(&mut self, grant: Grant) {
+        let before = self.grant.as_ref().and_then(|grant| grant.id_token.clone());
+        let is_old = self.identity.use_id_token && before.is_some() && before == grant.id_token;
+        let (mut refused, mut waiting) = (Vec::new(), std::mem::take(&mut self.waiters));
+        if is_old {
+            (refused, waiting) = waiting
+                .into_iter()
+                .partition(|waiter| waiter.rejected.is_some());
+        }
+        self.waiters = waiting;
+        self.publish(grant, Origin::Refreshed);
+        if is_old {
+            tracing::warn!("{NO_ID_TOKEN}");
+            self.trouble = Some(NO_ID_TOKEN.into());
+        }
+        if !refused.is_empty() {
+            self.ask_somebody(refused, None);
+        }
+    }
+
+    fn refresh_failed(&mut self, why: &str, after: Duration) {
+        tracing::warn!(%why, "tokens could not be renewed; this is tried again");
+        self.refreshes.failed_for(after);
+        self.note_tried();
+        self.still_there();
+        self.fail_all(why);
+    }
+
+    fn refresh_ended(&mut self, why: String) {
+        tracing::warn!(%why, "the grant cannot be renewed any more");
+        let now = (self.tools.now)();
+        let lives = |grant: &Grant| self.waiters.is_empty() && !grant.has_expired(now);
+        match self.grant.as_mut() {
+            Some(grant) if lives(grant) => {
+                grant.refresh_token = None;
+                self.renew_at = None;
+            }
+            _ => {
+                self.ended = self.grant.clone();
+                self.withdraw();
+            }
+        }
+        self.trouble = Some(why);
+        self.needs_login = true;
+        self.ask_somebody_for_all();
+    }
+
     fn refresh_refused(&mut self, why: String) {
         tracing::warn!(%why, "tokens could not be renewed");
         self.refreshes.failed();
+        self.note_tried();
         self.refused = true;
         self.trouble = Some(why);
         self.still_there();
+        self.renew_at = Some((self.tools.now)() + REFUSED_PAUSE);
         self.ask_somebody_for_all();
     }
 
@@ -273,8 +396,15 @@ impl Actor {
         match ended.kept {
             Ok(Kept { grant, unsaved }) => {
                 tracing::info!("somebody signed in");
-                self.unsaved = unsaved;
+                self.not_saved(unsaved);
                 self.sign_ins.over();
+                self.nobody_came = false;
+                self.scopes_refused = false;
+                // What was wanted is part of the grant now.
+                self.challenge.scope = None;
+                if signing_in.lack.is_none() {
+                    self.step_ups.count_anew();
+                }
                 self.waiters.append(&mut signing_in.waiters);
                 self.publish(grant, Origin::SignedIn);
             }
@@ -303,7 +433,14 @@ impl Actor {
         }
     }
 
-    fn decide_for_all(&mut self) {
+    fn not_saved(&mut self, unsaved: Option<Unsaved>) {
+        if unsaved.is_some() {
+            self.storing.failed();
+        }
+        self.unsaved = unsaved;
+    }
+
+    pub(super) fn decide_for_all(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
             self.renew(waiter);
         }
@@ -328,11 +465,8 @@ impl Actor {
     }
 }
 
-/// Reads a kept client. The files of old npm packages do not name its issuer.
-fn client(document: ClientDocument) -> Option<Client> {
-    let issuer = document.get("issuer").and_then(|issuer| issuer.as_str());
-    let issuer = issuer.unwrap_or_default().to_owned();
-    Client::from_document(&issuer, document)
+fn not_revoked(why: impl std::fmt::Display) -> String {
+    format!("the tokens were deleted here but not revoked: {why}")
 }
 
 /// Revokes a grant at the server that gave it.
@@ -341,39 +475,22 @@ async fn revoke(
     identity: &crate::oauth::identity::Identity,
     challenge: &Challenge,
     grant: &Grant,
-    client: Option<Client>,
 ) -> Result<(), String> {
-    let not_revoked = |why: String| format!("the tokens were deleted here but not revoked: {why}");
     let servers = tools.endpoints.connect(identity).await;
-    let servers = servers.map_err(|error| not_revoked(error.to_string()))?;
-    let challenge = grant.hinted(challenge);
-    let discovered = servers.discover(identity, &challenge).await;
-    let discovered = discovered.map_err(|error| not_revoked(error.to_string()))?;
+    let servers = servers.map_err(not_revoked)?;
+    let known = Known::of(challenge, Some(grant));
+    let discovered = servers.discover(identity, &known).await;
+    let discovered = discovered.map_err(not_revoked)?;
     let server = &discovered.server;
-    if grant
-        .issuer
-        .as_ref()
-        .is_some_and(|issuer| *issuer != server.issuer)
-    {
-        return Err(not_revoked(
-            "its authorization server is another one now".into(),
-        ));
+    if !refresh::is_of(grant, server) {
+        return Err(not_revoked("its authorization server is another one now"));
     }
-    let client = match client {
-        Some(client) if is_registered_by_us(identity, server) => client,
-        _ if is_registered_by_us(identity, server) => {
-            return Err(not_revoked("its client is not known".into()));
-        }
-        _ => {
-            let known = servers.register(identity, &discovered, &[], None).await;
-            known.map_err(|error| not_revoked(error.to_string()))?
-        }
-    };
+    let client = registration::of_tokens(grant.client.as_ref(), identity, server);
+    let client = client.map_err(not_revoked)?;
+    let client = client.ok_or_else(|| not_revoked("its client is not known"))?;
     match servers.revoke(server, &client, grant).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(not_revoked(
-            "its authorization server does not offer that".into(),
-        )),
-        Err(error) => Err(not_revoked(error.to_string())),
+        Ok(false) => Err(not_revoked("its authorization server does not offer that")),
+        Err(error) => Err(not_revoked(error)),
     }
 }

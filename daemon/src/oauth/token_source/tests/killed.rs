@@ -125,15 +125,41 @@ async fn a_sign_in_that_is_too_old_or_of_another_client_is_not_gone_on_with() {
     daemon.stop().await;
 
     let mut other = under_way();
-    let url = other
-        .pending
-        .url
-        .as_str()
-        .replace("client_id=c", "client_id=d");
-    other.pending.url = url.parse().expect("a URL");
+    other.client = crate::oauth::kept_sign_in::tests::client("d");
     other.answered(code("good"), None);
     keep(&setup, &other).await;
     let daemon = setup.start();
     assert!(page(daemon.renew(None).await).starts_with(world::ISSUER));
     assert_eq!(setup.world.facts().exchanges, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_keep_their_client_while_the_next_daemon_asks_as_another() {
+    for answer in ["code=good", "error=access_denied", ""] {
+        let setup = Setup::new();
+        let daemon = setup.signed_in().await;
+        let token = daemon.source.current().expect("signed in");
+        let url = page(daemon.step_up(&token, "write").await);
+        assert!(url.contains("client_id=c1&"), "{url}");
+        daemon.stop().await;
+
+        let daemon = setup.start();
+        daemon.source.ready().await;
+        let token = daemon.source.current().expect("kept");
+        let token = daemon.renew(Some(&token)).await.expect("by its client");
+        daemon.come_back(&url, answer).await;
+        let signed_in = daemon.source.signed_in(Some(&token)).await;
+        assert_eq!(signed_in.is_ok(), answer == "code=good");
+        for _ in 0..2 {
+            tokio::time::sleep(HOUR).await;
+            let token = daemon.source.current().expect("by its client");
+            assert!(setup.world.accepts(Some(&token)), "{answer}");
+        }
+        daemon.stop().await;
+        sleep(HOUR);
+        let daemon = setup.start();
+        daemon.source.ready().await;
+        assert!(setup.world.accepts(daemon.source.current().as_ref()));
+        daemon.stop().await;
+    }
 }

@@ -19,10 +19,12 @@ use crate::http::{HttpError, NetworkOptions};
 use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::browsers::Browsers;
 use crate::oauth::challenge::ChallengeError;
-use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError};
+use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::identity::ClientChoice;
 use crate::oauth::loopback::Loopback;
-use crate::oauth::registration::{Client, RegistrationError};
+use crate::oauth::on_its_way::OnItsWay;
+use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::store::{Store, TokenStoreKind};
 use crate::oauth::token::{TokenEndpointError, TokenResponse};
 use crate::secret::Secret;
@@ -76,6 +78,12 @@ pub(super) enum Mode {
     Down,
     /// 400 without saying `invalid_grant`.
     Refuses,
+    /// After 15 s.
+    Slow,
+    /// Replaces the refresh token, but gives nothing else that can be used.
+    Spoils,
+    /// 429, not before an hour has passed.
+    Busy,
     /// The request is lost.
     LosesRequest,
     /// The answer is lost, after it has been given.
@@ -85,7 +93,11 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) mode: Mode,
+    /// How long finding it takes.
+    pub(super) slow_metadata: Duration,
     pub(super) issuer: String,
+    /// What the server says that it is.
+    pub(super) resource: Option<String>,
     pub(super) life: Option<u64>,
     pub(super) live_refresh: Option<String>,
     pub(super) spent: HashSet<String>,
@@ -98,6 +110,10 @@ pub(super) struct Facts {
     pub(super) registrations: u32,
     pub(super) revocations: u32,
     pub(super) asked_scopes: Vec<String>,
+    /// The ID token that comes along.
+    pub(super) id_token: Option<&'static str>,
+    /// Whether a refresh token does not.
+    pub(super) no_refresh: bool,
 }
 
 /// The authorization server.
@@ -113,7 +129,7 @@ impl World {
     }
 
     /// Issues tokens; what was there before is spent.
-    fn issue(&self) -> TokenResponse {
+    pub(super) fn issue(&self) -> TokenResponse {
         let mut facts = self.facts();
         facts.issued += 1;
         let (access, refresh) = (
@@ -125,12 +141,13 @@ impl World {
         }
         let life = facts.life.unwrap_or(3600).min(u64::from(u32::MAX));
         facts.access = Some((access.clone(), time() + Duration::from_secs(life)));
+        let id_token = facts.id_token.map(|token| Secret::new(token.to_owned()));
         TokenResponse {
             access_token: Secret::new(access),
-            refresh_token: Some(Secret::new(refresh)),
+            refresh_token: (!facts.no_refresh).then(|| Secret::new(refresh)),
+            id_token,
             expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
             scope: None,
-            id_token: None,
         }
     }
 
@@ -209,15 +226,23 @@ impl Servers for Reach {
     fn discover<'a>(
         &'a self,
         _: &'a Identity,
-        _: &'a Challenge,
+        _: &'a Known,
     ) -> BoxFuture<'a, Result<Discovered, DiscoveryError>> {
         let server = self.0.server();
+        let (resource, slow) = {
+            let facts = self.0.facts();
+            (facts.resource.clone(), facts.slow_metadata)
+        };
         let discovered = Discovered {
-            resource: None,
+            resource,
             scopes_supported: Scope::parse("read"),
             server,
         };
-        std::future::ready(Ok(discovered)).boxed()
+        async move {
+            tokio::time::sleep(slow).await;
+            Ok(discovered)
+        }
+        .boxed()
     }
 
     fn of_issuer<'a>(
@@ -229,11 +254,14 @@ impl Servers for Reach {
 
     fn register<'a>(
         &'a self,
-        _: &'a Identity,
+        identity: &'a Identity,
         discovered: &'a Discovered,
         redirect_uris: &'a [String],
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        if let Some(given) = registration::given(identity, &discovered.server) {
+            return std::future::ready(given).boxed();
+        }
         let mut facts = self.0.facts();
         facts.registrations += 1;
         facts.asked_scopes.extend(scope.map(Scope::to_string));
@@ -254,20 +282,26 @@ impl Servers for Reach {
         pending: &'a Pending,
         code: &'a Code,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        {
-            let mut facts = self.0.facts();
-            facts.exchanges += 1;
-            facts.client.clone_from(&client.client_id);
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.exchanges += 1;
+                facts.client.clone_from(&client.client_id);
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            if mode == Mode::Slow {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+            }
+            match code.0.reveal().as_str() {
+                "good" => Ok(TokenResponse {
+                    scope: pending.scope.clone(),
+                    ..self.0.issue()
+                }),
+                _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
+            }
         }
-        let scope = pending.scope.clone();
-        let answer = match code.0.reveal().as_str() {
-            "good" => Ok(TokenResponse {
-                scope,
-                ..self.0.issue()
-            }),
-            _ => Err(TokenEndpointError::InvalidGrant("no such code".into())),
-        };
-        std::future::ready(answer).boxed()
+        .boxed()
     }
 
     fn refresh<'a>(
@@ -285,6 +319,21 @@ impl Servers for Reach {
             tokio::task::yield_now().await;
             match mode {
                 Mode::Works => self.0.refreshed(request),
+                Mode::Slow => {
+                    tokio::time::sleep(Duration::from_secs(15)).await;
+                    self.0.refreshed(request)
+                }
+                Mode::Spoils => {
+                    let response = self.0.refreshed(request)?;
+                    Err(TokenEndpointError::Spoiled {
+                        why: "it gave no access token".into(),
+                        refresh_token: response.refresh_token.expect("it has one"),
+                    })
+                }
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
                 Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
                 Mode::Refuses => Err(TokenEndpointError::Refused {
                     status: 400,
@@ -307,7 +356,12 @@ impl Servers for Reach {
         _: &'a Client,
         _: &'a Grant,
     ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
-        self.0.facts().revocations += 1;
+        let mut facts = self.0.facts();
+        facts.revocations += 1;
+        if facts.mode == Mode::LosesRequest {
+            return std::future::pending().boxed();
+        }
+        drop(facts);
         self.0.revoke_all();
         std::future::ready(Ok(true)).boxed()
     }
@@ -344,6 +398,20 @@ impl Setup {
         }
     }
 
+    /// The same server with a client that its user has registered.
+    pub(super) fn identity_of(client_id: &str) -> Identity {
+        Identity {
+            client: ClientChoice::PreRegistered {
+                client_id: client_id.into(),
+                client_secret: Some(Secret::new("hidden".into())),
+                auth_method: None,
+                // At any port, since tests run side by side.
+                redirect_uris: vec!["http://127.0.0.1/cb".into()],
+            },
+            ..Self::identity()
+        }
+    }
+
     pub(super) fn identity() -> Identity {
         let server = ServerUrl::parse("https://h/mcp", false).expect("valid");
         Identity::new(server, NetworkOptions::default())
@@ -354,16 +422,21 @@ impl Setup {
     }
 
     pub(super) fn start(&self) -> Daemon {
+        self.start_as(Self::identity())
+    }
+
+    pub(super) fn start_as(&self, identity: Identity) -> Daemon {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let tools = Tools {
             endpoints: Arc::new(Reach(self.world.clone())),
             store: self.store(),
             loopback: Loopback::new(tasks.clone()),
             browsers: Browsers::new(),
+            on_its_way: OnItsWay::new(),
             now,
             changes: Changes::default(),
         };
-        let source = TokenSource::spawn(Self::identity(), tools.clone(), &tasks, stop.clone());
+        let source = TokenSource::spawn(identity, tools.clone(), &tasks, stop.clone());
         Daemon {
             source,
             tools,
@@ -374,18 +447,14 @@ impl Setup {
 
     /// Starts with somebody signed in already.
     pub(super) async fn signed_in(&self) -> Daemon {
-        let grant = Grant::new(
-            self.world.issue(),
-            None,
-            ISSUER,
-            Scope::parse("read"),
-            false,
-            now(),
-        );
-        let (store, hash) = (self.store(), Self::identity().hash());
+        let response = self.world.issue();
+        let keeps = response.id_token.is_some();
         let client = json!({ "client_id": "c", "issuer": ISSUER, "scope": "read" });
-        let client = client.as_object().expect("an object");
-        store.put_client(&hash, client).await.expect("kept");
+        let client = Client::of_kept(client.as_object().expect("an object").clone());
+        let client = client.expect("a client");
+        let scope = Scope::parse("read");
+        let grant = Grant::new(response, None, client, None, scope, keeps, now());
+        let (store, hash) = (self.store(), Self::identity().hash());
         store.put_grant(&hash, &grant).await.expect("kept");
         let daemon = self.start();
         daemon.source.ready().await;
@@ -395,10 +464,9 @@ impl Setup {
 
     /// The access token in the file.
     pub(super) async fn stored(&self) -> Option<String> {
-        let grant = self.store().grant(&Self::identity().hash()).await;
-        grant
-            .expect("readable")
-            .map(|grant| grant.access_token.reveal().clone())
+        let on_disk = self.store().tokens(&Self::identity().hash()).await;
+        let grant = on_disk.expect("readable").tokens();
+        grant.map(|grant| grant.access_token.reveal().clone())
     }
 }
 
@@ -413,9 +481,20 @@ impl Daemon {
             .await
     }
 
-    /// The same for lack of a scope.
+    /// The same for lack of a scope, by an operation that always needs it.
     pub(super) async fn step_up(
         &self,
+        rejected: &AccessToken,
+        scope: &str,
+    ) -> Result<AccessToken, TokenError> {
+        let operation = format!("tools/call {scope}");
+        self.step_up_for(&operation, rejected, scope).await
+    }
+
+    /// The same by this operation.
+    pub(super) async fn step_up_for(
+        &self,
+        operation: &str,
         rejected: &AccessToken,
         scope: &str,
     ) -> Result<AccessToken, TokenError> {
@@ -425,10 +504,17 @@ impl Daemon {
             ..Challenge::default()
         };
         let wanting = Wanting {
-            operation: "tools/call x".into(),
+            operation: operation.to_owned(),
             ..Wanting::default()
         };
         self.source.renew(Some(rejected), challenge, wanting).await
+    }
+
+    /// Signs somebody in on a page; returns the token.
+    pub(super) async fn sign_in(&self, url: &str, rejected: Option<&AccessToken>) -> AccessToken {
+        self.come_back(url, "code=good").await;
+        let signed_in = self.source.signed_in(rejected).await;
+        signed_in.expect("signed in")
     }
 
     /// Answers a sign-in as the browser of a person does.

@@ -1,0 +1,59 @@
+//! What newer shims say of the same identity: as which client it is asked, and which
+//! token is sent.
+//!
+//! Invariant: shims that take turns do not make each other's failures forgotten.
+
+use std::sync::Arc;
+
+use super::{Actor, Work};
+use crate::oauth::identity::Identity;
+
+/// Ways to ask that are remembered as tried.
+const MAX_TRIED: usize = 8;
+
+impl Actor {
+    pub(super) fn use_identity(&mut self, identity: Arc<Identity>) {
+        self.identity = identity;
+        self.match_token();
+        let alike = |tried: &Arc<Identity>| asks_alike(tried, &self.identity);
+        if self.tried.len() < MAX_TRIED && !self.tried.iter().any(alike) {
+            // What failed as another client need not fail as this one.
+            self.sign_ins.over();
+            self.refreshes.over();
+            self.offered = true;
+        }
+    }
+
+    /// Notes as whom it is tried now.
+    pub(super) fn note_tried(&mut self) {
+        let alike = |tried: &Arc<Identity>| asks_alike(tried, &self.identity);
+        if self.tried.len() < MAX_TRIED && !self.tried.iter().any(alike) {
+            self.tried.push(self.identity.clone());
+        }
+    }
+
+    /// Sends the token of the kind that the newest shim wants. What a refresh under
+    /// way brings is of that kind anyway.
+    pub(super) fn match_token(&mut self) {
+        if self.sends_id_token == self.identity.use_id_token
+            || !matches!(self.work, Work::Idle)
+            || self.held.borrow().token.is_none()
+        {
+            return;
+        }
+        if let Some(grant) = self.grant.clone() {
+            let _token = self.hold(grant, self.origin);
+            self.decide_for_all();
+        }
+    }
+}
+
+/// Says whether an authorization server is asked the same way, whatever else differs.
+fn asks_alike(one: &Identity, other: &Identity) -> bool {
+    one.client == other.client
+        && one.client_metadata == other.client_metadata
+        && one.scope == other.scope
+        && one.resource == other.resource
+        && one.use_id_token == other.use_id_token
+        && one.allow_missing_pkce == other.allow_missing_pkce
+}
