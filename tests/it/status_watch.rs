@@ -75,6 +75,7 @@ fn ctrl_z_gives_the_terminal_back_for_a_while() {
     terminal.forget();
     terminal.signal(Signal::TSTP);
     terminal.wait_for_text(LEAVE);
+    terminal.wait_until_stopped();
     terminal.forget();
     terminal.signal(Signal::CONT);
     terminal.wait_for_text(ENTER);

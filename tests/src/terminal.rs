@@ -117,6 +117,16 @@ impl TestTerminal {
         self.program.signal(signal);
     }
 
+    /// Waits until the program has stopped, as Ctrl-Z makes it.
+    pub fn wait_until_stopped(&self) {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let pid = self.pid().try_into().ok().and_then(Pid::from_raw);
+        let child = WaitId::Pid(pid.expect("a process id"));
+        // Told and not taken: the program is waited for elsewhere.
+        let stopped = waitid(child, WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT);
+        stopped.expect("it is a child of ours");
+    }
+
     /// Waits for the program's end; returns its exit code.
     pub fn wait(&self) -> i32 {
         self.program.wait()
