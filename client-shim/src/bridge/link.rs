@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use mcp_remote_proto::v1::relay_response::Frame as Received;
-use mcp_remote_proto::v1::{Open, RelayRequest, RelayResponse, relay_request};
+use mcp_remote_proto::v1::{Open, Purpose, RelayRequest, RelayResponse, relay_request};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -112,13 +112,15 @@ pub(crate) struct Relay {
 impl Relay {
     async fn open(mut daemon: Daemon, open: Open) -> Result<(Self, Requests), Status> {
         let (requests, receiver) = mpsc::channel(FRAMES);
+        // Whoever only checks is told by the same status that the server is down.
+        let bridges = !matches!(open.purpose(), Purpose::Check | Purpose::Login);
         let first = request(relay_request::Frame::Open(Box::new(open)));
         requests
             .try_send(first)
             .expect("a new channel has room for its first frame");
         let response = daemon.relay().relay(ReceiverStream::new(receiver)).await;
         let response = match response {
-            Err(status) if status.code() == Code::Unavailable => {
+            Err(status) if status.code() == Code::Unavailable && bridges => {
                 // It is stopping. Only once it has hung up can the next be found.
                 let _late = timeout(PATIENCE, daemon.hung_up()).await;
                 return Err(status);
