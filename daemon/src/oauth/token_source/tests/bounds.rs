@@ -7,7 +7,7 @@ use std::time::Duration;
 use mcp_remote_proto::v1::Display;
 use tokio::time::Instant;
 
-use self::world::Daemon;
+use self::setup::Daemon;
 use super::*;
 use crate::oauth::browsers::{Attending, OpenBrowser};
 

@@ -4,7 +4,7 @@
 use super::*;
 
 /// Nobody is signed in; whoever asks as `identity` does.
-async fn signed_in_as(setup: &Setup, identity: Identity) -> world::Daemon {
+async fn signed_in_as(setup: &Setup, identity: Identity) -> setup::Daemon {
     let daemon = setup.start_as(identity);
     let url = page(daemon.renew(None).await);
     daemon.come_back(&url, "code=good").await;
