@@ -7,21 +7,9 @@ use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::upstream::{self, FakeUpstream, Reply, hostile};
 use serde_json::{Map, Value};
 
-use crate::support::{attached, our_error};
+use crate::support::{attached, our_error, signed_in};
 
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
-
-fn signed_in() -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
-    let server = FakeAuthorizationServer::start();
-    let upstream = FakeUpstream::start();
-    server.protect(&upstream);
-    let mut home = TestHome::new();
-    let browser = Browser::agreeing(&mut home);
-    let mut shim = attached(&home, &[&upstream.url()]);
-    shim.echo("signed in");
-    assert_eq!(shim.finish(), 0);
-    (server, upstream, home, browser)
-}
 
 #[test]
 fn no_redirect_of_a_token_endpoint_takes_a_code_or_a_grant_elsewhere() {
@@ -60,7 +48,7 @@ fn no_redirect_of_a_token_endpoint_takes_a_code_or_a_grant_elsewhere() {
 fn no_redirect_of_the_server_takes_a_token_elsewhere() {
     let elsewhere = FakeUpstream::start();
     for status in REDIRECTS {
-        let (server, upstream, home, _browser) = signed_in();
+        let (server, upstream, home, _browser) = signed_in(Config::default());
         let location = elsewhere.url();
         server.protect_scripted(&upstream, move |_| {
             Some(hostile::redirect(status, &location))
@@ -81,7 +69,7 @@ fn no_redirect_of_the_server_takes_a_token_elsewhere() {
 
 #[test]
 fn a_grant_goes_to_no_other_authorization_server_than_the_one_that_gave_it() {
-    let (_server, upstream, home, browser) = signed_in();
+    let (_server, upstream, home, browser) = signed_in(Config::default());
     let other = FakeAuthorizationServer::start();
     // The server is with somebody else from now on.
     other.protect(&upstream);
@@ -130,7 +118,7 @@ fn nothing_in_metadata_is_visited_but_the_endpoints() {
 
 #[test]
 fn a_server_that_refuses_every_token_does_not_go_on_for_ever() {
-    let (server, upstream, home, browser) = signed_in();
+    let (server, upstream, home, browser) = signed_in(Config::default());
     // Whatever token it is shown, it wants another.
     server.protect_scripted(&upstream, |_| {
         let challenge = r#"Bearer error="invalid_token""#;

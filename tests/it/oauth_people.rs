@@ -4,29 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
-use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::shim::conversation;
 use mcp_remote_tests::upstream::FakeUpstream;
 
-use crate::support::{attached, messages, one_shot, our_error};
-
-/// A guarded server, its authorization server, and a home whose browser agrees.
-fn agreeing(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
-    let server = FakeAuthorizationServer::with(config);
-    let upstream = FakeUpstream::start();
-    server.protect(&upstream);
-    let mut home = TestHome::new();
-    let browser = Browser::agreeing(&mut home);
-    (server, upstream, home, browser)
-}
-
-/// Signs in at `url` with a client that waits for it.
-fn sign_in(home: &TestHome, arguments: &[&str]) {
-    let mut shim = attached(home, arguments);
-    shim.echo("signed in");
-    assert_eq!(shim.finish(), 0);
-}
+use crate::support::{agreeing, attached, messages, one_shot, our_error, sign_in};
 
 #[test]
 fn each_folder_of_tokens_is_somebody_else() {

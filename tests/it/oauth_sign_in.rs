@@ -8,31 +8,14 @@ use mcp_remote_proto::v1::AuthState;
 use mcp_remote_tests::authorization_server::{
     Config, FakeAuthorizationServer, Metadata, ResourceMetadata, npm_hash,
 };
-use mcp_remote_tests::browser::{self, Browser};
+use mcp_remote_tests::browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::{TestShim, conversation, text_of};
 use mcp_remote_tests::upstream::FakeUpstream;
 use serde_json::{Value, json};
 
-use crate::support::{attached, messages, one_shot, our_error, token_files};
-
-/// A guarded server, its authorization server, and a home whose browser agrees.
-fn agreeing(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
-    let server = FakeAuthorizationServer::with(config);
-    let upstream = FakeUpstream::start();
-    server.protect(&upstream);
-    let mut home = TestHome::new();
-    let browser = Browser::agreeing(&mut home);
-    (server, upstream, home, browser)
-}
-
-/// Signs in at `url` with a client that waits for it.
-fn sign_in(home: &TestHome, arguments: &[&str]) {
-    let mut shim = attached(home, arguments);
-    shim.echo("signed in");
-    assert_eq!(shim.finish(), 0);
-}
+use crate::support::{agreeing, attached, messages, one_shot, our_error, sign_in, token_files};
 
 fn file(home: &TestHome, ending: &str) -> Value {
     let files = token_files(home);

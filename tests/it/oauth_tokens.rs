@@ -11,19 +11,7 @@ use mcp_remote_tests::shim::{TestShim, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use serde_json::{Value, json};
 
-use crate::support::{attached, one_shot, our_error, token_files};
-
-fn signed_in(config: Config) -> (FakeAuthorizationServer, FakeUpstream, TestHome, Browser) {
-    let server = FakeAuthorizationServer::with(config);
-    let upstream = FakeUpstream::start();
-    server.protect(&upstream);
-    let mut home = TestHome::new();
-    let browser = Browser::agreeing(&mut home);
-    let mut shim = attached(&home, &[&upstream.url()]);
-    shim.echo("signed in");
-    assert_eq!(shim.finish(), 0);
-    (server, upstream, home, browser)
-}
+use crate::support::{attached, one_shot, our_error, signed_in, token_files};
 
 /// Attaches shims that each have called once, then lets them call all at once.
 fn storm(home: &TestHome, url: &str, count: usize, change: impl FnOnce()) {

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
+use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{Finished, TestHome};
 use mcp_remote_tests::shim::{TestShim, conversation};
+use mcp_remote_tests::upstream::FakeUpstream;
 use serde_json::Value;
 
 /// Checks that `response` is an error of ours for the request `id`, fit for a
@@ -87,4 +90,32 @@ pub(crate) fn token_files(home: &TestHome) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
     files
+}
+
+/// A guarded server, its authorization server, and a home whose browser agrees.
+pub(crate) type Guarded = (FakeAuthorizationServer, FakeUpstream, TestHome, Browser);
+
+/// Makes one where nobody has signed in.
+pub(crate) fn agreeing(config: Config) -> Guarded {
+    let server = FakeAuthorizationServer::with(config);
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let browser = Browser::agreeing(&mut home);
+    (server, upstream, home, browser)
+}
+
+/// Makes one where somebody has.
+pub(crate) fn signed_in(config: Config) -> Guarded {
+    let guarded = agreeing(config);
+    let (_, upstream, home, _) = &guarded;
+    sign_in(home, &[&upstream.url()]);
+    guarded
+}
+
+/// Signs in with a client that waits for it.
+pub(crate) fn sign_in(home: &TestHome, arguments: &[&str]) {
+    let mut shim = attached(home, arguments);
+    shim.echo("signed in");
+    assert_eq!(shim.finish(), 0);
 }

@@ -146,12 +146,12 @@ mod tests {
     #[test]
     fn a_line_tells_grants_of_other_folders_apart() {
         let elsewhere = AuthStatus {
-            folder: "/work/auth".into(),
+            folder: "/srv/auth".into(),
             scopes: String::new(),
             ..signed_in()
         };
         let line = line("https://h/mcp", &elsewhere, NOW);
-        let start = "https://h/mcp is signed in at https://as with tokens in /work/auth; ";
+        let start = "https://h/mcp is signed in at https://as with tokens in /srv/auth; ";
         assert!(line.starts_with(start), "{line}");
     }
 

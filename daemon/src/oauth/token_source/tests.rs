@@ -4,10 +4,12 @@ mod files;
 mod killed;
 mod on_its_way;
 mod refusals;
+mod setup;
 mod week;
 mod world;
 
-use self::world::{Mode, Setup, page, sleep};
+use self::setup::{Setup, page};
+use self::world::{Mode, sleep};
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);

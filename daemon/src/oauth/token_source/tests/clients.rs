@@ -4,7 +4,7 @@
 use super::*;
 
 /// Nobody is signed in; whoever asks as `identity` does.
-async fn signed_in_as(setup: &Setup, identity: Identity) -> world::Daemon {
+async fn signed_in_as(setup: &Setup, identity: Identity) -> setup::Daemon {
     let daemon = setup.start_as(identity);
     let url = page(daemon.renew(None).await);
     daemon.come_back(&url, "code=good").await;
@@ -77,7 +77,8 @@ async fn tokens_that_do_not_say_who_gave_them_are_of_whom_the_server_named_first
     let daemon = setup.start();
     let mut status = daemon.source.status();
     let is_pinned = |status: &AuthStatus| status.issuer.as_deref() == Some(world::ISSUER);
-    status.wait_for(is_pinned).await.expect("it is asked");
+    let pinned = tokio::time::timeout(HOUR, status.wait_for(is_pinned)).await;
+    pinned.expect("it is asked").expect("the actor lives");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(daemon.source.status().borrow().trouble, None);
     daemon.stop().await;

@@ -96,7 +96,7 @@ async fn nobody_is_asked_to_sign_in_where_another_daemon_has_somebody_signed_in(
 
 /// Renews while the file cannot be replaced, which is found out after the server has
 /// given new tokens. Returns what the file was.
-async fn renewed_but_not_stored(setup: &Setup, daemon: &world::Daemon) -> Vec<u8> {
+async fn renewed_but_not_stored(setup: &Setup, daemon: &setup::Daemon) -> Vec<u8> {
     let token = daemon.source.current().expect("signed in");
     let mut asked = setup.world.asked.subscribe();
     let before = std::fs::read(tokens(setup)).expect("there");

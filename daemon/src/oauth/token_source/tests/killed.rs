@@ -47,7 +47,7 @@ async fn registered() -> Setup {
     setup
 }
 
-async fn settled(daemon: &world::Daemon) -> AuthStatus {
+async fn settled(daemon: &setup::Daemon) -> AuthStatus {
     let mut status = daemon.source.status();
     daemon.source.ready().await;
     let ended = status.wait_for(|status| status.state != AuthState::SigningIn);
