@@ -63,8 +63,8 @@ use crate::http::HttpClients;
 /// forgotten.
 const MAX_SOURCES: usize = 1000;
 
-/// Grants of unused servers that are revoked at the same time.
-const REVOCATIONS: usize = 8;
+/// Grants that are revoked at the same time.
+pub(crate) const REVOCATIONS: usize = 8;
 
 /// All grants of this user. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -183,20 +183,15 @@ impl Authority {
         self.sources().iter().any(signing_in)
     }
 
-    /// Forgets every grant of a folder, those that no source is for included.
-    pub(crate) async fn log_out_everywhere(&self, folder: &Path) -> Vec<LoggedOut> {
-        let mut done = Vec::new();
-        for source in self.sources_in(folder) {
-            done.push(source.log_out().await);
-        }
+    /// Forgets the grants of a folder that no source is for, or that a source has left.
+    pub(crate) async fn log_out_left(&self, folder: &Path) -> Vec<LoggedOut> {
         let tools = self.tools(folder);
         let left = tools.store.identities().await.unwrap_or_default();
         let forgetting = left
             .into_iter()
             .map(|hash| unused::log_out(tools.clone(), hash));
         let forgetting = stream::iter(forgetting).buffer_unordered(REVOCATIONS);
-        done.extend(forgetting.collect::<Vec<_>>().await);
-        done
+        forgetting.collect().await
     }
 
     /// Forgets the grants of a server that no source is for, by whatever options.

@@ -2,8 +2,8 @@
 //! refreshes, and an answer in time.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
@@ -13,7 +13,7 @@ use mcp_remote_tests::monitor::Monitor;
 use mcp_remote_tests::shim::{conversation, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request, Rpc};
 
-use crate::support::{attached, messages, our_error};
+use crate::support::{attached, messages, our_error, sign_in, signed_in};
 
 /// A guarded server whose `script` answers what it wants to, and a person who agrees.
 fn scene(
@@ -173,4 +173,29 @@ fn a_logout_is_answered_when_an_authorization_server_is_silent() {
     assert!(began.elapsed() < Duration::from_secs(20), "{finished:?}");
     let said = format!("{}{}", finished.stdout, finished.stderr);
     assert!(said.contains("not revoked"), "{finished:?}");
+}
+
+#[test]
+fn a_logout_of_all_asks_several_authorization_servers_at_a_time() {
+    let (server, upstream, home, _browser) = signed_in(Config::default());
+    let (other, elsewhere) = (
+        FakeAuthorizationServer::with(Config::default()),
+        FakeUpstream::start(),
+    );
+    other.protect(&elsewhere);
+    sign_in(&home, &[&elsewhere.url()]);
+    // Each answers only when the other one has been asked too.
+    let both = Arc::new(Barrier::new(2));
+    for server in [&server, &other] {
+        let (both, met) = (both.clone(), AtomicBool::new(false));
+        server.script(move |label, _| {
+            if label == "revoke" && !met.swap(true, Ordering::SeqCst) {
+                both.wait();
+            }
+            None
+        });
+    }
+    let out = home.run(&["logout", "--all"]);
+    assert_eq!(out.stdout, "Signed out 2 times.\n", "{out:?}");
+    assert_eq!(out.stderr, "", "each was revoked: {}", upstream.url());
 }

@@ -374,12 +374,13 @@ impl Shared {
     /// Answers as the authorization server at `origin`; `None`: nothing is there.
     fn answer(&self, origin: &str, request: &Request) -> Option<Reply> {
         let label = endpoints::label(request);
-        self.state
-            .update(|state| state.requests.push((label.clone(), request.clone())));
         let script = {
             let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
             script.clone()
         };
+        // Only now: whoever waits for it may end the script.
+        self.state
+            .update(|state| state.requests.push((label.clone(), request.clone())));
         let reply = script
             .and_then(|script| script(&label, request))
             .or_else(|| endpoints::reply(self, origin, request))

@@ -152,6 +152,9 @@ impl Shared {
             let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
             script.clone()
         };
+        // Only now: whoever waits for it may end the script.
+        self.state
+            .update(|state| state.requests.push(request.clone()));
         if let Some(reply) = script.and_then(|script| script(request)) {
             return reply;
         }
@@ -484,9 +487,6 @@ fn serve(shared: &Arc<Shared>, socket: TcpStream, connection: usize) -> std::io:
     };
     let mut wire = BufReader::new(wire);
     while let Some(request) = read_request(&mut wire, connection)? {
-        shared
-            .state
-            .update(|state| state.requests.push(request.clone()));
         let reply = shared.reply(&request);
         if !reply.write(wire.get_mut(), &|| shared.hang())? {
             return Ok(());

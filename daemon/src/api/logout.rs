@@ -1,12 +1,14 @@
 //! Forgets grants: of one identity, of one server, or all; sessions that were
 //! opened with them go first, so that the next person gets none of them.
 
+use futures_util::stream::{self, StreamExt as _};
 use mcp_remote_proto::v1::{LogoutResponse, Open};
 
 use super::Api;
 use super::configured::For;
 use super::convert;
-use crate::oauth::token_source::LoggedOut;
+use crate::oauth::REVOCATIONS;
+use crate::oauth::token_source::{LoggedOut, TokenSource};
 
 /// Signs out; see `LogoutRequest`.
 ///
@@ -22,10 +24,9 @@ pub(super) async fn run(
         return match all {
             true => {
                 let folder = convert::auth_folder(folder, &api.config)?;
-                for source in api.authority.sources_in(&folder) {
-                    api.pool.sign_out(&source).await;
-                }
-                Ok(response(api.authority.log_out_everywhere(&folder).await))
+                let mut done = sign_out(api, api.authority.sources_in(&folder)).await;
+                done.extend(api.authority.log_out_left(&folder).await);
+                Ok(response(done))
             }
             false => Err("it is not said whom to sign out".into()),
         };
@@ -41,17 +42,25 @@ pub(super) async fn run(
         }
         false => vec![source],
     };
-    let mut done = Vec::new();
-    for source in sources {
-        source.ready().await;
-        // First, since their end takes the tokens.
-        api.pool.sign_out(&source).await;
-        done.push(source.log_out().await);
-    }
+    let mut done = sign_out(api, sources).await;
     if all {
         done.extend(api.authority.log_out_unused(&opening.identity).await);
     }
     Ok(response(done))
+}
+
+/// Several at a time: a server that does not answer holds up its own only.
+async fn sign_out(api: &Api, sources: Vec<TokenSource>) -> Vec<LoggedOut> {
+    let signing_out = sources.into_iter().map(async |source| {
+        source.ready().await;
+        // First, since their end takes the tokens.
+        api.pool.sign_out(&source).await;
+        source.log_out().await
+    });
+    stream::iter(signing_out)
+        .buffer_unordered(REVOCATIONS)
+        .collect()
+        .await
 }
 
 fn response(done: Vec<LoggedOut>) -> LogoutResponse {

@@ -99,7 +99,7 @@ pub(super) fn of(server: &ServerStatus, now: u64) -> Note {
 }
 
 fn sign_in(server: &ServerStatus) -> Note {
-    let command = format!("mcp-remote login {}", name(server));
+    let command = login(server);
     let pending = |state| state == AuthState::SigningIn;
     match server.auth.iter().any(|grant| pending(grant.state())) {
         true => Note {
@@ -112,6 +112,16 @@ fn sign_in(server: &ServerStatus) -> Note {
             text: format!("run: {command}"),
             command,
         },
+    }
+}
+
+/// Returns the command that signs in. What is configured under a name needs no flags.
+fn login(server: &ServerStatus) -> String {
+    let wanted = |state| matches!(state, AuthState::SigningIn | AuthState::NeedsLogin);
+    let grant = server.auth.iter().find(|grant| wanted(grant.state()));
+    match grant.filter(|grant| server.names.is_empty() && !grant.login.is_empty()) {
+        Some(grant) => plain(&grant.login),
+        None => format!("mcp-remote login {}", name(server)),
     }
 }
 
@@ -168,6 +178,24 @@ mod tests {
             server.names = vec!["hub".into(), "other".into()];
         });
         assert_eq!(named.command, "mcp-remote login hub");
+    }
+
+    #[test]
+    fn the_command_that_signs_in_has_the_flags_that_decide_who_it_is() {
+        let flags = "mcp-remote login https://h/mcp --resource ...";
+        let with = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            note(ServerState::NeedsLogin, |server| {
+                server.names = names;
+                server.auth.push(AuthStatus {
+                    state: AuthState::NeedsLogin.into(),
+                    login: flags.into(),
+                    ..AuthStatus::default()
+                });
+            })
+        };
+        assert_eq!(with(&[]).command, flags);
+        assert_eq!(with(&["hub"]).command, "mcp-remote login hub");
     }
 
     #[test]
