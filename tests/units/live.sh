@@ -140,7 +140,7 @@ echo "== a stopped service is started by its manager"
 says 0 'has stopped' mcp-remote service stop
 [ ! -e "$socket" ] || fail "the socket is left"
 says 0 '"hello"' talk
-says 0 'started by systemd' mcp-remote status
+says 0 'systemd user unit' mcp-remote status
 says 0 'started by systemd' mcp-remote service restart
 
 echo "== a browser that the daemon opens has a unit of its own"
@@ -170,7 +170,7 @@ release 0.9.9
 says 0 '"hello"' talk
 says 0 'daemon 0.9.9' mcp-remote status
 [ "$(show NRestarts)" = $((restarts + 1)) ] || fail "it was started otherwise"
-says 0 'started by systemd' mcp-remote status
+says 0 'systemd user unit' mcp-remote status
 grep -q 'making place' "$room/daemon.log" || fail "nobody asked for the place"
 
 echo "== crashing again and again, it stays down, and is not replaced"
