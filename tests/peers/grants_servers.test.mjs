@@ -6,8 +6,9 @@ import { after, before, describe, test } from "node:test";
 import { decodeJwt, decodeProtectedHeader } from "jose";
 
 import { DpopGuard } from "./support/dpop_guard.mjs";
+import { AGENT, AT_HOME, agent, atHome, signedInAtHome } from "./support/grants.mjs";
 import { GRANTS, ID_JAG_HEADER, client, startForGrants } from "./support/grants_authorization.mjs";
-import { REDIRECT, TOKEN_TYPES, startIdentityProvider } from "./support/identity_provider.mjs";
+import { TOKEN_TYPES, startIdentityProvider } from "./support/identity_provider.mjs";
 import { FORMATS, Key } from "./support/keys.mjs";
 import { ProtectedServer } from "./support/protected_server.mjs";
 import { askForToken, basic, clientAssertion, initialize, proof, token } from "./support/token_client.mjs";
@@ -35,21 +36,12 @@ describe("the servers of the grants", { timeout: 60_000 }, () => {
         client(format, { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } }),
       ),
       client("workload", { grant_types: [GRANTS.jwtBearer], token_endpoint_auth_method: "none" }),
-      client("agent", { grant_types: [GRANTS.jwtBearer], client_secret: SECRET, token_endpoint_auth_method: "client_secret_basic" }),
+      agent(),
       client("device", { grant_types: [GRANTS.device, "refresh_token"], token_endpoint_auth_method: "none" }),
     ];
-    provider = await startIdentityProvider([
-      client("agent-at-home", {
-        grant_types: ["authorization_code", "refresh_token", GRANTS.exchange],
-        response_types: ["code"],
-        redirect_uris: [REDIRECT],
-        application_type: "native",
-        client_secret: SECRET,
-        token_endpoint_auth_method: "client_secret_basic",
-      }),
-    ]);
+    provider = await startIdentityProvider([atHome()]);
     authorization = await startForGrants({ clients: ours, trusted: [platform, provider] });
-    provider.audiences.set(authorization.issuer, "agent");
+    provider.audiences.set(authorization.issuer, AGENT.client_id);
     server = await ProtectedServer.start(authorization);
   });
 
@@ -108,28 +100,13 @@ describe("the servers of the grants", { timeout: 60_000 }, () => {
     assert.equal((await poll(refused.device_code)).error, "access_denied");
   });
 
-  /** Signs alice in at the identity provider. */
-  async function signedIn() {
-    const parameters = { client_id: "agent-at-home", redirect_uri: REDIRECT, response_type: "code", scope: "openid offline_access", prompt: "consent", nonce: "n" };
-    const verifier = "v".repeat(43);
-    const challenge = Buffer.from(await crypto.subtle.digest("SHA-256", Buffer.from(verifier))).toString("base64url");
-    const query = new URLSearchParams({ ...parameters, code_challenge: challenge, code_challenge_method: "S256" });
-    const { url } = await new Visitor().agree(`${provider.issuer}/auth?${query}`);
-    const code = new URL(url).searchParams.get("code");
-    return token(
-      provider.issuer,
-      { grant_type: "authorization_code", code, redirect_uri: REDIRECT, code_verifier: verifier },
-      basic("agent-at-home", SECRET),
-    );
-  }
-
   test("an assertion of the identity provider, for an ID token or a refresh token", async () => {
-    const { id_token, refresh_token } = await signedIn();
+    const { id_token, refresh_token } = await signedInAtHome(provider);
     const exchange = (more) =>
       askForToken(
         provider.issuer,
         { grant_type: GRANTS.exchange, requested_token_type: TOKEN_TYPES.assertion, audience: authorization.issuer, resource: server.url, scope: "tools", ...more },
-        basic("agent-at-home", SECRET),
+        basic(AT_HOME.client_id, AT_HOME.client_secret),
       );
     const subjects = [
       { subject_token: id_token, subject_token_type: TOKEN_TYPES.id },
@@ -141,10 +118,10 @@ describe("the servers of the grants", { timeout: 60_000 }, () => {
       assert.equal(exchanged.token_type, "N_A");
       assert.equal(decodeProtectedHeader(exchanged.access_token).typ, ID_JAG_HEADER);
       const grant = { grant_type: GRANTS.jwtBearer, assertion: exchanged.access_token };
-      const { access_token } = await get(grant, basic("agent", SECRET));
+      const { access_token } = await get(grant, basic(AGENT.client_id, AGENT.client_secret));
       assert.equal(decodeJwt(access_token).sub, "alice");
       await works(access_token);
-      assert.equal((await ask(grant, basic("agent", SECRET))).error, "invalid_grant", "used once");
+      assert.equal((await ask(grant, basic(AGENT.client_id, AGENT.client_secret))).error, "invalid_grant", "used once");
     }
     assert.equal((await exchange({ ...subjects[0], audience: "https://elsewhere.test" })).error, "invalid_target");
     assert.equal((await exchange({ ...subjects[0], subject_token: "nonsense" })).error, "invalid_grant");

@@ -24,6 +24,7 @@ class Refusal extends Error {
 
 /** The guard. */
 export class DpopGuard {
+  #distrusted = new Set();
   #nonces;
   #resource;
   #verifier;
@@ -44,6 +45,11 @@ export class DpopGuard {
   /** Wants another nonce from now on. */
   rotate() {
     if (this.#nonces) this.nonce = randomUUID();
+  }
+
+  /** Refuses every token that was used until now, though none has expired. */
+  distrustAll() {
+    for (const { ath } of this.proofs) this.#distrusted.add(ath);
   }
 
   /** The check of a server at `resource` for tokens with these scopes. */
@@ -71,6 +77,7 @@ export class DpopGuard {
     const authInfo = await this.#verifier.verifyAccessToken(token).catch((error) => {
       throw new Refusal("invalid_token", error.message);
     });
+    if (this.#distrusted.has(proof.ath)) throw new Refusal("invalid_token", "this token is trusted no more");
     if (authInfo.extra.key !== proof.thumbprint) throw new Refusal("invalid_token", "bound to another key");
     this.proofs.push(proof);
     return authInfo;

@@ -39,6 +39,12 @@ export function basic(clientId, secret) {
   return { authorization: `Basic ${Buffer.from(encoded).toString("base64")}` };
 }
 
+/** A token of a service account for one resource. */
+export async function serviceToken(issuer, resource, { client_id, client_secret }) {
+  const parameters = { grant_type: "client_credentials", resource, scope: "tools" };
+  return (await token(issuer, parameters, basic(client_id, client_secret))).access_token;
+}
+
 /** A proof that whoever sends this request has the key (RFC 9449). */
 export async function proof(key, method, url, { nonce, accessToken, jti = randomUUID() } = {}) {
   const ath = accessToken && createHash("sha256").update(accessToken).digest("base64url");

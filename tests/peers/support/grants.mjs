@@ -1,0 +1,165 @@
+// Every way to come by a token without a browser here: what must be registered,
+// how the shim is called, and what somebody elsewhere does. Owns no server.
+import { createHash, randomBytes } from "node:crypto";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { GRANTS as NAMES, client } from "./grants_authorization.mjs";
+import { REDIRECT } from "./identity_provider.mjs";
+import { FORMATS, Key } from "./keys.mjs";
+import { basic, serviceToken, token } from "./token_client.mjs";
+import { Visitor } from "./visitor.mjs";
+import { until } from "./waiting.mjs";
+
+/** With characters that headers and forms write differently. */
+const SECRET = "a secret/of: the+tests%";
+
+/** The client at the identity provider, and what it is called at the authorization server. */
+export const AT_HOME = { client_id: "agent at home", client_secret: SECRET };
+export const AGENT = { client_id: "agent", client_secret: "the agent's secret" };
+
+export const atHome = () =>
+  client(AT_HOME.client_id, {
+    application_type: "native",
+    client_secret: AT_HOME.client_secret,
+    grant_types: ["authorization_code", "refresh_token", NAMES.exchange],
+    redirect_uris: [REDIRECT],
+    response_types: ["code"],
+    token_endpoint_auth_method: "client_secret_basic",
+  });
+
+export const agent = () =>
+  client(AGENT.client_id, {
+    client_secret: AGENT.client_secret,
+    grant_types: [NAMES.jwtBearer],
+    token_endpoint_auth_method: "client_secret_basic",
+  });
+
+/** The client that other programs get tokens with. */
+export const SERVICE = { client_id: "another program", client_secret: "its secret" };
+
+const COMMAND = fileURLToPath(new URL("../token_command.mjs", import.meta.url));
+
+const another = () => client(SERVICE.client_id, { client_secret: SERVICE.client_secret, token_endpoint_auth_method: "client_secret_basic" });
+
+/** A client's registration as the flag takes it. */
+const info = (registration) => ["--static-oauth-client-info", JSON.stringify(registration)];
+
+/** A service account with a secret, said in one of the two ways. */
+function withSecret(method, more = {}) {
+  return {
+    clients: () => [client("ci bot", { client_secret: SECRET, token_endpoint_auth_method: method, ...more })],
+    enter: () => ({
+      flags: ["--client-credentials", ...info({ client_id: "ci bot", client_secret: SECRET, token_endpoint_auth_method: method })],
+    }),
+  };
+}
+
+/** A service account with a key in a file. */
+function withKey(format) {
+  const key = new Key(format);
+  return {
+    clients: () => [client("ci-bot", { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } })],
+    enter: ({ home }) => ({
+      flags: ["--client-credentials", ...info({ client_id: "ci-bot" }), "--client-key", key.write(home.folder)],
+    }),
+  };
+}
+
+/** Somebody elsewhere who opens the page that the shim names, and does as `answer` says. */
+export function elsewhere(answer = (visitor, url) => visitor.agree(url)) {
+  return async (client, connecting) => {
+    let connected = false;
+    connecting.then(() => (connected = true), () => (connected = true));
+    const named = () => client.stderrText.match(/(http:\S+\/device\?user_code=\S+)/)?.[1];
+    await until(20_000, "a page to open elsewhere, or none to be needed", () => connected || named());
+    const url = named();
+    if (url !== undefined) await answer(new Visitor(), url);
+  };
+}
+
+/** Somebody signed in at the identity provider; what they came back with. */
+export async function signedInAtHome({ issuer }) {
+  const verifier = randomBytes(32).toString("base64url");
+  const query = new URLSearchParams({
+    client_id: AT_HOME.client_id,
+    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
+    code_challenge_method: "S256",
+    prompt: "consent",
+    redirect_uri: REDIRECT,
+    response_type: "code",
+    scope: "openid offline_access",
+  });
+  const { url } = await new Visitor().agree(`${issuer}/auth?${query}`);
+  const code = new URL(url).searchParams.get("code");
+  const parameters = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: REDIRECT };
+  return token(issuer, parameters, basic(AT_HOME.client_id, AT_HOME.client_secret));
+}
+
+const DEVICE = { enter: () => ({ flags: ["--device-code", "--auth-timeout", "60"], person: elsewhere() }) };
+
+/**
+ * The grants, by name. `granted`: what the servers give until the first call is
+ * answered, and `renewed` when a token has had its time, if that is not the same;
+ * `kept`: whether a new daemon still has the token; `fixed`: whether it has no
+ * successor; `registers`: whether a client is registered on the way.
+ */
+export const GRANTS = {
+  "header from the environment": {
+    clients: () => [another()],
+    enter: async ({ authorization, home, server }) => {
+      home.variables.TOKEN = await serviceToken(authorization.issuer, server.url, SERVICE);
+      return { flags: ["--header", "Authorization: Bearer ${TOKEN}"] };
+    },
+    fixed: true,
+    granted: [],
+  },
+  "token file": {
+    clients: () => [another()],
+    enter: async (world) => {
+      const { authorization, server } = world;
+      const renew = async () => world.write("token", await serviceToken(authorization.issuer, server.url, SERVICE));
+      return { flags: ["--bearer-token-file", await renew()], renew };
+    },
+    granted: [],
+  },
+  "token command": {
+    clients: () => [another()],
+    enter: ({ authorization, configure, server }) => {
+      const command = [process.execPath, COMMAND, authorization.issuer, server.url];
+      configure(`[servers.guarded]\nurl = ${JSON.stringify(server.url)}\nbearer_token_command = ${JSON.stringify(command)}\n`);
+      return { target: "guarded" };
+    },
+    granted: ["client_credentials"],
+  },
+  "client secret, basic": { ...withSecret("client_secret_basic"), granted: ["client_credentials"], kept: true },
+  "client secret, post": { ...withSecret("client_secret_post"), granted: ["client_credentials"], kept: true },
+  ...Object.fromEntries(
+    Object.keys(FORMATS).map((format) => [`client key, ${format}`, { ...withKey(format), granted: ["client_credentials"], kept: true }]),
+  ),
+  "client secret, DPoP": {
+    ...withSecret("client_secret_basic", { dpop_bound_access_tokens: true }),
+    bound: true,
+    granted: ["client_credentials"],
+    kept: true,
+  },
+  "platform's token": {
+    clients: () => [client("workload", { grant_types: [NAMES.jwtBearer], token_endpoint_auth_method: "none" })],
+    enter: async ({ authorization, home, platform }) => {
+      const file = path.join(home.folder, "platform-token");
+      await platform.mount(file, authorization.issuer);
+      return { flags: ["--workload-token-file", file, ...info({ client_id: "workload" })] };
+    },
+    granted: [NAMES.jwtBearer],
+    kept: true,
+  },
+  "device code, DPoP": {
+    ...DEVICE,
+    bound: true,
+    granted: [NAMES.device],
+    kept: true,
+    registers: true,
+    renewed: ["refresh_token"],
+  },
+  "device code": { ...DEVICE, granted: [NAMES.device], kept: true, registers: true, renewed: ["refresh_token"] },
+};
