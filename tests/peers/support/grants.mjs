@@ -46,12 +46,11 @@ const another = () => client(SERVICE.client_id, { client_secret: SERVICE.client_
 const info = (registration) => ["--static-oauth-client-info", JSON.stringify(registration)];
 
 /** A service account with a secret, said in one of the two ways. */
-function withSecret(method, more = {}) {
+export function withSecret(method, { client_secret = SECRET, ...more } = {}) {
+  const account = { client_id: "ci-bot", client_secret, token_endpoint_auth_method: method };
   return {
-    clients: () => [client("ci bot", { client_secret: SECRET, token_endpoint_auth_method: method, ...more })],
-    enter: () => ({
-      flags: ["--client-credentials", ...info({ client_id: "ci bot", client_secret: SECRET, token_endpoint_auth_method: method })],
-    }),
+    clients: () => [client(account.client_id, { ...account, ...more })],
+    enter: () => ({ flags: ["--client-credentials", ...info(account)] }),
   };
 }
 
@@ -59,6 +58,7 @@ function withSecret(method, more = {}) {
 function withKey(format) {
   const key = new Key(format);
   return {
+    key,
     clients: () => [client("ci-bot", { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } })],
     enter: ({ home }) => ({
       flags: ["--client-credentials", ...info({ client_id: "ci-bot" }), "--client-key", key.write(home.folder)],

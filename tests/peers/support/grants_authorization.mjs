@@ -44,6 +44,14 @@ function offering(usual, server, { clients, nonces, deviceLife }) {
   };
 }
 
+/** What a token request said, and how the client showed who it is. */
+function withoutSecrets({ headers, oidc }) {
+  const said = Object.entries(oidc.params).filter(([, value]) => value !== undefined);
+  const hidden = new Set(["assertion", "client_assertion", "client_secret", "device_code", "refresh_token"]);
+  const parameters = said.map(([name, value]) => [name, hidden.has(name) ? "hidden" : value]);
+  return { ...Object.fromEntries(parameters), authorization: headers.authorization?.split(" ")[0] };
+}
+
 /** Checks what somebody trusted says of somebody; returns the claims. */
 async function believed(assertion, client, server, trusted) {
   const refuse = (why) => {
@@ -104,6 +112,9 @@ export async function startForGrants({ clients = [], trusted = [], nonces = fals
       server.assertions = [];
       server.spent = new Set();
       registerJwtBearer(provider, server, known);
+      // What everybody said who got tokens, but for what is secret or used once.
+      server.said = [];
+      provider.on("grant.success", (context) => server.said.push(withoutSecrets(context)));
       provider.on("device_authorization.success", (_context, body) => (body.interval = DEVICE.interval));
     },
   });
