@@ -7,9 +7,12 @@ import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { describe, test } from "node:test";
 
-import { GRANTS, elsewhere } from "./support/grants.mjs";
+import { GRANTS, PAGE, elsewhere } from "./support/grants.mjs";
 import { inWorld } from "./support/grants_world.mjs";
+import { SHIM } from "./support/home.mjs";
 import { echo } from "./support/protected_scene.mjs";
+import { Visitor } from "./support/visitor.mjs";
+import { until } from "./support/waiting.mjs";
 
 /** Seconds within which everything is said. */
 const SOON = 12;
@@ -107,15 +110,20 @@ describe("grants that fail", { timeout: 120_000, concurrency: 2 }, () => {
     world.entry.person = elsewhere((visitor, url) => visitor.refuse(url));
     const said = await inVain(world, []);
     assert.match(said, /denied|refused|access_denied/);
-    world.entry.person = elsewhere();
-    await echo(await world.connect(), "when somebody agrees");
+    assert.ok(said.includes(`mcp-remote login ${world.server.url}`), said);
+    const login = world.home.start([SHIM, "login", world.server.url, "--device-code"]);
+    const named = await until(15_000, "a page to open elsewhere", () => login.output.stderr.match(PAGE)?.[1]);
+    await new Visitor().agree(named);
+    const { code, stderr } = await login.ended();
+    assert.equal(code, 0, stderr);
+    await echo(await world.connect(), "when somebody has agreed");
   });
 
   test("a device code that nobody enters in time", () =>
-    inWorld({ ...GRANTS["device code"], deviceLife: 2 }, async (world) => {
+    inWorld({ ...GRANTS["device code"], deviceLife: 6 }, async (world) => {
       world.entry.person = elsewhere(() => {});
       const said = await inVain(world, []);
-      assert.match(said, /expired|in time/);
+      assert.match(said, /expired|in time|ended/);
       assert.deepEqual(world.since([0]).granted, []);
     }));
 

@@ -1,9 +1,12 @@
 // Every way to come by a token without a browser here: what must be registered,
 // how the shim is called, and what somebody elsewhere does. Owns no server.
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import http from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { Desktop } from "./desktop.mjs";
 import { GRANTS as NAMES, client } from "./grants_authorization.mjs";
 import { REDIRECT } from "./identity_provider.mjs";
 import { FORMATS, Key } from "./keys.mjs";
@@ -66,12 +69,15 @@ function withKey(format) {
   };
 }
 
+/** The page of a device code, as the shim names it. */
+export const PAGE = /(http:\S+\/device\?user_code=\S+)/;
+
 /** Somebody elsewhere who opens the page that the shim names, and does as `answer` says. */
 export function elsewhere(answer = (visitor, url) => visitor.agree(url)) {
   return async (client, connecting) => {
     let connected = false;
     connecting.then(() => (connected = true), () => (connected = true));
-    const named = () => client.stderrText.match(/(http:\S+\/device\?user_code=\S+)/)?.[1];
+    const named = () => client.stderrText.match(PAGE)?.[1];
     await until(20_000, "a page to open elsewhere, or none to be needed", () => connected || named());
     const url = named();
     if (url !== undefined) await answer(new Visitor(), url);
@@ -94,6 +100,22 @@ export async function signedInAtHome({ issuer }) {
   const code = new URL(url).searchParams.get("code");
   const parameters = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: REDIRECT };
   return token(issuer, parameters, basic(AT_HOME.client_id, AT_HOME.client_secret));
+}
+
+/** Somebody at this machine's browser, who signs in whenever it is opened. */
+function here(desktop) {
+  let seen = 0;
+  return async (_client, connecting) => {
+    let connected = false;
+    connecting.then(() => (connected = true), () => (connected = true));
+    await until(20_000, "a browser to be opened, or none to be needed", () => connected || desktop.tabs().length > seen);
+    if (desktop.tabs().length === seen) return;
+    const { url } = await new Visitor().agree(desktop.tabs()[seen]);
+    seen += 1;
+    // A page of its own: what a script fetches is not taken for one.
+    const [response] = await once(http.get(url), "response");
+    response.resume();
+  };
 }
 
 const DEVICE = { enter: () => ({ flags: ["--device-code", "--auth-timeout", "60"], person: elsewhere() }) };
@@ -152,6 +174,22 @@ export const GRANTS = {
     },
     granted: [NAMES.jwtBearer],
     kept: true,
+  },
+  "browser, DPoP": {
+    enter: ({ home }) => ({ person: here(new Desktop(home)) }),
+    bound: true,
+    granted: ["authorization_code"],
+    kept: true,
+    registers: true,
+    renewed: ["refresh_token"],
+  },
+  "device code, by itself": {
+    ...DEVICE,
+    enter: () => ({ flags: ["--auth-timeout", "60"], person: elsewhere() }),
+    granted: [NAMES.device],
+    kept: true,
+    registers: true,
+    renewed: ["refresh_token"],
   },
   "device code, DPoP": {
     ...DEVICE,

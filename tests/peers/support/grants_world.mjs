@@ -90,7 +90,7 @@ export class World {
    * has confirmed yet. Each is one token request.
    */
   since(mark) {
-    const names = [...Object.values(GRANTS), "refresh_token"];
+    const names = [...Object.values(GRANTS), "authorization_code", "refresh_token"];
     const events = this.#givers.flatMap((server, at) => server.since(mark[at]));
     const refused = events.filter((event) => event.includes(" refused: ") && !event.includes("authorization_pending"));
     return { granted: events.filter((event) => names.includes(event)), refused };
