@@ -10,7 +10,8 @@ import { Desktop } from "./desktop.mjs";
 import { GRANTS as NAMES, client } from "./grants_authorization.mjs";
 import { REDIRECT } from "./identity_provider.mjs";
 import { FORMATS, Key } from "./keys.mjs";
-import { basic, serviceToken, token } from "./token_client.mjs";
+import { freePort } from "./server_process.mjs";
+import { basic, clientAssertion, serviceToken, token } from "./token_client.mjs";
 import { Visitor } from "./visitor.mjs";
 import { until } from "./waiting.mjs";
 
@@ -21,14 +22,13 @@ const SECRET = "a secret/of: the+tests%";
 export const AT_HOME = { client_id: "agent at home", client_secret: SECRET };
 export const AGENT = { client_id: "agent", client_secret: "the agent's secret" };
 
-export const atHome = () =>
+export const atHome = (more = { client_secret: AT_HOME.client_secret, token_endpoint_auth_method: "client_secret_basic" }) =>
   client(AT_HOME.client_id, {
     application_type: "native",
-    client_secret: AT_HOME.client_secret,
     grant_types: ["authorization_code", "refresh_token", NAMES.exchange],
-    redirect_uris: [REDIRECT],
+    redirect_uris: [REDIRECT, "http://localhost/oauth/callback"],
     response_types: ["code"],
-    token_endpoint_auth_method: "client_secret_basic",
+    ...more,
   });
 
 export const agent = () =>
@@ -85,7 +85,7 @@ export function elsewhere(answer = (visitor, url) => visitor.agree(url)) {
 }
 
 /** Somebody signed in at the identity provider; what they came back with. */
-export async function signedInAtHome({ issuer }) {
+export async function signedInAtHome({ issuer }, more = {}, headers = basic(AT_HOME.client_id, AT_HOME.client_secret)) {
   const verifier = randomBytes(32).toString("base64url");
   const query = new URLSearchParams({
     client_id: AT_HOME.client_id,
@@ -99,7 +99,7 @@ export async function signedInAtHome({ issuer }) {
   const { url } = await new Visitor().agree(`${issuer}/auth?${query}`);
   const code = new URL(url).searchParams.get("code");
   const parameters = { grant_type: "authorization_code", code, code_verifier: verifier, redirect_uri: REDIRECT };
-  return token(issuer, parameters, basic(AT_HOME.client_id, AT_HOME.client_secret));
+  return token(issuer, { ...parameters, ...more }, headers);
 }
 
 /** Somebody at this machine's browser, who signs in whenever it is opened. */
@@ -119,6 +119,37 @@ function here(desktop) {
 }
 
 const DEVICE = { enter: () => ({ flags: ["--device-code", "--auth-timeout", "60"], person: elsewhere() }) };
+
+/** How the shim is told of the identity provider. */
+const provided = ({ provider }, more) => [
+  ...["--identity-provider", provider.issuer],
+  ...info({ ...AGENT, token_endpoint_auth_method: "client_secret_basic" }),
+  ...more,
+];
+
+const withSecretAtHome = ["--identity-provider-client", JSON.stringify({ ...AT_HOME, token_endpoint_auth_method: "client_secret_basic" })];
+
+/** What the identity provider says of somebody, for what they came back with. */
+const asserted = (entry) => ({
+  clients: () => [agent()],
+  clientsAtHome: () => [atHome()],
+  enter: entry,
+  granted: [NAMES.exchange, NAMES.jwtBearer],
+  kept: true,
+});
+
+/** Likewise, with a key instead of a secret. */
+function withKeyAtHome() {
+  const key = new Key("ES256, PKCS#8");
+  const entry = async (world) => {
+    const parameters = await clientAssertion(key, AT_HOME.client_id, world.provider.issuer);
+    const file = world.write("subject", (await signedInAtHome(world.provider, parameters, {})).id_token);
+    const client = ["--identity-provider-client", JSON.stringify({ client_id: AT_HOME.client_id })];
+    return { flags: provided(world, [...client, "--identity-provider-key", key.write(world.home.folder), "--subject-token-file", file]) };
+  };
+  const registered = atHome({ token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } });
+  return { ...asserted(entry), clientsAtHome: () => [registered] };
+}
 
 /**
  * The grants, by name. `granted`: what the servers give until the first call is
@@ -174,6 +205,24 @@ export const GRANTS = {
     },
     granted: [NAMES.jwtBearer],
     kept: true,
+  },
+  "identity provider, ID token": asserted(async (world) => {
+    const file = world.write("subject", (await signedInAtHome(world.provider)).id_token);
+    return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file]) };
+  }),
+  "identity provider, ID token and key": withKeyAtHome(),
+  "identity provider, refresh token": asserted(async (world) => {
+    const file = world.write("subject", (await signedInAtHome(world.provider)).refresh_token);
+    return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file, "--subject-token-type", "refresh-token"]) };
+  }),
+  "identity provider, browser": {
+    ...asserted(async (world) => ({
+      // The usual port may be another test's.
+      flags: [String(await freePort()), ...provided(world, withSecretAtHome)],
+      person: here(new Desktop(world.home)),
+    })),
+    granted: ["authorization_code", NAMES.exchange, NAMES.jwtBearer],
+    renewed: [NAMES.exchange, NAMES.jwtBearer],
   },
   "browser, DPoP": {
     enter: ({ home }) => ({ person: here(new Desktop(home)) }),
