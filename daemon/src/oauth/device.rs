@@ -13,6 +13,7 @@ use url::Url;
 use super::authorize_url;
 use super::discovery::AuthorizationServer;
 use super::sign_in::PATIENCE;
+use super::text::printable;
 use crate::secret::Secret;
 
 /// The grant by its registered name.
@@ -76,6 +77,17 @@ pub(crate) fn is_offered(server: &AuthorizationServer) -> bool {
     server.device_authorization_endpoint.is_some() && is_listed
 }
 
+/// Returns where sign-ins by code begin.
+///
+/// # Errors
+/// There are none. One sentence.
+pub(crate) fn endpoint(server: &AuthorizationServer) -> Result<&Url, String> {
+    server.device_authorization_endpoint.as_ref().ok_or_else(|| {
+        let issuer = printable(&server.issuer);
+        format!("the authorization server {issuer} offers no sign-in by code: leave --device-code out")
+    })
+}
+
 /// Reads the answer that begins a sign-in; `check`: whether a URL may be led to.
 ///
 /// # Errors
@@ -94,8 +106,8 @@ pub(crate) fn read(
     let user_code = user_code.ok_or("gave a code that nobody can type in")?;
     let usable = |text: &str| {
         let url = Url::parse(text).map_err(|_| "it is not a URL".to_owned())?;
-        check(&url)?;
-        authorize_url::rebuild(&url).map_err(|why| format!("it {why}"))
+        let rebuilt = authorize_url::rebuild(&url).map_err(|why| format!("it {why}"))?;
+        check(&url).map(|()| rebuilt)
     };
     // Google's name for it is of an early draft.
     let page = text("verification_uri").or_else(|| text("verification_url"));

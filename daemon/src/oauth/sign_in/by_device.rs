@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::attempt::{self, Party};
 use super::{Kept, PendingSignIn, Progress, SignInError, Tools, Wish, still_good};
 use crate::oauth::browsers::Shown;
-use crate::oauth::device::{DeviceAuthorization, Pace};
+use crate::oauth::device::{self, DeviceAuthorization, Pace};
 use crate::oauth::discovery::{Asked, Discovered, Known};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
@@ -37,6 +37,8 @@ pub(super) async fn begin(
     (wish, scope): (&Wish, Option<&Scope>),
     client: &mut Option<Client>,
 ) -> Result<KeptDevice, SignInError> {
+    // Before a client is registered for it.
+    device::endpoint(&discovered.server).map_err(SignInError::Failed)?;
     let known = still_good(tools, identity, discovered, scope, client.clone());
     let known = known.filter(Client::may_use_codes);
     let register = || async {
@@ -137,28 +139,39 @@ impl ByDevice<'_> {
                 offers_codes: false,
             }));
         };
-        say(Shown::Opening);
         let (shows, mut changes) = watch::channel(Shown::Opening);
         let say_later = |shown| {
             shows.send_replace(shown);
         };
+        // The last daemon may have spent the code: nobody is sent there before the
+        // server has said that it still waits.
+        let (waits, mut is_good) = watch::channel(self.party.is_some());
         let (browsers, hash, tab) = (self.tools.browsers.clone(), self.hash, self.tab);
         let showing = browsers.show(hash, &url, Shown::Opening, tab, say_later);
-        let polling = self.poll(progress);
+        let polling = self.poll(progress, &waits);
         tokio::pin!(showing, polling);
         loop {
+            let is_ending = matches!(*progress.borrow(), Progress::Finishing);
+            if *is_good.borrow_and_update() && !is_ending {
+                say(*changes.borrow_and_update());
+            }
             tokio::select! {
                 biased;
                 ended = &mut polling => return ended,
                 () = &mut showing => return Err(SignInError::GivenUp),
-                Ok(()) = changes.changed() => say(*changes.borrow_and_update()),
+                Ok(()) = changes.changed() => {}
+                Ok(()) = is_good.changed() => {}
             }
         }
     }
 
     /// Asks for the tokens until there are some or there will be none. Once tokens
     /// may be on their way nobody gives up: they are there once only.
-    async fn poll(&mut self, progress: &watch::Sender<Progress>) -> Result<Kept, SignInError> {
+    async fn poll(
+        &mut self,
+        progress: &watch::Sender<Progress>,
+        waits: &watch::Sender<bool>,
+    ) -> Result<Kept, SignInError> {
         let mut pace = Pace::new(self.kept.begun.interval);
         let until = Instant::now() + self.kept.left((self.tools.now)());
         let mut trouble = None;
@@ -187,6 +200,7 @@ impl ByDevice<'_> {
                 }
                 Err(PollError::Ended(error)) => return Err(error.into()),
             }
+            waits.send_if_modified(|waits| !std::mem::replace(waits, true));
         }
     }
 

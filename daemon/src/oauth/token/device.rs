@@ -56,16 +56,13 @@ pub(crate) async fn begin(
     parameters: &[(&str, &str)],
 ) -> Result<DeviceAuthorization, TokenEndpointError> {
     same_issuer(server, &client.issuer)?;
-    let issuer = printable(&server.issuer);
-    let Some(url) = &server.device_authorization_endpoint else {
-        let sentence = format!("the authorization server {issuer} offers no sign-in by code");
-        return Err(TokenEndpointError::Unusable(sentence));
-    };
+    let url = device::endpoint(server).map_err(TokenEndpointError::Unusable)?;
     let reply = http.post(url, authenticated(client, parameters)).await?;
     let endpoint = endpoint(http, server, client, None);
     if let Some(refusal) = endpoint.refusal(&reply) {
         return Err(refusal);
     }
+    let issuer = printable(&server.issuer);
     let unusable = |why: &str| {
         TokenEndpointError::Unusable(format!("the authorization server {issuer} {why}"))
     };
