@@ -51,6 +51,7 @@ pub(crate) fn collect(
             .map_or(0, |timeout| seconds(timeout).unwrap_or(u32::MAX)),
         use_id_token: arguments.use_id_token,
         allow_missing_pkce: arguments.allow_missing_pkce,
+        device_code: arguments.device_code,
         raw_headers,
     })
 }

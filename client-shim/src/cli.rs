@@ -48,11 +48,8 @@ use one_shot::OneShot;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
-const NOT_SUPPORTED: &[(&str, bool)] = &[
-    ("--client-credentials", false),
-    ("--device-code", false),
-    ("--token-endpoint", true),
-];
+const NOT_SUPPORTED: &[(&str, bool)] =
+    &[("--client-credentials", false), ("--token-endpoint", true)];
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &[
@@ -60,10 +57,13 @@ const SWITCHES: &[&str] = &[
     "--allow-http",
     "--allow-missing-pkce",
     "--debug",
+    "--device",
+    "--device-code",
     "--disable-resource-parameter",
     "--help",
     "--json",
     "--no-browser",
+    "--non-interactive",
     "--silent",
     "--use-id-token",
     "--verbose",

@@ -12,6 +12,7 @@ pub(crate) mod token_source;
 
 pub(crate) mod endpoints;
 pub(crate) mod grant;
+pub(crate) mod kept_device;
 pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
 pub(crate) mod on_its_way;
@@ -23,6 +24,7 @@ pub(crate) mod address;
 pub(crate) mod authorization;
 pub(crate) mod authorize_url;
 pub(crate) mod challenge;
+pub(crate) mod device;
 pub(crate) mod discovery;
 pub(crate) mod http;
 pub(crate) mod names;

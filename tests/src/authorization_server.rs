@@ -6,6 +6,7 @@
 //! conforming client would not do is a complaint, and complaints fail the test
 //! at the end. Every secret that it gives begins with [`SECRET`].
 
+mod device;
 mod endpoints;
 mod guard;
 mod metadata;
@@ -15,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+pub use self::device::Device;
+use self::device::DeviceCode;
 use crate::home::SECRET;
 use crate::monitor::Monitor;
 use crate::upstream::{FakeUpstream, Reply, Request};
@@ -42,6 +45,8 @@ pub struct Config {
     pub iss: bool,
     /// The scopes that the guarded server asks for and that are granted.
     pub scopes: Option<String>,
+    /// Whether and how sign-ins by code are offered.
+    pub device: Option<Device>,
     /// Members to change in the metadata; null removes one.
     pub patch: Map<String, Value>,
     /// Members to change in the guarded server's metadata.
@@ -98,6 +103,7 @@ impl Default for Config {
             expires_in: Some(3600.into()),
             iss: true,
             scopes: None,
+            device: None,
             patch: Map::new(),
             resource_patch: Map::new(),
         }
@@ -109,6 +115,8 @@ impl Default for Config {
 struct Client {
     redirect_uris: Vec<String>,
     secret: Option<String>,
+    /// Whether it may sign in by code.
+    device: bool,
 }
 
 /// What a code was given for.
@@ -135,6 +143,7 @@ struct State {
     requests: Vec<(String, Request)>,
     clients: BTreeMap<String, Client>,
     codes: BTreeMap<String, Code>,
+    device_codes: BTreeMap<String, DeviceCode>,
     grants: Vec<Grant>,
     /// Access tokens that work, and the grant of each.
     access: BTreeMap<String, usize>,
@@ -231,7 +240,7 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token device", "device", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());
@@ -325,6 +334,7 @@ impl FakeAuthorizationServer {
         let client = Client {
             redirect_uris: vec![redirect_uri.to_owned()],
             secret: Some(secret.clone()),
+            device: true,
         };
         self.shared
             .state

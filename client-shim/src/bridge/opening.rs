@@ -17,6 +17,7 @@ use crate::environment::{Environment, absolute};
 use crate::exit::{Exit, ShimError};
 use crate::headers;
 use crate::notices::Notices;
+use crate::terminal::columns_of_standard_error;
 
 /// The first frame, and the server's name for people.
 #[derive(Clone)]
@@ -80,7 +81,12 @@ pub(crate) fn opening(
         purpose: Purpose::Bridge.into(),
         resumed: None,
         auth: Some(auth),
-        display: Some(environment.display(interactive, arguments.auth.no_browser)),
+        display: Some(Display {
+            stderr_columns: columns_of_standard_error(environment),
+            non_interactive: arguments.auth.non_interactive
+                || (environment.is_ci() && !interactive),
+            ..environment.display(interactive, arguments.auth.no_browser)
+        }),
         one_shot: None,
         auth_folder: environment.auth_folder()?,
     };

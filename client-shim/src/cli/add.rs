@@ -89,6 +89,7 @@ pub(super) fn parse(words: Vec<Word>) -> Result<AddArguments, ShimError> {
                 _ if inline.is_some() => return Err(usage(&format!("{name} takes no value"))),
                 "--replace" => replace = true,
                 name if VOLUME.contains(&name) => {}
+                "--device" => settings.push(setting("--device-code", String::new())?),
                 name => settings.push(setting(name, String::new())?),
             }
         } else {

@@ -62,6 +62,10 @@ pub(crate) struct AuthArguments {
     pub(crate) allow_missing_pkce: bool,
     /// `--no-browser`.
     pub(crate) no_browser: bool,
+    /// `--device-code`.
+    pub(crate) device_code: bool,
+    /// `--non-interactive`.
+    pub(crate) non_interactive: bool,
 }
 
 impl AuthArguments {
@@ -72,6 +76,8 @@ impl AuthArguments {
             "--use-id-token" => &mut self.use_id_token,
             "--allow-missing-pkce" => &mut self.allow_missing_pkce,
             "--no-browser" => &mut self.no_browser,
+            "--device-code" | "--device" => &mut self.device_code,
+            "--non-interactive" => &mut self.non_interactive,
             _ => return false,
         };
         *switch = true;

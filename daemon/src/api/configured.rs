@@ -126,6 +126,14 @@ fn fill(open: &mut v1::Open, entry: &Entry) {
         display.no_browser = true;
         display.may_open_browser = false;
     }
+    // Whoever runs login can be asked.
+    let is_login = open.purpose() == v1::Purpose::Login;
+    if table.non_interactive == Some(true)
+        && !is_login
+        && let Some(display) = &mut open.display
+    {
+        display.non_interactive = true;
+    }
     auth(open.auth.get_or_insert_default(), entry);
     headers(open, &entry.headers);
 }
@@ -232,6 +240,7 @@ fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
     }
     auth.use_id_token |= table.use_id_token == Some(true);
     auth.allow_missing_pkce |= table.allow_missing_pkce == Some(true);
+    auth.device_code |= table.device_code == Some(true);
 }
 
 /// A header of the command line stands for all of its name.

@@ -107,9 +107,12 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         proxies: proxy,
         ..identity
     };
+    let mut display = open.display.unwrap_or_default();
+    // Whoever wants a code wants no page here, and who is asked nothing is shown none.
+    display.may_open_browser &= !identity.by_code && !display.non_interactive;
     Ok(Opening {
         identity,
-        display: open.display.unwrap_or_default(),
+        display,
         auth_timeout: Some(timeout)
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into())),

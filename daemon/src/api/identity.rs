@@ -62,6 +62,7 @@ pub(super) fn identity(
     identity.success_url = success_url(&auth.success_url, allow_http)?;
     identity.use_id_token = auth.use_id_token;
     identity.allow_missing_pkce = auth.allow_missing_pkce;
+    identity.by_code = auth.device_code;
     identity.raw_headers = auth.raw_headers;
     Ok(identity)
 }

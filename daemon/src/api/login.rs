@@ -85,7 +85,8 @@ async fn sign_in_and_check(
         };
         // Earlier refusals do not count for a person who asks; what the server
         // says of the new token does.
-        let signing_in = sign_in(source, attempt == 0);
+        let explicit = attempt == 0 && !deps.non_interactive;
+        let signing_in = sign_in(source, explicit, deps.non_interactive);
         let signed_in = match patience {
             None => signing_in.await,
             Some(patience) => match tokio::time::timeout(patience, signing_in).await {
@@ -106,17 +107,26 @@ async fn sign_in_and_check(
     )))
 }
 
-/// Joins the sign-in under way or begins one, and waits for its end.
-async fn sign_in(source: &TokenSource, explicit: bool) -> Result<(), TokenError> {
+/// Joins the sign-in under way or begins one, and waits for its end. `non_interactive`:
+/// neither.
+async fn sign_in(
+    source: &TokenSource,
+    explicit: bool,
+    non_interactive: bool,
+) -> Result<(), TokenError> {
     let rejected = source.current();
     let wanting = Wanting {
         explicit,
+        may_sign_in: !non_interactive,
         ..Wanting::default()
     };
     let renewed = source
         .renew(rejected.as_ref(), Challenge::default(), wanting)
         .await;
     match renewed {
+        Err(TokenError::LoginRequired { why, .. }) if non_interactive => {
+            Err(TokenError::Rejected(relay::nobody_is_asked(why)))
+        }
         Err(TokenError::LoginRequired {
             sign_in: Some(_), ..
         }) => source.signed_in(rejected.as_ref()).await.map(drop),

@@ -185,6 +185,8 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("callback_path", table.callback_path.clone()),
         ("auth_success_url", table.auth_success_url.clone()),
         ("no_browser", switch(table.no_browser)),
+        ("device_code", switch(table.device_code)),
+        ("non_interactive", switch(table.non_interactive)),
         ("client_metadata_url", table.client_metadata_url.clone()),
         ("resource", table.resource.clone()),
         (

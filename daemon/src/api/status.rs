@@ -188,6 +188,13 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
         u64::try_from(time.as_millis()).ok()
     };
     let ms = |time| since_epoch(time).unwrap_or_default();
+    let code = status
+        .sign_in
+        .as_ref()
+        .and_then(|pending| pending.url.code());
+    let (user_code, verification_uri) = code
+        .map(|code| (code.code.clone(), code.page.to_string()))
+        .unwrap_or_default();
     Some(v1::AuthStatus {
         state: state.into(),
         issuer: status.issuer.unwrap_or_default(),
@@ -210,6 +217,8 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
             .map(|folder| folder.display().to_string())
             .unwrap_or_default(),
         login: source.identity().login_command(),
+        user_code,
+        verification_uri,
     })
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct ServerTable {
     pub(crate) callback_path: Option<String>,
     pub(crate) auth_success_url: Option<String>,
     pub(crate) no_browser: Option<bool>,
+    pub(crate) device_code: Option<bool>,
+    pub(crate) non_interactive: Option<bool>,
     pub(crate) static_oauth_client_info: Option<Json>,
     pub(crate) static_oauth_client_metadata: Option<Json>,
     pub(crate) client_metadata_url: Option<String>,
@@ -125,6 +127,8 @@ impl ServerTable {
             callback_path: self.callback_path.or(defaults.callback_path),
             auth_success_url: self.auth_success_url.or(defaults.auth_success_url),
             no_browser: self.no_browser.or(defaults.no_browser),
+            device_code: self.device_code.or(defaults.device_code),
+            non_interactive: self.non_interactive.or(defaults.non_interactive),
             static_oauth_client_info: self.static_oauth_client_info,
             static_oauth_client_metadata: self
                 .static_oauth_client_metadata

@@ -36,6 +36,7 @@ const FLAGS: &[(&str, &str, Kind)] = &[
     ("callback-port", "callback_port", Kind::Number),
     ("client-metadata-url", "client_metadata_url", Kind::Text),
     ("connect-timeout", "connect_timeout", Kind::Number),
+    ("device-code", "device_code", Kind::Switch),
     (
         "disable-resource-parameter",
         "disable_resource_parameter",
@@ -51,6 +52,7 @@ const FLAGS: &[(&str, &str, Kind)] = &[
     ("keep-alive", "keep_alive", Kind::Switch),
     ("no-browser", "no_browser", Kind::Switch),
     ("no-proxy", "no_proxy", Kind::Text),
+    ("non-interactive", "non_interactive", Kind::Switch),
     ("ping-interval", "ping_interval", Kind::Number),
     ("proxy", "proxy", Kind::Text),
     ("request-timeout", "request_timeout", Kind::Number),

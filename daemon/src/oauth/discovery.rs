@@ -92,6 +92,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) registration_endpoint: Option<Url>,
     /// Where tokens are revoked.
     pub(crate) revocation_endpoint: Option<Url>,
+    /// Where sign-ins by code begin (RFC 8628).
+    pub(crate) device_authorization_endpoint: Option<Url>,
     /// The scopes that it lists.
     pub(crate) scopes_supported: Option<Scope>,
     /// How clients may say who they are; empty: not said.

@@ -7,14 +7,17 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::authorization::{Code, Pending};
+use super::device::DeviceAuthorization;
 use super::discovery::cache::DiscoveryCache;
 use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
+use super::kept_device::KeptDevice;
 use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
+use super::token::device::PollError;
 use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
 use crate::http::{HttpClients, HttpError};
 use crate::secret::Secret;
@@ -71,6 +74,30 @@ pub(crate) trait Servers: Send + Sync {
         redirect_uris: &'a [String],
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>>;
+
+    /// Returns the client to sign in as by a code.
+    fn register_device<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>>;
+
+    /// Begins a sign-in by code.
+    fn begin_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        parameters: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>>;
+
+    /// Asks for its tokens.
+    fn poll_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        kept: &'a KeptDevice,
+    ) -> BoxFuture<'a, Result<TokenResponse, PollError>>;
 
     /// Turns a code into tokens.
     fn exchange<'a>(
@@ -162,6 +189,35 @@ impl Servers for Connection {
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
         registration::register(&self.http, identity, discovered, redirect_uris, scope).boxed()
+    }
+
+    fn register_device<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        registration::register_device(&self.http, identity, discovered, scope).boxed()
+    }
+
+    fn begin_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        parameters: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>> {
+        token::device::begin(&self.http, server, client, parameters).boxed()
+    }
+
+    fn poll_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        kept: &'a KeptDevice,
+    ) -> BoxFuture<'a, Result<TokenResponse, PollError>> {
+        let (issuer, code) = (&kept.issuer, &kept.begun.device_code);
+        let resource = kept.resource.as_deref();
+        token::device::poll(&self.http, server, client, issuer, code, resource).boxed()
     }
 
     fn exchange<'a>(

@@ -118,6 +118,8 @@ pub(crate) struct Identity {
     pub(crate) allow_missing_pkce: bool,
     /// The scopes that the client metadata pin.
     pub(crate) scope: Option<Scope>,
+    /// Whether people sign in by a code. Who did so is the same person as by a page.
+    pub(crate) by_code: bool,
 }
 
 impl Identity {
@@ -140,6 +142,7 @@ impl Identity {
             raw_headers: Vec::new(),
             allow_missing_pkce: false,
             scope: None,
+            by_code: false,
         }
     }
 
@@ -216,6 +219,7 @@ impl Identity {
             ("--authorize-param ...", !self.authorize_params.is_empty()),
             ("--use-id-token", self.use_id_token),
             ("--allow-missing-pkce", self.allow_missing_pkce),
+            ("--device-code", self.by_code),
         ];
         for (flag, _) in flags.iter().filter(|(_, given)| *given) {
             command.push(' ');

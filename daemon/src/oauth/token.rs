@@ -4,6 +4,7 @@
 //! Only `InvalidGrant` says that a grant is gone. Whatever else happens, the
 //! refresh token may still be good.
 
+pub(crate) mod device;
 mod response;
 
 use std::pin::Pin;
@@ -202,9 +203,17 @@ fn revocation(client: &Client, token: &Secret<String>, kind: TokenKind) -> http:
         TokenKind::Access => "access_token",
         TokenKind::Refresh => "refresh_token",
     };
+    let fields = [
+        ("token", token.reveal().as_str()),
+        ("token_type_hint", hint),
+    ];
+    authenticated(client, &fields)
+}
+
+/// Makes a form that says who the client is, as it was registered to.
+fn authenticated(client: &Client, fields: &[(&str, &str)]) -> http::Request<Vec<u8>> {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("token", token.reveal());
-    form.append_pair("token_type_hint", hint);
+    form.extend_pairs(fields);
     let mut authorization = None;
     match (&client.client_secret, client.auth_method) {
         (Some(secret), AuthMethod::Basic) => authorization = Some(basic(client, secret)),

@@ -75,6 +75,10 @@ pub(crate) fn response(
     }
     if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
         data["authorizationUrl"] = url.as_str().into();
+        if let Some(code) = url.code() {
+            data["userCode"] = code.code.as_str().into();
+            data["verificationUri"] = code.page.as_str().into();
+        }
     }
     let message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
     if maybe_executed {
@@ -182,6 +186,23 @@ mod tests {
             bytes,
             r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32099,"message":"m","data":{"n":9007199254740993}}}"#
         );
+    }
+
+    #[test]
+    fn a_sign_in_by_code_is_told_whole() {
+        let url = |text: &str| url::Url::parse(text).expect("a URL");
+        let (page, complete) = (url("https://as/device"), url("https://as/device?c=A-B"));
+        for (given, expected) in [(Some(&complete), &complete), (None, &page)] {
+            let error = UpstreamError::NotSignedIn {
+                status: 401,
+                why: "somebody has to sign in".into(),
+                url: Some(SignInUrl::by_code(&page, given, "A-B")),
+            };
+            let data = &answer(&error, false)["error"]["data"];
+            assert_eq!(data["authorizationUrl"], expected.as_str());
+            assert_eq!(data["verificationUri"], page.as_str());
+            assert_eq!(data["userCode"], "A-B");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, device};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -18,9 +18,11 @@ pub(super) fn label(request: &Request) -> String {
         ("GET", "/authorize") => "authorize".to_owned(),
         ("POST", "/register") => "register".to_owned(),
         ("POST", "/revoke") => "revoke".to_owned(),
+        ("POST", "/device") => "device".to_owned(),
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some(device::GRANT_TYPE) => "token device".to_owned(),
             _ => "token ?".to_owned(),
         },
         ("GET", path) => path.to_owned(),
@@ -39,6 +41,8 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "revoke" => Some(revoke(shared, request)),
         "token code" => Some(exchange(shared, request)),
         "token refresh" => Some(refresh(shared, request)),
+        "device" => device::begin(shared, origin, request),
+        "token device" => Some(device::poll(shared, request)),
         _ => None,
     }
 }
@@ -49,7 +53,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn form(request: &Request) -> BTreeMap<String, String> {
+pub(super) fn form(request: &Request) -> BTreeMap<String, String> {
     pairs(&request.text())
 }
 
@@ -120,11 +124,14 @@ fn register(shared: &Shared, request: &Request) -> Reply {
         Some("none") => None,
         _ => Some(shared.state.update(|state| state.mint("client"))),
     };
+    let grants = document["grant_types"].as_array().into_iter().flatten();
+    let device = { grants }.any(|grant| grant == device::GRANT_TYPE);
     let id = shared.state.update(|state| {
         let id = format!("client-{}", state.clients.len() + 1);
         let client = Client {
             redirect_uris: uris,
             secret: secret.clone(),
+            device,
         };
         state.clients.insert(id.clone(), client);
         id
@@ -148,7 +155,7 @@ fn revoke(shared: &Shared, request: &Request) -> Reply {
     Reply::status(200)
 }
 
-fn refused(error: &str) -> Reply {
+pub(super) fn refused(error: &str) -> Reply {
     Reply::json(400, json!({ "error": error }).to_string())
 }
 
@@ -227,7 +234,12 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
 }
 
 /// Gives a pair of tokens for a grant; one that is not rotated is not repeated.
-fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>) -> Reply {
+pub(super) fn tokens(
+    shared: &Shared,
+    state: &mut State,
+    grant: usize,
+    kept: Option<String>,
+) -> Reply {
     let access = state.mint("access");
     state.access.insert(access.clone(), grant);
     let mut document = json!({ "access_token": access, "token_type": "Bearer" });
@@ -246,7 +258,7 @@ fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>
 }
 
 /// Says how a client that is not who it says is refused.
-fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
+pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     let known = shared.state.look(|state| state.clients.get(id).cloned());
     let Some(known) = known else {
         return Some(Reply::json(
@@ -278,7 +290,7 @@ fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     None
 }
 
-fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
+pub(super) fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
     if asked.as_ref() != sent {
         shared.complain(format!("resource is {sent:?} after {asked:?}"));
     }

@@ -107,6 +107,14 @@ pub(super) const BRIDGE: &[Flag] = &[
         &["--no-browser"],
         "print the URL to sign in at, open no browser",
     ),
+    switch(
+        &["--device-code", "--device"],
+        "sign in by a code that is typed in on any machine",
+    ),
+    switch(
+        &["--non-interactive"],
+        "ask nobody to sign in: fail at once (as with CI=true and no terminal)",
+    ),
     valued(
         &["--auth-timeout"],
         "SECONDS",

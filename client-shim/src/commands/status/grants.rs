@@ -57,10 +57,18 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
             }
             line + &times(grant, now)
         }
-        AuthState::SigningIn => format!(
-            "{server} waits for a sign-in at {}",
-            plain(&grant.sign_in_url)
-        ),
+        AuthState::SigningIn => {
+            let url = plain(&grant.sign_in_url);
+            let mut line = format!("{server} waits for a sign-in at {url}");
+            if !grant.user_code.is_empty() {
+                let (code, page) = (plain(&grant.user_code), plain(&grant.verification_uri));
+                line.push_str(&format!(" with the code {code}"));
+                if page != url {
+                    line.push_str(&format!(", to be entered at {page} if it is asked for"));
+                }
+            }
+            line
+        }
         AuthState::NeedsLogin | AuthState::Unspecified => {
             // Older daemons name none.
             let login = match grant.login.as_str() {
@@ -165,6 +173,16 @@ mod tests {
         assert_eq!(
             line("https://h/mcp", &pending(), NOW),
             "https://h/mcp waits for a sign-in at https://as/authorize?x\n"
+        );
+        let by_code = AuthStatus {
+            user_code: "WDJB-MJHT".into(),
+            verification_uri: "https://as/device".into(),
+            ..pending()
+        };
+        assert_eq!(
+            line("https://h/mcp", &by_code, NOW),
+            "https://h/mcp waits for a sign-in at https://as/authorize?x with the code WDJB-MJHT, \
+             to be entered at https://as/device if it is asked for\n"
         );
         let lost = AuthStatus {
             state: AuthState::NeedsLogin.into(),

@@ -16,6 +16,7 @@ fn discovered(endpoint: &str) -> Discovered {
             token_endpoint: url("https://as/token"),
             registration_endpoint: None,
             revocation_endpoint: None,
+            device_authorization_endpoint: None,
             scopes_supported: None,
             token_endpoint_auth_methods: Vec::new(),
             grant_types: Vec::new(),

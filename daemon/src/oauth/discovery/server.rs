@@ -142,6 +142,8 @@ fn read(
         registration_endpoint,
         // Nobody is kept from signing in by an endpoint that is not needed for it.
         revocation_endpoint: endpoint("revocation_endpoint").unwrap_or_default(),
+        device_authorization_endpoint: endpoint("device_authorization_endpoint")
+            .unwrap_or_default(),
         scopes_supported: scopes(document),
         token_endpoint_auth_methods: list("token_endpoint_auth_methods_supported"),
         grant_types: list("grant_types_supported"),
@@ -195,6 +197,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         token_endpoint: at("/token"),
         registration_endpoint: Some(at("/register")),
         revocation_endpoint: None,
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),

@@ -433,6 +433,7 @@ fn server_without_anything() -> AuthorizationServer {
         token_endpoint: url,
         registration_endpoint: None,
         revocation_endpoint: None,
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),

@@ -16,6 +16,7 @@ fn discovered(origin: &str) -> Discovered {
             token_endpoint: at("/token"),
             registration_endpoint: Some(at("/register")),
             revocation_endpoint: None,
+            device_authorization_endpoint: None,
             scopes_supported: None,
             token_endpoint_auth_methods: Vec::new(),
             grant_types: Vec::new(),

@@ -13,6 +13,7 @@ fn server(origin: &str) -> AuthorizationServer {
         token_endpoint: at("/token?tenant=1"),
         registration_endpoint: None,
         revocation_endpoint: Some(at("/revoke")),
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),

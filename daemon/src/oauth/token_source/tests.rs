@@ -1,4 +1,5 @@
 mod bounds;
+mod by_code;
 mod clients;
 mod files;
 mod killed;

@@ -227,6 +227,7 @@ impl Actor {
         self.client = stored.client;
         self.taken_over = stored.taken_over;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
+        self.resume_device(stored.device, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
             return self.decide_for_all();
