@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use super::authorization::{Code, Pending};
 use super::discovery::cache::DiscoveryCache;
 use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
+use super::dpop::Binding;
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
@@ -34,6 +35,8 @@ pub(crate) struct RefreshRequest<'a> {
     pub(crate) resource: Option<&'a str>,
     /// With which scope; `None`: the one granted.
     pub(crate) scope: Option<&'a Scope>,
+    /// What it is bound to.
+    pub(crate) binding: Option<&'a Binding>,
 }
 
 /// Reaches the servers of an identity.
@@ -178,16 +181,7 @@ impl Servers for Connection {
         &'a self,
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        token::refresh(
-            &self.http,
-            request.server,
-            request.client,
-            request.issuer,
-            request.refresh_token,
-            request.resource,
-            request.scope,
-        )
-        .boxed()
+        token::refresh(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

@@ -12,6 +12,7 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::dpop;
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -118,6 +119,8 @@ pub(crate) struct Identity {
     pub(crate) allow_missing_pkce: bool,
     /// The scopes that the client metadata pin.
     pub(crate) scope: Option<Scope>,
+    /// Whether tokens are bound to a key.
+    pub(crate) dpop: dpop::Choice,
 }
 
 impl Identity {
@@ -140,6 +143,7 @@ impl Identity {
             raw_headers: Vec::new(),
             allow_missing_pkce: false,
             scope: None,
+            dpop: dpop::Choice::default(),
         }
     }
 
@@ -216,6 +220,8 @@ impl Identity {
             ("--authorize-param ...", !self.authorize_params.is_empty()),
             ("--use-id-token", self.use_id_token),
             ("--allow-missing-pkce", self.allow_missing_pkce),
+            ("--dpop always", self.dpop == dpop::Choice::Always),
+            ("--dpop never", self.dpop == dpop::Choice::Never),
         ];
         for (flag, _) in flags.iter().filter(|(_, given)| *given) {
             command.push(' ');

@@ -271,6 +271,7 @@ impl RefreshJob {
             refresh_token,
             resource: discovered.resource.as_deref(),
             scope: None,
+            binding: grant.binding.as_ref(),
         };
         let sent = send()?;
         let answer = party.servers.refresh(request).await;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
+use super::dpop;
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::scope::Scope;
@@ -18,6 +19,9 @@ use crate::secret::Secret;
 
 /// The name that people see on consent pages.
 const CLIENT_NAME: &str = "mcp-remote";
+
+/// Where a registration says that all tokens are bound to a key (RFC 9449, section 5.2).
+const BINDS_ALWAYS: &str = "dpop_bound_access_tokens";
 
 /// Where a kept registration says for which scopes it was made.
 const REQUESTED_SCOPE: &str = "requested_scope";
@@ -171,6 +175,12 @@ impl Client {
         self
     }
 
+    /// Says whether it gets no tokens that are not bound to a key.
+    pub(crate) fn binds_always(&self) -> bool {
+        let said = self.document.get(BINDS_ALWAYS).and_then(Value::as_bool);
+        said == Some(true)
+    }
+
     /// Says whether its secret has ended.
     pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
         let seconds = super::grant::milliseconds(now) / 1000;
@@ -245,7 +255,10 @@ pub(crate) async fn register(
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(RegistrationError::Closed(printable(&server.issuer)));
     };
-    let wish = wish(identity, server, redirect_uris, scope);
+    let mut wish = wish(identity, server, redirect_uris, scope);
+    if dpop::binds_always(identity, discovered) {
+        wish.insert(BINDS_ALWAYS.into(), true.into());
+    }
     let mut reply = http
         .post_json(endpoint, &Value::Object(wish.clone()))
         .await?;
@@ -388,7 +401,7 @@ fn wish(
 /// or more than one redirect URI. `None`: it is no smaller.
 fn smaller(wish: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut less = wish.clone();
-    for name in ["software_id", "software_version", "scope"] {
+    for name in ["software_id", "software_version", "scope", BINDS_ALWAYS] {
         less.remove(name);
     }
     if let Some(Value::Array(uris)) = less.get_mut("redirect_uris") {

@@ -17,6 +17,7 @@ use super::authorization;
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
 use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
+use super::dpop;
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -236,13 +237,16 @@ async fn attempt(
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let scope = scope.as_ref();
+    let binding = dpop::decide(identity, &wish.challenge, &discovered);
+    let binding = binding.map_err(SignInError::Failed)?;
     let is_ours = registration::given(identity, &discovered.server).is_none();
     let known = client
         .clone()
         .filter(|_| is_ours)
         .map(|client| client.known_to(&discovered.server))
         .filter(|client| client.issuer == *issuer && !client.has_expired((tools.now)()))
-        .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)));
+        .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)))
+        .filter(|client| binding.is_some() || !client.binds_always());
     let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let known = known.filter(|_| redirect.registered);
@@ -250,7 +254,8 @@ async fn attempt(
         Some(known) => known,
         None => register(&*servers, identity, &discovered, &redirect, scope).await?,
     });
-    let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
+    let uri = &redirect.uri;
+    let pending = authorization::begin(identity, &discovered, client, uri, scope, binding)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let sign_in = KeptSignIn {
         pending,

@@ -56,4 +56,5 @@ fn asks_alike(one: &Identity, other: &Identity) -> bool {
         && one.resource == other.resource
         && one.use_id_token == other.use_id_token
         && one.allow_missing_pkce == other.allow_missing_pkce
+        && one.dpop == other.dpop
 }

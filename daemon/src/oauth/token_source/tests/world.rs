@@ -153,6 +153,7 @@ impl World {
             id_token,
             expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
             scope: None,
+            is_bound: Some(false),
         }
     }
 
@@ -185,6 +186,7 @@ impl World {
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
             issuer,
         }
@@ -241,6 +243,7 @@ impl Servers for Reach {
         let discovered = Discovered {
             resource,
             scopes_supported: Scope::parse("read"),
+            bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
             server,
         };
         async move {
