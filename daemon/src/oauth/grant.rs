@@ -166,6 +166,16 @@ impl Grant {
         self
     }
 
+    /// Uses the very key of another one, if they have the same, with what it has heard
+    /// from servers.
+    #[must_use]
+    pub(crate) fn with_key_of(mut self, other: &Self) -> Self {
+        if self.binding == other.binding {
+            self.binding.clone_from(&other.binding);
+        }
+        self
+    }
+
     /// Notes where the server said that its metadata are.
     #[must_use]
     pub(crate) fn told_of(mut self, resource_metadata: Option<&Url>) -> Self {
