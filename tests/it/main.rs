@@ -39,6 +39,7 @@ mod logs;
 mod management;
 mod oauth_bounds;
 mod oauth_device;
+mod oauth_dpop;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;

@@ -10,6 +10,7 @@ mod device;
 mod endpoints;
 mod guard;
 mod metadata;
+mod proofs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,31 @@ pub struct Config {
     pub patch: Map<String, Value>,
     /// Members to change in the guarded server's metadata.
     pub resource_patch: Map<String, Value>,
+    /// Whether tokens are bound to keys; absent: nobody knows of that.
+    pub dpop: Option<Dpop>,
+}
+
+/// How tokens are bound to keys (DPoP).
+#[derive(Debug, Clone, Default)]
+pub struct Dpop {
+    /// Whether tokens that are not are taken as well.
+    pub bearer: bool,
+    /// Which nonces both servers want in proofs.
+    pub nonces: Nonces,
+    /// Seconds that the clock of both servers is ahead.
+    pub clock_ahead: i64,
+}
+
+/// Which nonces a server wants in proofs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Nonces {
+    /// None.
+    #[default]
+    None,
+    /// Its current one.
+    Current,
+    /// One that it has given, each once.
+    Once,
 }
 
 /// Where an authorization server's metadata stand.
@@ -106,6 +132,7 @@ impl Default for Config {
             device: None,
             patch: Map::new(),
             resource_patch: Map::new(),
+            dpop: None,
         }
     }
 }
@@ -127,6 +154,8 @@ struct Code {
     challenge: String,
     resource: Option<String>,
     scope: Option<String>,
+    /// The key that its tokens are to be bound to (`dpop_jkt`).
+    jkt: Option<String>,
 }
 
 /// One person's consent, and what came of it.
@@ -136,6 +165,8 @@ struct Grant {
     resource: Option<String>,
     scope: Option<String>,
     revoked: bool,
+    /// The key that it is bound to.
+    jkt: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -161,6 +192,12 @@ struct State {
     muted: Vec<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
+    /// The `jti` of all proofs.
+    proofs: BTreeSet<String>,
+    /// Nonces that are good, with the origins that gave them.
+    nonces: BTreeSet<(String, String)>,
+    /// Access tokens are not bound any more.
+    gives_bearer: bool,
     /// The request to the guarded server that is the first after the tokens' end.
     expire_before: Option<(String, usize)>,
 }
@@ -342,6 +379,19 @@ impl FakeAuthorizationServer {
         secret
     }
 
+    /// Takes this nonce at `origin` from now on, and none of those before.
+    pub fn change_nonce(&self, origin: &str, nonce: &str) {
+        self.shared.state.update(|state| {
+            state.nonces.retain(|(at, _)| at != origin);
+            state.nonces.insert((origin.to_owned(), nonce.to_owned()))
+        });
+    }
+
+    /// Gives access tokens that are bound to no key from now on, whatever is proved.
+    pub fn give_bearer_tokens(&self) {
+        self.shared.state.update(|state| state.gives_bearer = true);
+    }
+
     /// Asks for this scope from now on, with 403 where a token does not have it.
     pub fn want_scope(&self, scope: &str) {
         self.shared
@@ -407,6 +457,11 @@ impl Shared {
 }
 
 impl State {
+    /// Says whether the access tokens of a grant are bound to its key.
+    fn is_bound(&self, grant: usize) -> bool {
+        self.grants[grant].jkt.is_some() && !self.gives_bearer
+    }
+
     /// Makes a value that nobody else has.
     fn mint(&mut self, kind: &str) -> String {
         self.minted += 1;

@@ -12,13 +12,14 @@ use crate::secret::Secret;
 use crate::server_url::ServerUrl;
 
 /// Parameters that decide whose sign-in it is; nobody but us sets them.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     "client_id",
     "redirect_uri",
     "response_type",
     "state",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// Checks what an opening frame says of signing in.

@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::challenge::Challenge;
+use super::dpop::Wanted;
 use super::grant::Grant;
 use super::http::{OAuthHttp, OAuthHttpError};
 use super::identity::{Identity, ResourceChoice};
@@ -75,6 +76,8 @@ pub(crate) struct Discovered {
     pub(crate) resource: Option<String>,
     /// The scopes that the resource lists.
     pub(crate) scopes_supported: Option<Scope>,
+    /// Whether the resource wants tokens to be bound to a key.
+    pub(crate) bound_tokens: Wanted,
     /// The authorization server.
     pub(crate) server: AuthorizationServer,
 }
@@ -104,6 +107,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) client_id_metadata_document_supported: bool,
     /// Whether its redirects always say who they come from (RFC 9207).
     pub(crate) iss_parameter_supported: bool,
+    /// Whether it binds tokens to keys like ours; `None`: not said.
+    pub(crate) takes_proofs: Option<bool>,
     /// Whether nothing says that it is there: these are the endpoints that revision
     /// 2025-03-26 falls back to.
     pub(crate) is_assumed: bool,
@@ -142,12 +147,13 @@ pub(crate) async fn discover(
     known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
     let asked = known.asked.as_ref();
+    let mut bound_tokens = Wanted::default();
     let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
-        Search::Found(metadata) => (
-            metadata.issuer(asked).map(str::to_owned),
-            Some(metadata.resource),
-            metadata.scopes,
-        ),
+        Search::Found(metadata) => {
+            bound_tokens = metadata.bound_tokens;
+            let issuer = metadata.issuer(asked).map(str::to_owned);
+            (issuer, Some(metadata.resource), metadata.scopes)
+        }
         Search::Nothing => (None, None, None),
         Search::Trouble(error) => match asked {
             Some(asked) => (Some(asked.issuer.clone()), asked.resource.clone(), None),
@@ -168,6 +174,7 @@ pub(crate) async fn discover(
     Ok(Discovered {
         resource,
         scopes_supported,
+        bound_tokens,
         server,
     })
 }

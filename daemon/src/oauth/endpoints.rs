@@ -10,6 +10,7 @@ use super::authorization::{Code, Pending};
 use super::device::DeviceAuthorization;
 use super::discovery::cache::DiscoveryCache;
 use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
+use super::dpop::Binding;
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
@@ -37,6 +38,8 @@ pub(crate) struct RefreshRequest<'a> {
     pub(crate) resource: Option<&'a str>,
     /// With which scope; `None`: the one granted.
     pub(crate) scope: Option<&'a Scope>,
+    /// What it is bound to.
+    pub(crate) binding: Option<&'a Binding>,
 }
 
 /// Reaches the servers of an identity.
@@ -216,8 +219,8 @@ impl Servers for Connection {
         kept: &'a KeptDevice,
     ) -> BoxFuture<'a, Result<TokenResponse, PollError>> {
         let (issuer, code) = (&kept.issuer, &kept.begun.device_code);
-        let resource = kept.resource.as_deref();
-        token::device::poll(&self.http, server, client, issuer, code, resource).boxed()
+        let (resource, binding) = (kept.resource.as_deref(), kept.binding.as_ref());
+        token::device::poll(&self.http, server, client, issuer, code, resource, binding).boxed()
     }
 
     fn exchange<'a>(
@@ -234,16 +237,7 @@ impl Servers for Connection {
         &'a self,
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        token::refresh(
-            &self.http,
-            request.server,
-            request.client,
-            request.issuer,
-            request.refresh_token,
-            request.resource,
-            request.scope,
-        )
-        .boxed()
+        token::refresh(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

@@ -60,6 +60,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// How long not to ask again, if it says so.
     pub(crate) retry_after: Option<Duration>,
+    /// The header fields.
+    pub(crate) headers: HeaderMap,
 }
 
 /// Bodies carry tokens.
@@ -321,6 +323,7 @@ async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
     let status = response.status();
     let retry_after = response.header("retry-after");
     let retry_after = retry_after.and_then(|it| retry_after::read(it, SystemTime::now()));
+    let headers = response.headers().clone();
     let body = response.body(MAX_BODY).await.map_err(|error| match error {
         HttpError::TooLarge(limit) => refused(url, &format!("sent more than {limit} bytes")),
         error => unanswered(url, &format!("broke the connection: {error}")),
@@ -329,6 +332,7 @@ async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
         status,
         body,
         retry_after,
+        headers,
     })
 }
 

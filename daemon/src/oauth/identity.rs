@@ -12,6 +12,7 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::dpop;
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -120,6 +121,8 @@ pub(crate) struct Identity {
     pub(crate) scope: Option<Scope>,
     /// Whether people sign in by a code. Who did so is the same person as by a page.
     pub(crate) by_code: bool,
+    /// Whether tokens are bound to a key.
+    pub(crate) dpop: dpop::Choice,
 }
 
 impl Identity {
@@ -143,6 +146,7 @@ impl Identity {
             allow_missing_pkce: false,
             scope: None,
             by_code: false,
+            dpop: dpop::Choice::default(),
         }
     }
 
@@ -220,6 +224,8 @@ impl Identity {
             ("--use-id-token", self.use_id_token),
             ("--allow-missing-pkce", self.allow_missing_pkce),
             ("--device-code", self.by_code),
+            ("--dpop always", self.dpop == dpop::Choice::Always),
+            ("--dpop never", self.dpop == dpop::Choice::Never),
         ];
         for (flag, _) in flags.iter().filter(|(_, given)| *given) {
             command.push(' ');

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::browsers::SignInUrl;
 use super::device::DeviceAuthorization;
+use super::dpop::{Binding, ProofKey};
 use super::grant::{Grant, milliseconds};
 use super::registration::Client;
 use super::scope::Scope;
@@ -35,6 +36,8 @@ pub(crate) struct KeptDevice {
     pub(crate) resource_metadata: Option<Url>,
     /// When whoever wants more access has signed in; `None`: it is for anybody.
     pub(crate) signed_in_at: Option<u64>,
+    /// What the tokens are to be bound to.
+    pub(crate) binding: Option<Binding>,
 }
 
 /// The file. Times are ms since the epoch, and ms.
@@ -58,6 +61,10 @@ struct File {
     resource_metadata: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_in_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop_demanded: bool,
 }
 
 impl KeptDevice {
@@ -100,6 +107,8 @@ impl KeptDevice {
             resource: self.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
             signed_in_at: self.signed_in_at,
+            dpop_key: self.binding.as_ref().map(|it| it.key.to_keep()),
+            dpop_demanded: self.binding.as_ref().is_some_and(|it| it.demanded),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -109,6 +118,9 @@ impl KeptDevice {
         let file: File = serde_json::from_slice(content).ok()?;
         let complete = file.verification_uri_complete;
         let complete = complete.map(|url| Url::parse(&url)).transpose().ok()?;
+        let demanded = file.dpop_demanded;
+        let key = file.dpop_key.map(|kept| ProofKey::of_kept(&kept).ok_or(()));
+        let binding = key.transpose().ok()?.map(|key| Binding { key, demanded });
         Some(Self {
             begun: DeviceAuthorization {
                 device_code: Secret::new(file.device_code.to_string()),
@@ -125,6 +137,7 @@ impl KeptDevice {
             resource: file.resource,
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             signed_in_at: file.signed_in_at,
+            binding,
         })
     }
 }
@@ -155,6 +168,10 @@ pub(crate) mod tests {
             resource: Some("https://h/mcp".into()),
             resource_metadata: Url::parse("https://h/metadata").ok(),
             signed_in_at: Some(7),
+            binding: Some(Binding {
+                key: ProofKey::generate(),
+                demanded: true,
+            }),
         }
     }
 
@@ -166,6 +183,7 @@ pub(crate) mod tests {
         assert_eq!((read.since, &read.issuer), (one.since, &one.issuer));
         assert_eq!((&read.scope, &read.resource), (&one.scope, &one.resource));
         assert_eq!(read.resource_metadata, one.resource_metadata);
+        assert_eq!(read.binding, one.binding);
         assert_eq!(
             (read.client, read.signed_in_at),
             (one.client.clone(), Some(7))

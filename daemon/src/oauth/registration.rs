@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::device;
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
+use super::dpop;
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::redirect;
@@ -20,6 +21,9 @@ use crate::secret::Secret;
 
 /// The name that people see on consent pages.
 const CLIENT_NAME: &str = "mcp-remote";
+
+/// Where a registration says that all tokens are bound to a key (RFC 9449, section 5.2).
+const BINDS_ALWAYS: &str = "dpop_bound_access_tokens";
 
 /// Where a kept registration says for which scopes it was made.
 const REQUESTED_SCOPE: &str = "requested_scope";
@@ -173,6 +177,12 @@ impl Client {
         self
     }
 
+    /// Says whether it gets no tokens that are not bound to a key.
+    pub(crate) fn binds_always(&self) -> bool {
+        let said = self.document.get(BINDS_ALWAYS).and_then(Value::as_bool);
+        said == Some(true)
+    }
+
     /// Says whether its secret has ended.
     pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
         let seconds = super::grant::milliseconds(now) / 1000;
@@ -251,7 +261,7 @@ pub(crate) async fn register(
     if let Some(given) = given(identity, server) {
         return given;
     }
-    let wish = wish(identity, server, redirect_uris, scope);
+    let wish = wish(identity, discovered, redirect_uris, scope);
     registered_with(http, server, wish, redirect_uris).await
 }
 
@@ -268,7 +278,7 @@ pub(crate) async fn register_device(
         return given;
     }
     let redirect_uris = redirect::usual(&identity.callback);
-    let mut wish = wish(identity, server, &redirect_uris, scope);
+    let mut wish = wish(identity, discovered, &redirect_uris, scope);
     if let Some(Value::Array(grants)) = wish.get_mut(GRANT_TYPES)
         && !grants.iter().any(|grant| grant == device::GRANT_TYPE)
     {
@@ -400,10 +410,11 @@ fn secret_method(server: &AuthorizationServer) -> AuthMethod {
 /// What a registration asks for.
 fn wish(
     identity: &Identity,
-    server: &AuthorizationServer,
+    discovered: &Discovered,
     redirect_uris: &[String],
     scope: Option<&Scope>,
 ) -> Map<String, Value> {
+    let server = &discovered.server;
     let methods = &server.token_endpoint_auth_methods;
     let offered = [AuthMethod::None, AuthMethod::Post, AuthMethod::Basic]
         .into_iter()
@@ -429,6 +440,9 @@ fn wish(
         wish.insert("scope".into(), scope.to_string().into());
     }
     wish.extend(identity.client_metadata.clone());
+    if dpop::binds_always(identity, discovered) {
+        wish.insert(BINDS_ALWAYS.into(), true.into());
+    }
     // Others lead to no listener of ours.
     wish.insert("redirect_uris".into(), redirect_uris.into());
     wish
@@ -438,7 +452,7 @@ fn wish(
 /// or more than one redirect URI. `None`: it is no smaller.
 fn smaller(wish: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut less = wish.clone();
-    for name in ["software_id", "software_version", "scope"] {
+    for name in ["software_id", "software_version", "scope", BINDS_ALWAYS] {
         less.remove(name);
     }
     if let Some(Value::Array(uris)) = less.get_mut("redirect_uris") {

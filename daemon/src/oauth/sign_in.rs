@@ -20,6 +20,7 @@ use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
 use super::device;
 use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
+use super::dpop;
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -269,9 +270,11 @@ async fn attempt(
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let scope = scope.as_ref();
+    let binding = dpop::decide(identity, &wish.challenge, &discovered);
+    let binding = binding.map_err(SignInError::Failed)?;
     let offers_codes = device::is_offered(&discovered.server);
     if identity.by_code || (offers_codes && tools.browsers.are_missing(&hash)) {
-        let asked = (&wish, scope);
+        let asked = (&wish, scope, binding.as_ref());
         match by_device::begin(tools, identity, &*servers, &discovered, asked, client).await {
             Ok(kept) => {
                 let client = kept.client.clone();
@@ -296,6 +299,7 @@ async fn attempt(
         }
     }
     let known = still_good(tools, identity, &discovered, scope, client.clone());
+    let known = known.filter(|client| binding.is_some() || !client.binds_always());
     let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let known = known.filter(|_| redirect.registered);
@@ -303,7 +307,8 @@ async fn attempt(
         Some(known) => known,
         None => register(&*servers, identity, &discovered, &redirect, scope).await?,
     });
-    let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
+    let uri = &redirect.uri;
+    let pending = authorization::begin(identity, &discovered, client, uri, scope, binding)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let sign_in = KeptSignIn {
         pending,

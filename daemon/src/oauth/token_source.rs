@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::challenge::Challenge;
+use super::dpop::{self, Proofs};
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::scope::Scope;
@@ -36,27 +37,39 @@ pub(crate) struct AccessToken {
     /// When somebody signed in for it; 0: nobody knows.
     signed_in_at: u64,
     header: HeaderValue,
+    /// What has to go along with it.
+    proofs: Option<Proofs>,
     /// The server has taken it.
     accepted: Arc<AtomicBool>,
 }
 
 impl AccessToken {
     fn new(generation: u64, grant: &Grant, use_id_token: bool) -> Option<Self> {
-        let token = grant.id_token.as_ref().filter(|_| use_id_token);
-        let token = token.unwrap_or(&grant.access_token);
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        let id_token = grant.id_token.as_ref().filter(|_| use_id_token);
+        let token = id_token.unwrap_or(&grant.access_token).reveal();
+        let binding = grant.binding.as_ref();
+        let binding = binding.filter(|_| grant.is_bound && id_token.is_none());
+        let proofs = binding.map(|binding| Proofs::new(binding.key.clone(), token));
+        let scheme = if proofs.is_some() {
+            dpop::SCHEME
+        } else {
+            "Bearer"
+        };
+        let mut header = HeaderValue::from_str(&format!("{scheme} {token}")).ok()?;
         header.set_sensitive(true);
         Some(Self {
             generation,
             signed_in_at: grant.signed_in_at.unwrap_or_default(),
             header,
+            proofs,
             accepted: Arc::default(),
         })
     }
 
     /// Returns the token, to be taken out of foreign texts.
     pub(crate) fn text(&self) -> Option<&str> {
-        self.header.to_str().ok()?.strip_prefix("Bearer ")
+        let (_scheme, token) = self.header.to_str().ok()?.split_once(' ')?;
+        Some(token)
     }
 
     /// Notes that the server has taken it.
@@ -68,6 +81,11 @@ impl AccessToken {
 
     fn is_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Returns what has to go along with it, one for each request; `None`: nothing.
+    pub(crate) fn proofs(&self) -> Option<&Proofs> {
+        self.proofs.as_ref()
     }
 
     /// Returns the value of `Authorization`.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
+use super::proofs::{self, at_token_endpoint};
 use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, device};
 use crate::upstream::{Reply, Request};
 
@@ -39,10 +40,10 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "authorize" => Some(authorize(shared, origin, request)),
         "register" if shared.config.registration => Some(register(shared, request)),
         "revoke" => Some(revoke(shared, request)),
-        "token code" => Some(exchange(shared, request)),
-        "token refresh" => Some(refresh(shared, request)),
+        "token code" => Some(at_token_endpoint(shared, origin, request, exchange)),
+        "token refresh" => Some(at_token_endpoint(shared, origin, request, refresh)),
         "device" => device::begin(shared, origin, request),
-        "token device" => Some(device::poll(shared, request)),
+        "token device" => Some(at_token_endpoint(shared, origin, request, device::poll)),
         _ => None,
     }
 }
@@ -90,6 +91,7 @@ fn authorize(shared: &Shared, origin: &str, request: &Request) -> Reply {
         challenge: get("code_challenge"),
         resource: asked.get("resource").cloned(),
         scope: asked.get("scope").cloned(),
+        jkt: asked.get("dpop_jkt").cloned(),
     };
     let minted = shared.state.update(|state| {
         let minted = state.mint("code");
@@ -179,12 +181,18 @@ fn exchange(shared: &Shared, request: &Request) -> Reply {
         return refused("invalid_grant");
     }
     check_resource(shared, &code.resource, form.get("resource"));
+    let jkt = proofs::thumbprint(request);
+    if jkt != code.jkt {
+        shared.complain(format!("a code with another key: {code:?}"));
+        return refused("invalid_grant");
+    }
     shared.state.update(|state| {
         let grant = Grant {
             client: code.client,
             resource: code.resource,
             scope: code.scope.or_else(|| shared.config.scopes.clone()),
             revoked: false,
+            jkt,
         };
         state.grants.push(grant);
         tokens(shared, state, state.grants.len() - 1, None)
@@ -223,6 +231,10 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
         return refusal;
     }
     check_resource(shared, &grant.resource, form.get("resource"));
+    if proofs::thumbprint(request) != grant.jkt {
+        shared.complain("a refresh token with another key".to_owned());
+        return refused("invalid_grant");
+    }
     shared.state.update(|state| {
         if shared.config.rotation {
             state.refresh.remove(&token);
@@ -243,6 +255,9 @@ pub(super) fn tokens(
     let access = state.mint("access");
     state.access.insert(access.clone(), grant);
     let mut document = json!({ "access_token": access, "token_type": "Bearer" });
+    if state.is_bound(grant) {
+        document["token_type"] = "DPoP".into();
+    }
     if let Some(expires_in) = &shared.config.expires_in {
         document["expires_in"] = expires_in.clone();
     }

@@ -36,6 +36,9 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
             grants.expect("a list").push(device::GRANT_TYPE.into());
         }
     }
+    if shared.config.dpop.is_some() {
+        document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+    }
     if shared.config.registration {
         document["registration_endpoint"] = format!("{origin}/register").into();
     }
@@ -58,6 +61,10 @@ pub(super) fn resource_reply(shared: &Shared, origin: &str, request: &Request) -
         "authorization_servers": [shared.issuer(&shared.origin)],
         "bearer_methods_supported": ["header"],
     });
+    if let Some(dpop) = &shared.config.dpop {
+        document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+        document["dpop_bound_access_tokens_required"] = (!dpop.bearer).into();
+    }
     if let Some(scopes) = &shared.config.scopes {
         document["scopes_supported"] = scopes.split(' ').collect();
     }

@@ -9,6 +9,7 @@ use super::{
     well_known,
 };
 use crate::oauth::authorize_url;
+use crate::oauth::dpop;
 use crate::oauth::http::{OAuthHttp, OAuthHttpError};
 use crate::oauth::identity::Identity;
 use crate::oauth::text::printable;
@@ -127,6 +128,7 @@ fn read(
     let token_endpoint = needed("token_endpoint")?;
     let registration_endpoint = endpoint("registration_endpoint")?;
     const METHODS: &str = "code_challenge_methods_supported";
+    const PROOFS: &str = "dpop_signing_alg_values_supported";
     let announces = match document.get(METHODS) {
         Some(Value::Array(_)) => texts(document, METHODS).any(|method| method == "S256"),
         _ => allow_missing_pkce,
@@ -149,6 +151,9 @@ fn read(
         grant_types: list("grant_types_supported"),
         client_id_metadata_document_supported: flag("client_id_metadata_document_supported"),
         iss_parameter_supported: flag("authorization_response_iss_parameter_supported"),
+        takes_proofs: document
+            .contains_key(PROOFS)
+            .then(|| dpop::takes_ours(texts(document, PROOFS))),
         is_assumed: false,
         issuer,
     })
@@ -203,6 +208,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        takes_proofs: None,
         is_assumed: true,
     }
 }

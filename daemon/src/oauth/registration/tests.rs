@@ -10,6 +10,7 @@ fn discovered(origin: &str) -> Discovered {
     Discovered {
         resource: None,
         scopes_supported: None,
+        bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
             issuer: origin.to_owned(),
             authorization_endpoint: at("/authorize"),
@@ -22,6 +23,7 @@ fn discovered(origin: &str) -> Discovered {
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
         },
     }

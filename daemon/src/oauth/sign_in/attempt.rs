@@ -192,6 +192,7 @@ impl Attempt<'_> {
             self.identity.use_id_token,
             (self.tools.now)(),
         )
+        .bound_to(pending.binding.as_ref())
         .told_of(self.sign_in.resource_metadata.as_ref())
         .stepped_up(self.sign_in.signed_in_at)
         .for_server_of(self.identity);

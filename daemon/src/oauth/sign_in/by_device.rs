@@ -14,6 +14,7 @@ use super::{Kept, PendingSignIn, Progress, SignInError, Tools, Wish, still_good}
 use crate::oauth::browsers::Shown;
 use crate::oauth::device::{self, DeviceAuthorization, Pace};
 use crate::oauth::discovery::{Asked, Discovered, Known};
+use crate::oauth::dpop::Binding;
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::{Identity, IdentityHash};
@@ -34,13 +35,15 @@ pub(super) async fn begin(
     identity: &Identity,
     servers: &dyn Servers,
     discovered: &Discovered,
-    (wish, scope): (&Wish, Option<&Scope>),
+    (wish, scope, binding): (&Wish, Option<&Scope>, Option<&Binding>),
     client: &mut Option<Client>,
 ) -> Result<KeptDevice, SignInError> {
     // Before a client is registered for it.
     device::endpoint(&discovered.server).map_err(SignInError::Failed)?;
     let known = still_good(tools, identity, discovered, scope, client.clone());
-    let known = known.filter(Client::may_use_codes);
+    let known = known
+        .filter(Client::may_use_codes)
+        .filter(|client| binding.is_some() || !client.binds_always());
     let register = || async {
         let registered = servers.register_device(identity, discovered, scope).await;
         Ok::<_, SignInError>(registered?)
@@ -69,6 +72,7 @@ pub(super) async fn begin(
         resource: discovered.resource.clone(),
         resource_metadata: wish.known.resource_metadata.clone(),
         signed_in_at: wish.signed_in_at,
+        binding: binding.cloned(),
     };
     tools.store.put_device(&identity.hash(), &kept).await?;
     Ok(kept)
@@ -248,6 +252,7 @@ impl ByDevice<'_> {
         let (resource, scope) = (kept.resource.clone(), kept.scope.clone());
         let (use_id_token, now) = (self.identity.use_id_token, (self.tools.now)());
         let grant = Grant::new(response, None, client, resource, scope, use_id_token, now)
+            .bound_to(kept.binding.as_ref())
             .told_of(kept.resource_metadata.as_ref())
             .stepped_up(kept.signed_in_at)
             .for_server_of(self.identity);

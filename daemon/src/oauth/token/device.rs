@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Answer, Endpoint, TokenEndpointError, TokenResponse, authenticated, same_issuer};
 use crate::oauth::device::{self, DeviceAuthorization, GRANT_TYPE};
 use crate::oauth::discovery::AuthorizationServer;
+use crate::oauth::dpop::Binding;
 use crate::oauth::http::OAuthHttp;
 use crate::oauth::registration::Client;
 use crate::oauth::text::{after_colon, printable};
@@ -58,7 +59,7 @@ pub(crate) async fn begin(
     same_issuer(server, &client.issuer)?;
     let url = device::endpoint(server).map_err(TokenEndpointError::Unusable)?;
     let reply = http.post(url, authenticated(client, parameters)).await?;
-    let endpoint = endpoint(http, server, client, None);
+    let endpoint = endpoint(http, server, client, None, None);
     if let Some(refusal) = endpoint.refusal(&reply) {
         return Err(refusal);
     }
@@ -81,6 +82,7 @@ pub(crate) async fn poll(
     issuer: &str,
     device_code: &Secret<String>,
     resource: Option<&str>,
+    binding: Option<&Binding>,
 ) -> Result<TokenResponse, PollError> {
     same_issuer(server, issuer)?;
     same_issuer(server, &client.issuer)?;
@@ -90,7 +92,11 @@ pub(crate) async fn poll(
     ];
     fields.extend(resource.map(|resource| ("resource", resource)));
     let request = authenticated(client, &fields);
-    let reply = http.post(&server.token_endpoint, request).await;
+    let url = &server.token_endpoint;
+    let reply = match binding {
+        Some(binding) => binding.key.post(http, url, request).await,
+        None => http.post(url, request).await,
+    };
     let reply = reply.map_err(TokenEndpointError::from)?;
     let document = reply.json().unwrap_or_default();
     let error = document.get("error").and_then(Value::as_str);
@@ -101,7 +107,7 @@ pub(crate) async fn poll(
         Some("expired_token") => return Err(PollError::Expired),
         _ => {}
     }
-    let endpoint = endpoint(http, server, client, Some(device_code));
+    let endpoint = endpoint(http, server, client, Some(device_code), binding);
     match endpoint.refusal(&reply) {
         Some(TokenEndpointError::Refused {
             error, description, ..
@@ -109,11 +115,13 @@ pub(crate) async fn poll(
         Some(refusal) => return Err(refusal.into()),
         None => {}
     }
-    match serde_json::from_slice::<Answer>(&reply.body) {
-        Ok(answer) if answer.is_untyped() => Err(endpoint.unusable(Unusable::NoType).into()),
-        Ok(answer) => Ok(answer.into()),
-        Err(_) => Err(endpoint.unusable(Unusable::of(&reply.body)).into()),
+    let answer = serde_json::from_slice::<Answer>(&reply.body);
+    let answer = answer.map_err(|_| endpoint.unusable(Unusable::of(&reply.body)))?;
+    let response = TokenResponse::from(answer);
+    if response.is_bound.is_none() {
+        return Err(endpoint.unusable(Unusable::NoType).into());
     }
+    Ok(endpoint.of_right_type(response).map_err(|(why, _)| why)?)
 }
 
 fn endpoint<'a>(
@@ -121,6 +129,7 @@ fn endpoint<'a>(
     server: &'a AuthorizationServer,
     client: &'a Client,
     device_code: Option<&'a Secret<String>>,
+    binding: Option<&'a Binding>,
 ) -> Endpoint<'a> {
     Endpoint {
         http,
@@ -129,5 +138,6 @@ fn endpoint<'a>(
             .into_iter()
             .chain(&client.client_secret)
             .collect(),
+        binding,
     }
 }

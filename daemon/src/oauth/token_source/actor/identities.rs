@@ -57,4 +57,5 @@ fn asks_alike(one: &Identity, other: &Identity) -> bool {
         && one.use_id_token == other.use_id_token
         && one.allow_missing_pkce == other.allow_missing_pkce
         && one.by_code == other.by_code
+        && one.dpop == other.dpop
 }

@@ -180,6 +180,7 @@ impl World {
             id_token,
             expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
             scope: None,
+            is_bound: Some(false),
         }
     }
 
@@ -217,6 +218,7 @@ impl World {
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
             issuer,
         }
@@ -273,6 +275,7 @@ impl Servers for Reach {
         let discovered = Discovered {
             resource,
             scopes_supported: Scope::parse("read"),
+            bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
             server,
         };
         async move {
