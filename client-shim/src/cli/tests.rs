@@ -142,8 +142,8 @@ fn a_flag_of_the_npm_package_takes_its_value_along() {
         expected
     );
     assert_eq!(warnings(&["--token-endpoint=https://api/", URL]), expected);
-    let expected = ["--device-code is not supported by this release and ignored"];
-    assert_eq!(warnings(&["--device-code", URL]), expected);
+    let expected = ["--client-credentials is not supported by this release and ignored"];
+    assert_eq!(warnings(&["--client-credentials", URL]), expected);
 }
 
 /// Every flag of the npm package, with a value where it takes one, and how many
@@ -168,7 +168,7 @@ const OF_THE_NPM_PACKAGE: &[(&[&str], usize)] = &[
     (&["--disable-resource-parameter"], 0),
     (&["--authorize-param", "a=b"], 0),
     (&["--use-id-token"], 0),
-    (&["--device-code"], 1),
+    (&["--device-code"], 0),
     (&["--client-credentials"], 1),
     (&["--token-endpoint", "https://h/t"], 1),
     (&["--enable-proxy"], 0),
@@ -258,6 +258,8 @@ fn flags_about_signing_in_go_with_any_server() {
         "https://api/",
         "--no-browser",
         "--use-id-token",
+        "--device",
+        "--non-interactive",
     ];
     for command in [None, Some("login"), Some("logout")] {
         let line = [command.as_slice(), &[URL], &flags].concat();
@@ -275,6 +277,7 @@ fn flags_about_signing_in_go_with_any_server() {
         assert_eq!(arguments.auth.callback_port, Some(9696));
         assert_eq!(arguments.auth.resource.as_deref(), Some("https://api/"));
         assert!(arguments.auth.no_browser && arguments.auth.use_id_token);
+        assert!(arguments.auth.device_code && arguments.auth.non_interactive);
     }
     assert_eq!(
         warnings(&[URL, "--authorize-param", "s3cret"]),
