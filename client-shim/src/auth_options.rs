@@ -52,6 +52,7 @@ pub(crate) fn collect(
         use_id_token: arguments.use_id_token,
         allow_missing_pkce: arguments.allow_missing_pkce,
         raw_headers,
+        dpop: arguments.dpop.into(),
     })
 }
 
