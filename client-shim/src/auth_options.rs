@@ -53,6 +53,7 @@ pub(crate) fn collect(
         allow_missing_pkce: arguments.allow_missing_pkce,
         device_code: arguments.device_code,
         raw_headers,
+        dpop: arguments.dpop.into(),
     })
 }
 

@@ -130,6 +130,7 @@ fn every_request_of_either_transport_proves_that_the_token_is_ours() {
 fn a_warm_call_asks_nobody_for_anything() {
     let (server, upstream, home, _browser) = signed_in(with_nonces(Nonces::Current));
     one_shot(&home, &[&upstream.url()]);
+    upstream.wait_for_streams(1);
     let asked = server.labels().len();
     upstream.forget_requests();
     for _ in 0..3 {
@@ -301,6 +302,7 @@ fn a_clock_that_is_off_is_made_up_for() {
             }),
             ..Config::default()
         });
+        upstream.wait_for_streams(1);
         upstream.forget_requests();
         one_shot(&home, &[&upstream.url()]);
         assert_eq!(upstream.labels(), ["POST tools/call"], "it is known by now");
@@ -342,6 +344,70 @@ fn where_both_kinds_are_taken_tokens_are_bound_if_both_servers_can() {
             .all(|request| scheme(request) == "Bearer")
     );
     assert!(!server.wait_for("authorize", 1).target.contains("dpop_jkt"));
+}
+
+#[test]
+fn the_user_has_the_last_word() {
+    let bearer_only = |upstream: &FakeUpstream| {
+        let requests = authorized(upstream);
+        assert!(!requests.is_empty());
+        assert!(requests.iter().all(|request| scheme(request) == "Bearer"));
+    };
+    let (_server, upstream, home, _browser) = agreeing(offering());
+    sign_in(&home, &[&upstream.url(), "--dpop", "never"]);
+    bearer_only(&upstream);
+
+    let (_server, upstream, home, _browser) = agreeing(offering());
+    home.configure(&format!(
+        "[servers.here]\nurl = \"{}\"\ndpop = \"never\"\n",
+        upstream.url()
+    ));
+    sign_in(&home, &["here"]);
+    bearer_only(&upstream);
+
+    // It does not say that it can.
+    let silent = Config {
+        patch: patch(&[("dpop_signing_alg_values_supported", Value::Null)]),
+        ..offering()
+    };
+    let (_server, upstream, home, _browser) = agreeing(silent.clone());
+    sign_in(&home, &[&upstream.url()]);
+    bearer_only(&upstream);
+    for arguments in [
+        ["--dpop", "always"],
+        [
+            "--static-oauth-client-metadata",
+            r#"{"dpop_bound_access_tokens":true}"#,
+        ],
+    ] {
+        let (_server, upstream, home, _browser) = agreeing(silent.clone());
+        sign_in(&home, &[&[&*upstream.url()], &arguments[..]].concat());
+        let requests = authorized(&upstream);
+        assert!(requests.iter().all(|request| scheme(request) == "DPoP"));
+    }
+
+    let (_server, upstream, home, _browser) = agreeing(offering());
+    let why = home.run(&[&upstream.url(), "--dpop", "s3cret", "--no-browser"]);
+    assert!(why.stderr.contains("--dpop is not known"), "{why:?}");
+    assert!(!why.stderr.contains("s3cret"), "{why:?}");
+}
+
+#[test]
+fn a_client_that_gets_bound_tokens_only_is_registered_anew_for_others() {
+    let (server, upstream, home, browser) = signed_in(demanding());
+    assert_eq!(home.run(&["stop"]).code, 0);
+    std::fs::remove_file(tokens_path(&home)).expect("there");
+    let mut shim = attached(&home, &[&upstream.url(), "--dpop", "never"]);
+    let id = shim.begin_call("echo", r#"{"message":"x"}"#);
+    let why = our_error(&shim.message(), id);
+    assert!(
+        why["message"].to_string().contains("--dpop always"),
+        "{why}"
+    );
+    assert_eq!(server.count("register"), 2);
+    let second = server.wait_for("register", 2).text();
+    assert!(!second.contains("dpop_bound_access_tokens"), "{second}");
+    assert_eq!(browser.visited().len(), 2);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use mcp_remote_proto::v1::Dpop;
+
 /// Flags about signing in that a value follows.
 pub(super) const VALUED: &[&str] = &[
     "--auth-success-url",
@@ -12,6 +14,7 @@ pub(super) const VALUED: &[&str] = &[
     "--authorize-param",
     "--callback-path",
     "--client-metadata-url",
+    "--dpop",
     "--host",
     "--resource",
     "--static-oauth-client-info",
@@ -26,6 +29,7 @@ const RESERVED_PARAMETERS: &[&str] = &[
     "state",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// Paths that the npm package's listener serves otherwise.
@@ -60,6 +64,8 @@ pub(crate) struct AuthArguments {
     pub(crate) use_id_token: bool,
     /// `--allow-missing-pkce`.
     pub(crate) allow_missing_pkce: bool,
+    /// `--dpop`.
+    pub(crate) dpop: Dpop,
     /// `--no-browser`.
     pub(crate) no_browser: bool,
     /// `--device-code`.
@@ -92,6 +98,7 @@ impl AuthArguments {
         let slot = match name {
             "--authorize-param" => return self.authorize_param(&value),
             "--auth-timeout" => return self.timeout(&value),
+            "--dpop" => return self.dpop(&value),
             "--callback-path" => {
                 check_path(&value)?;
                 &mut self.callback_path
@@ -137,6 +144,23 @@ impl AuthArguments {
         }
         self.authorize_params
             .push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn dpop(&mut self, value: &str) -> Result<(), String> {
+        let given = match value {
+            "auto" => Dpop::Auto,
+            "always" => Dpop::Always,
+            "never" => Dpop::Never,
+            _ => {
+                return Err("the value of --dpop is not known and is ignored \
+                            (known are auto, always, never)"
+                    .into());
+            }
+        };
+        if self.dpop == Dpop::Unspecified {
+            self.dpop = given;
+        }
         Ok(())
     }
 
@@ -193,6 +217,8 @@ mod tests {
             ("--authorize-param", "prompt="),
             ("--callback-path", "/cb"),
             ("--auth-timeout", "90"),
+            ("--dpop", "never"),
+            ("--dpop", "always"),
             ("--static-oauth-client-info", "@file"),
         ]);
         assert_eq!(warnings, [""; 0]);
@@ -202,6 +228,7 @@ mod tests {
         assert_eq!(arguments.authorize_params, expected);
         assert_eq!(arguments.callback_path.as_deref(), Some("/cb"));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(arguments.dpop, Dpop::Never);
         assert_eq!(arguments.client_info.as_deref(), Some("@file"));
         assert!(after(&[("--resource", "")]).0.disable_resource);
     }
@@ -217,6 +244,7 @@ mod tests {
             ("--callback-path", "//s3cret"),
             ("--callback-path", "/a?s3cret"),
             ("--callback-path", "/wait-for-auth"),
+            ("--dpop", "s3cret"),
             ("--auth-timeout", "s3cret"),
             ("--auth-timeout", "0"),
         ] {

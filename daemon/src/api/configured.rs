@@ -241,6 +241,15 @@ fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
     auth.use_id_token |= table.use_id_token == Some(true);
     auth.allow_missing_pkce |= table.allow_missing_pkce == Some(true);
     auth.device_code |= table.device_code == Some(true);
+    if auth.dpop() == v1::Dpop::Unspecified
+        && let Some(dpop) = table.dpop
+    {
+        auth.set_dpop(match dpop {
+            document::Dpop::Auto => v1::Dpop::Auto,
+            document::Dpop::Always => v1::Dpop::Always,
+            document::Dpop::Never => v1::Dpop::Never,
+        });
+    }
 }
 
 /// A header of the command line stands for all of its name.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use crate::http::NetworkOptions;
+use crate::oauth::dpop;
 use crate::oauth::identity::{ClientChoice, Identity, ResourceChoice};
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
@@ -39,6 +40,11 @@ pub(super) fn identity(
     let mut identity = Identity::new(server, network);
     identity.server_as_typed = open.server_url.trim().to_owned();
     identity.resource = resource(&auth)?;
+    identity.dpop = match auth.dpop() {
+        v1::Dpop::Unspecified | v1::Dpop::Auto => dpop::Choice::Asked,
+        v1::Dpop::Always => dpop::Choice::Always,
+        v1::Dpop::Never => dpop::Choice::Never,
+    };
     identity.authorize_params = params(auth.authorize_params)?;
     identity.client = client(&auth.static_client_info, &auth.client_metadata_url)?;
     identity.client_metadata = object(

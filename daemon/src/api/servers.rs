@@ -6,7 +6,9 @@ use mcp_remote_proto::v1::{
 };
 
 use super::Api;
-use crate::configuration::document::{CacheLists, Reuse, Seconds, ServerTable, Texts, Transport};
+use crate::configuration::document::{
+    CacheLists, Dpop, Reuse, Seconds, ServerTable, Texts, Transport,
+};
 use crate::configuration::{self, Change, Entry, Settings};
 use crate::server_url::ServerUrl;
 use crate::session::Outdated;
@@ -148,6 +150,11 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         Reuse::Sequential => "sequential",
         Reuse::Concurrent => "concurrent",
     });
+    let dpop = table.dpop.map(|dpop| match dpop {
+        Dpop::Auto => "auto",
+        Dpop::Always => "always",
+        Dpop::Never => "never",
+    });
     let cache_lists = table.cache_lists.map(CacheLists::text);
     let params = table.authorize_params.as_ref();
     let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
@@ -197,6 +204,7 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("scope", table.scope.clone()),
         ("use_id_token", switch(table.use_id_token)),
         ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+        ("dpop", dpop.map(str::to_owned)),
     ];
     let written = all.into_iter().filter_map(|(key, value)| {
         Some(Setting {

@@ -78,6 +78,7 @@ pub(crate) struct ServerTable {
     pub(crate) scope: Option<String>,
     pub(crate) use_id_token: Option<bool>,
     pub(crate) allow_missing_pkce: Option<bool>,
+    pub(crate) dpop: Option<Dpop>,
 }
 
 /// Keys that belong to one server: `[defaults]` would give them to every server
@@ -144,6 +145,7 @@ impl ServerTable {
             scope: self.scope.or(defaults.scope),
             use_id_token: self.use_id_token.or(defaults.use_id_token),
             allow_missing_pkce: self.allow_missing_pkce.or(defaults.allow_missing_pkce),
+            dpop: self.dpop.or(defaults.dpop),
         }
     }
 }
@@ -165,6 +167,15 @@ pub(crate) enum Reuse {
     Never,
     Sequential,
     Concurrent,
+}
+
+/// When tokens are bound to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dpop {
+    Auto,
+    Always,
+    Never,
 }
 
 /// Where tokens are kept.

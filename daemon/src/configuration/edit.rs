@@ -43,6 +43,7 @@ const FLAGS: &[(&str, &str, Kind)] = &[
         Kind::Switch,
     ),
     ("disable-cookies", "disable_cookies", Kind::Switch),
+    ("dpop", "dpop", Kind::Text),
     ("header", "headers", Kind::Header),
     ("header-file", "header_file", Kind::List),
     ("headers-timeout", "headers_timeout", Kind::Number),
@@ -435,7 +436,7 @@ warm = true
         for (flag, key, kind) in FLAGS {
             let text = match (*key, kind) {
                 ("transport", _) => "sse-only",
-                ("reuse", _) => "never",
+                ("reuse" | "dpop", _) => "never",
                 (_, Kind::Header) => "A: b",
                 (_, Kind::Parameter) => "a=b",
                 _ => "1",

@@ -31,6 +31,9 @@ const ALGORITHM: &str = "ES256";
 /// Where a proof stands in a request.
 const PROOF: HeaderName = HeaderName::from_static("dpop");
 
+/// Where a registration says that all tokens are bound (RFC 9449, section 5.2).
+pub(super) const BINDS_ALWAYS: &str = "dpop_bound_access_tokens";
+
 /// The token type, and the scheme in `Authorization`.
 pub(crate) const SCHEME: &str = "DPoP";
 
@@ -104,14 +107,15 @@ impl ProofKey {
         asked.headers_mut().insert(PROOF, first);
         let reply = http.post(url, asked).await?;
         let refused = refuses_proof(&reply);
-        let Some(better) = self.hear(url, &reply.headers, refused) else {
+        let Some(better) = self.hear(url, &reply.headers, refused, None) else {
             return Ok(reply);
         };
         let mut asked = request;
         let second = self.prove(&Method::POST, url, None, better.nonce.as_ref());
         asked.headers_mut().insert(PROOF, second);
         let reply = http.post(url, asked).await?;
-        let _last = self.hear(url, &reply.headers, false);
+        let refused = refuses_proof(&reply);
+        let _last = self.hear(url, &reply.headers, refused, Some(&better));
         Ok(reply)
     }
 
@@ -145,11 +149,21 @@ impl ProofKey {
         value
     }
 
-    /// Takes in what a server says with an answer. `refused`: it did not take our
-    /// proof; then returns with what another one may do, if one may.
-    fn hear(&self, url: &Url, headers: &HeaderMap, refused: bool) -> Option<Better> {
-        let nonce = self.0.heard.nonce(url, headers);
+    /// Takes in what a server says with an answer to a proof, `tried`: made with this.
+    /// `refused`: it did not take the proof; then returns with what another one may do,
+    /// if one may.
+    fn hear(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        refused: bool,
+        tried: Option<&Better>,
+    ) -> Option<Better> {
+        let nonce = Nonce::of(headers);
         if !refused {
+            if let Some(nonce) = nonce.or_else(|| tried?.nonce.clone()) {
+                self.0.heard.take_nonce(url, nonce);
+            }
             return None;
         }
         let clock = self.0.heard.clock(url, headers, SystemTime::now());
@@ -172,8 +186,8 @@ impl std::fmt::Debug for ProofKey {
     }
 }
 
-/// With what a second proof may be taken. The nonce is that of the very refusal: a
-/// server may take each one only once.
+/// With what a second proof may be taken. Its nonce is nobody else's until it has
+/// worked: a server may take each one only once.
 #[derive(Debug)]
 pub(crate) struct Better {
     nonce: Option<Nonce>,
@@ -209,19 +223,20 @@ impl Proofs {
         headers.insert(PROOF, proof);
     }
 
-    /// Takes in an answer. If it is the proof that is refused, returns with what another
+    /// Takes in an answer to a proof, `tried`: made with this. If it is the proof that is refused, returns with what another
     /// one may do, if one may.
     pub(crate) fn hear(
         &self,
         url: &Url,
         status: StatusCode,
         headers: &HeaderMap,
+        tried: Option<&Better>,
     ) -> Option<Better> {
         let refused = status == StatusCode::UNAUTHORIZED
             && Challenge::parse(headers)
                 .error
                 .is_some_and(|error| error.is_about_proof());
-        self.key.hear(url, headers, refused)
+        self.key.hear(url, headers, refused, tried)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::device;
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
-use super::dpop;
+use super::dpop::{self, BINDS_ALWAYS};
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::redirect;
@@ -21,9 +21,6 @@ use crate::secret::Secret;
 
 /// The name that people see on consent pages.
 const CLIENT_NAME: &str = "mcp-remote";
-
-/// Where a registration says that all tokens are bound to a key (RFC 9449, section 5.2).
-const BINDS_ALWAYS: &str = "dpop_bound_access_tokens";
 
 /// Where a kept registration says for which scopes it was made.
 const REQUESTED_SCOPE: &str = "requested_scope";

@@ -361,6 +361,12 @@ impl Endpoint<'_> {
                     after_colon(&description)
                 )))
             }
+            Some(error) if dpop::is_about_proof(error) => Some(TokenEndpointError::Refused {
+                status,
+                error: error.to_owned(),
+                description: "it binds tokens to a key (DPoP), for which nobody has asked: sign in with --dpop always"
+                    .into(),
+            }),
             _ => Some(TokenEndpointError::Refused {
                 status,
                 error: error.unwrap_or_else(|| "without saying why".into()),

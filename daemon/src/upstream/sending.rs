@@ -39,8 +39,8 @@ impl Target {
             let (body, cookies) = (body.as_ref(), self.cookies.as_ref());
             let sending = self.client.send(&method, url, with_proof, body, cookies);
             let response = sending.await?;
-            let status = response.status();
-            match proofs.and_then(|proofs| proofs.hear(url, status, response.headers())) {
+            let (status, said) = (response.status(), response.headers());
+            match proofs.and_then(|proofs| proofs.hear(url, status, said, better.as_ref())) {
                 Some(again) if better.is_none() => better = Some(again),
                 _ => break response,
             }
@@ -59,7 +59,7 @@ pub(super) fn unproven(status: u16, said: Option<&str>) -> UpstreamError {
     UpstreamError::NotSignedIn {
         status,
         why: format!(
-            "it does not take our proof of the key that the token is bound to{said}: check the clock of this machine, or sign in with --dpop never"
+            "it does not take our proof of the key that the token is bound to{said}: check the clock of this machine, or sign out and in again with --dpop never"
         ),
         url: None,
     }

@@ -60,8 +60,10 @@ pub(super) fn at_token_endpoint(
         }
         return answer(shared, request);
     };
-    if request.header("DPoP").is_none() && config.bearer {
-        return answer(shared, request);
+    match request.header("DPoP") {
+        None if config.bearer => return answer(shared, request),
+        None => return Reply::json(400, json!({ "error": "invalid_dpop_proof" }).to_string()),
+        Some(_) => {}
     }
     match verify(shared, config, origin, request, None) {
         Ok(_) => answer(shared, request),

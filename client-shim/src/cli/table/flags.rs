@@ -178,6 +178,12 @@ pub(super) const BRIDGE: &[Flag] = &[
         &["--allow-missing-pkce"],
         "accept an authorization server that does not announce PKCE",
     ),
+    valued(
+        &["--dpop"],
+        "WHEN",
+        Values::OneOf(&["auto", "always", "never"]),
+        "when tokens are bound to a key (auto: where the server asks for it)",
+    ),
 ];
 
 const fn switch(names: &'static [&'static str], summary: &'static str) -> Flag {

@@ -31,7 +31,7 @@ impl Nonce {
     }
 
     /// Reads a `DPoP-Nonce` (RFC 9449, section 8.1).
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get("dpop-nonce")?.to_str().ok()?;
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
         let fits = !text.is_empty() && text.len() <= MAX_NONCE && text.bytes().all(plain);
@@ -93,11 +93,9 @@ impl Heard {
         }
     }
 
-    /// Takes in the nonce of an answer, and returns it.
-    pub(super) fn nonce(&self, url: &Url, headers: &HeaderMap) -> Option<Nonce> {
-        let nonce = Nonce::of(headers)?;
-        self.note(url, |server| server.nonce = Some(nonce.clone()));
-        Some(nonce)
+    /// Takes in a nonce of a server.
+    pub(super) fn take_nonce(&self, url: &Url, nonce: Nonce) {
+        self.note(url, |server| server.nonce = Some(nonce));
     }
 
     /// Takes in the clock behind an answer; returns whether it was not known to differ
@@ -168,17 +166,15 @@ mod tests {
             ("https://b/", "2"),
             ("https://a/y", "3"),
         ] {
-            let taken = heard.nonce(&url(at), &said("dpop-nonce", text));
-            assert_eq!(taken, Some(Nonce(text.into())));
+            let taken = Nonce::of(&said("dpop-nonce", text)).expect("a nonce");
+            heard.take_nonce(&url(at), taken);
         }
         assert_eq!(nonce("https://a/z").as_deref(), Some("3"));
         assert_eq!(nonce("https://b/z").as_deref(), Some("2"));
         assert_eq!(nonce("https://a:8443/"), None);
-        assert_eq!(heard.nonce(&url("https://a/"), &HeaderMap::new()), None);
-        assert_eq!(nonce("https://a/z").as_deref(), Some("3"));
         for other in 0..100 {
             let at = url(&format!("https://other-{other}/"));
-            heard.nonce(&at, &said("dpop-nonce", "x"));
+            heard.take_nonce(&at, Nonce("x".into()));
         }
         assert!(heard.lock().len() <= MAX_SERVERS);
     }
@@ -187,12 +183,7 @@ mod tests {
     fn nonces_that_are_none_are_not_taken() {
         let long = "x".repeat(MAX_NONCE + 1);
         for bad in ["", "a b", "a\"b", "a\\b", "a\tb", &long] {
-            let heard = Heard::default();
-            assert_eq!(
-                heard.nonce(&url("https://a/"), &said("dpop-nonce", bad)),
-                None,
-                "{bad}"
-            );
+            assert_eq!(Nonce::of(&said("dpop-nonce", bad)), None, "{bad}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Where the MCP server asks for it: it is the one that has to check the proofs. An
 //! authorization server that could bind tokens is not reason enough.
 
-use super::{Binding, ProofKey};
+use super::{BINDS_ALWAYS, Binding, ProofKey};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::discovery::Discovered;
 use crate::oauth::identity::Identity;
@@ -12,7 +12,7 @@ use crate::oauth::text::printable;
 /// What the user says about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// What the servers ask for.
+    /// What the servers ask for, or the metadata that the user registers with.
     #[default]
     Asked,
     /// Tokens are bound, or nobody signs in.
@@ -43,6 +43,9 @@ fn wanted(identity: &Identity, said: Wanted) -> Wanted {
     match identity.dpop {
         // Nothing binds an ID token.
         _ if identity.use_id_token => Wanted::Unsaid,
+        Choice::Asked if identity.client_metadata.get(BINDS_ALWAYS) == Some(&true.into()) => {
+            Wanted::Demanded
+        }
         Choice::Asked => said,
         Choice::Always => Wanted::Demanded,
         Choice::Never => Wanted::Unsaid,
