@@ -131,3 +131,6 @@ fn endpoint<'a>(
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;
