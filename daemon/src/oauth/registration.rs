@@ -5,16 +5,18 @@
 //! A client belongs to the issuer that knows it and is never shown to another;
 //! tokens belong to the client that got them and are shown by no other.
 
+mod by_code;
+
+pub(crate) use by_code::register_device;
+
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use super::device;
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
 use super::dpop::{self, BINDS_ALWAYS};
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
-use super::redirect;
 use super::scope::Scope;
 use super::text::{after_colon, printable};
 use crate::secret::Secret;
@@ -186,13 +188,6 @@ impl Client {
         self.secret_expires_at.is_some_and(|at| at <= seconds)
     }
 
-    /// Says whether it may sign in by a code, as far as is known.
-    pub(crate) fn may_use_codes(&self) -> bool {
-        let grants = self.document.get(GRANT_TYPES).and_then(Value::as_array);
-        let is_it = |grant: &Value| grant == device::GRANT_TYPE;
-        grants.map_or(self.document.is_empty(), |grants| grants.iter().any(is_it))
-    }
-
     /// Says whether it may ask for these scopes, as far as is known: it may not
     /// where they were neither asked for nor given when it was registered.
     pub(crate) fn may_ask_for(&self, scope: &Scope) -> bool {
@@ -260,35 +255,6 @@ pub(crate) async fn register(
     }
     let wish = wish(identity, discovered, redirect_uris, scope);
     registered_with(http, server, wish, redirect_uris).await
-}
-
-/// Returns the client to sign in as by a code. It may come back from a page too: with
-/// another client the next sign-in in a browser would need a registration of its own.
-pub(crate) async fn register_device(
-    http: &OAuthHttp,
-    identity: &Identity,
-    discovered: &Discovered,
-    scope: Option<&Scope>,
-) -> Result<Client, RegistrationError> {
-    let server = &discovered.server;
-    if let Some(given) = given(identity, server) {
-        return given;
-    }
-    let redirect_uris = redirect::usual(&identity.callback);
-    let mut wish = wish(identity, discovered, &redirect_uris, scope);
-    if let Some(Value::Array(grants)) = wish.get_mut(GRANT_TYPES)
-        && !grants.iter().any(|grant| grant == device::GRANT_TYPE)
-    {
-        grants.push(device::GRANT_TYPE.into());
-    }
-    let asked = wish.get(GRANT_TYPES).cloned();
-    let mut client = registered_with(http, server, wish, &redirect_uris).await?;
-    client.note(&redirect_uris, scope);
-    if let Some(asked) = asked {
-        // Some do not repeat what was asked for.
-        client.document.entry(GRANT_TYPES).or_insert(asked);
-    }
-    Ok(client)
 }
 
 async fn registered_with(

@@ -272,32 +272,27 @@ async fn attempt(
     let scope = scope.as_ref();
     let binding = dpop::decide(identity, &wish.challenge, &discovered);
     let binding = binding.map_err(SignInError::Failed)?;
-    let offers_codes = device::is_offered(&discovered.server);
-    if identity.by_code || (offers_codes && tools.browsers.are_missing(&hash)) {
-        let asked = (&wish, scope, binding.as_ref());
-        match by_device::begin(tools, identity, &*servers, &discovered, asked, client).await {
-            Ok(kept) => {
-                let client = kept.client.clone();
-                let by_device = ByDevice {
-                    tools,
-                    identity,
-                    hash: &hash,
-                    kept,
-                    party: Some(Party {
-                        servers,
-                        discovered,
-                        client,
-                    }),
-                    // Whoever wants a code may have no browser here on purpose.
-                    tab: wish.tab && !identity.by_code,
-                };
-                return by_device.finish(progress).await;
-            }
-            Err(error) if identity.by_code => return Err(error),
-            // There is still the page, which can be visited anywhere.
-            Err(error) => tracing::info!(%error, "no sign-in by code could be begun"),
-        }
+    let asked = (&wish, scope, binding.as_ref());
+    if let Some(kept) =
+        by_device::begin(tools, identity, &*servers, &discovered, asked, client).await?
+    {
+        let client = kept.client.clone();
+        let by_device = ByDevice {
+            tools,
+            identity,
+            hash: &hash,
+            kept,
+            party: Some(Party {
+                servers,
+                discovered,
+                client,
+            }),
+            // Whoever wants a code may have no browser here on purpose.
+            tab: wish.tab && !identity.by_code,
+        };
+        return by_device.finish(progress).await;
     }
+    let offers_codes = device::is_offered(&discovered.server);
     let known = still_good(tools, identity, &discovered, scope, client.clone());
     let known = known.filter(|client| binding.is_some() || !client.binds_always());
     let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())

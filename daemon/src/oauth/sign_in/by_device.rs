@@ -28,14 +28,41 @@ use crate::oauth::token::device::PollError;
 /// A code that ends sooner is of no use to a person: the next one would not be either.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 
-/// Begins one, and keeps it. `client`: the one of earlier days, and then the one that
-/// is used.
+/// What is asked for, by whom, and what the tokens are to be bound to.
+pub(super) type Asking<'a> = (&'a Wish, Option<&'a Scope>, Option<&'a Binding>);
+
+/// Begins one if that is wanted, or nobody could see a page; `None`: somebody has to
+/// visit one. `client`: the one of earlier days, and then the one that is used.
 pub(super) async fn begin(
     tools: &Tools,
     identity: &Identity,
     servers: &dyn Servers,
     discovered: &Discovered,
-    (wish, scope, binding): (&Wish, Option<&Scope>, Option<&Binding>),
+    asked: Asking<'_>,
+    client: &mut Option<Client>,
+) -> Result<Option<KeptDevice>, SignInError> {
+    let is_wanted = identity.by_code;
+    let is_offered = || device::is_offered(&discovered.server);
+    if !is_wanted && !(is_offered() && tools.browsers.are_missing(&identity.hash())) {
+        return Ok(None);
+    }
+    match begin_and_keep(tools, identity, servers, discovered, asked, client).await {
+        Ok(kept) => Ok(Some(kept)),
+        Err(error) if is_wanted => Err(error),
+        Err(error) => {
+            // There is still the page, which can be visited anywhere.
+            tracing::info!(%error, "no sign-in by code could be begun");
+            Ok(None)
+        }
+    }
+}
+
+async fn begin_and_keep(
+    tools: &Tools,
+    identity: &Identity,
+    servers: &dyn Servers,
+    discovered: &Discovered,
+    (wish, scope, binding): Asking<'_>,
     client: &mut Option<Client>,
 ) -> Result<KeptDevice, SignInError> {
     // Before a client is registered for it.

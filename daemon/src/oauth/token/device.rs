@@ -141,3 +141,6 @@ fn endpoint<'a>(
         binding,
     }
 }
+
+#[cfg(test)]
+mod tests;

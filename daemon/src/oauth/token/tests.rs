@@ -5,7 +5,7 @@ use crate::oauth::fake::{Answer, Asked, Fake};
 use serde_json::{Map, json};
 use url::Url;
 
-fn server(origin: &str) -> AuthorizationServer {
+pub(super) fn server(origin: &str) -> AuthorizationServer {
     let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("valid");
     AuthorizationServer {
         issuer: origin.to_owned(),
@@ -24,7 +24,7 @@ fn server(origin: &str) -> AuthorizationServer {
     }
 }
 
-fn client(origin: &str, method: AuthMethod) -> Client {
+pub(super) fn client(origin: &str, method: AuthMethod) -> Client {
     let secret = (method != AuthMethod::None).then(|| secret("s3cret&x"));
     Client {
         issuer: origin.to_owned(),
@@ -37,7 +37,7 @@ fn client(origin: &str, method: AuthMethod) -> Client {
     }
 }
 
-fn secret(text: &str) -> Secret<String> {
+pub(super) fn secret(text: &str) -> Secret<String> {
     Secret::new(text.to_owned())
 }
 
@@ -112,7 +112,7 @@ fn check_fields(asked: &Asked, expected: &[(&str, Option<&str>)]) {
     );
 }
 
-fn token() -> Answer {
+pub(super) fn token() -> Answer {
     Answer::json(
         200,
         &json!({"access_token": "at", "token_type": "Bearer", "expires_in": 60}),

@@ -1,6 +1,10 @@
 //! What the tests run against: a wall clock, an authorization server that rotates
 //! refresh tokens and detects their reuse, and a server that wants its tokens.
 
+mod device;
+
+pub(super) use device::Polled;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
@@ -16,7 +20,7 @@ use url::Url;
 use super::*;
 use crate::http::HttpError;
 use crate::oauth::authorization::{Code, Pending};
-use crate::oauth::device::{self, DeviceAuthorization};
+use crate::oauth::device::DeviceAuthorization;
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::kept_device::KeptDevice;
@@ -115,24 +119,6 @@ pub(super) struct Facts {
     pub(super) polls: Vec<Duration>,
     /// How long its codes live.
     pub(super) code_life: Option<Duration>,
-}
-
-/// How the token endpoint answers about codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Polled {
-    Pending,
-    SlowDown,
-    /// It has been typed in.
-    Entered,
-    Denied,
-    Expired,
-    /// It does not know such a code.
-    Unknown,
-    Down,
-    /// Codes are not even begun.
-    Refuses,
-    /// It has been typed in; the answer takes 15 s.
-    EnteredSlowly,
 }
 
 /// The authorization server.
@@ -321,19 +307,7 @@ impl Servers for Reach {
         discovered: &'a Discovered,
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
-        if let Some(given) = registration::given(identity, &discovered.server) {
-            return std::future::ready(given).boxed();
-        }
-        let mut facts = self.0.facts();
-        facts.registrations += 1;
-        facts.asked_scopes.extend(scope.map(Scope::to_string));
-        let document = json!({
-            "client_id": format!("d{}", facts.registrations),
-            "grant_types": [device::GRANT_TYPE],
-        });
-        let document = document.as_object().expect("an object").clone();
-        let client = Client::from_document(&discovered.server.issuer, document);
-        std::future::ready(Ok(client.expect("a client"))).boxed()
+        std::future::ready(self.0.registered_for_codes(identity, discovered, scope)).boxed()
     }
 
     fn begin_device<'a>(
@@ -342,25 +316,7 @@ impl Servers for Reach {
         _: &'a Client,
         _: &'a [(&'a str, &'a str)],
     ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>> {
-        let facts = self.0.facts();
-        if facts.device == Some(Polled::Refuses) {
-            let refused = TokenEndpointError::Refused {
-                status: 400,
-                error: "unauthorized_client".into(),
-                description: String::new(),
-            };
-            return std::future::ready(Err(refused)).boxed();
-        }
-        let url = |text: &str| Url::parse(text).expect("a URL");
-        let begun = DeviceAuthorization {
-            device_code: Secret::new("hidden".into()),
-            user_code: "WDJB-MJHT".into(),
-            page: url("https://as.example/device"),
-            complete: Some(url("https://as.example/device?c=WDJB-MJHT")),
-            interval: Duration::from_secs(5),
-            life: facts.code_life.unwrap_or(Duration::from_secs(900)),
-        };
-        std::future::ready(Ok(begun)).boxed()
+        std::future::ready(self.0.code()).boxed()
     }
 
     fn poll_device<'a>(
@@ -369,35 +325,7 @@ impl Servers for Reach {
         client: &'a Client,
         kept: &'a KeptDevice,
     ) -> BoxFuture<'a, Result<TokenResponse, PollError>> {
-        async move {
-            let device = {
-                let mut facts = self.0.facts();
-                facts.polls.push(clock().0.elapsed());
-                facts.client.clone_from(&client.client_id);
-                facts.device
-            };
-            self.0.asked.send_modify(|asked| *asked += 1);
-            if device == Some(Polled::EnteredSlowly) {
-                tokio::time::sleep(Duration::from_secs(15)).await;
-            }
-            Err(match device {
-                Some(Polled::Entered | Polled::EnteredSlowly) => {
-                    return Ok(TokenResponse {
-                        scope: kept.scope.clone(),
-                        ..self.0.issue()
-                    });
-                }
-                Some(Polled::SlowDown) => PollError::SlowDown,
-                Some(Polled::Denied) => PollError::Denied(String::new()),
-                Some(Polled::Expired) => PollError::Expired,
-                Some(Polled::Unknown) => {
-                    PollError::Ended(TokenEndpointError::InvalidGrant("no such code".into()))
-                }
-                Some(Polled::Down) => PollError::Unanswered("it is down".into(), None),
-                Some(Polled::Pending | Polled::Refuses) | None => PollError::Pending,
-            })
-        }
-        .boxed()
+        self.0.polled(client, kept).boxed()
     }
 
     fn exchange<'a>(
