@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use mcp_remote_tests::authorization_server::{Config, Device, FakeAuthorizationServer};
+use mcp_remote_tests::authorization_server::{
+    Config, Device, Dpop, FakeAuthorizationServer, Nonces,
+};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, conversation, text_of};
@@ -248,6 +250,36 @@ fn a_sign_in_by_code_outlives_shim_and_daemon() {
     sign_in(&home, &[&upstream.url()]);
     assert_eq!((server.count("device"), server.count("register")), (1, 1));
     has_no_codes(&home);
+}
+
+#[test]
+fn where_tokens_are_bound_to_a_key_those_of_a_code_are_too() {
+    let server = FakeAuthorizationServer::with(Config {
+        device: Some(Device::default()),
+        dpop: Some(Dpop {
+            nonces: Nonces::Current,
+            ..Dpop::default()
+        }),
+        ..Config::default()
+    });
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let home = TestHome::new();
+    let shim = home.shim(&["login", "--device", &upstream.url()]);
+    shim.wait_for_stderr("CODE-0001");
+    drop(shim);
+    // The next daemon has the key.
+    home.kill_daemon();
+    server.enter("CODE-0001");
+    sign_in(&home, &[&upstream.url()]);
+    one_shot(&home, &[&upstream.url()]);
+    let registration: Value =
+        serde_json::from_str(&server.wait_for("register", 1).text()).expect("JSON");
+    assert_eq!(registration["dpop_bound_access_tokens"], true);
+    assert_eq!((server.count("device"), server.count("register")), (1, 1));
+    server.expire_access_tokens();
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(server.count("token refresh"), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::endpoints::{authenticate, check_resource, form, refused, tokens};
-use super::{FakeAuthorizationServer, Grant, Shared};
+use super::{FakeAuthorizationServer, Grant, Shared, proofs};
 use crate::upstream::{Reply, Request};
 
 /// The grant by its registered name.
@@ -207,6 +207,7 @@ pub(super) fn poll(shared: &Shared, request: &Request) -> Reply {
                 client: code.client,
                 resource: code.resource,
                 scope: code.scope.or_else(|| shared.config.scopes.clone()),
+                jkt: proofs::thumbprint(request),
                 revoked: false,
             };
             state.grants.push(grant);
