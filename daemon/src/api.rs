@@ -3,6 +3,7 @@
 
 mod configured;
 mod convert;
+mod grant_type;
 mod identity;
 mod login;
 mod logout;

@@ -4,6 +4,7 @@
 //! Only `InvalidGrant` says that a grant is gone. Whatever else happens, the
 //! refresh token may still be good.
 
+mod request;
 mod response;
 
 use std::pin::Pin;
@@ -28,6 +29,7 @@ use super::scope::Scope;
 use super::text::{after_colon, printable, printable_without};
 use crate::secret::Secret;
 
+pub(crate) use request::{TokenRequest, request};
 pub(crate) use response::TokenResponse;
 use response::{Answer, Unusable};
 
