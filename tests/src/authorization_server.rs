@@ -9,6 +9,7 @@
 mod endpoints;
 mod guard;
 mod metadata;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -150,6 +151,10 @@ struct State {
     mute: BTreeSet<String>,
     /// Those of which that was so.
     muted: Vec<String>,
+    /// Service accounts that show who they are with a key.
+    keys: BTreeMap<String, service::Key>,
+    /// What signed assertions are called that have come (`jti`).
+    assertions: BTreeSet<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
     /// The request to the guarded server that is the first after the tokens' end.
@@ -231,7 +236,7 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token client", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());

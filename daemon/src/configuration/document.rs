@@ -76,6 +76,13 @@ pub(crate) struct ServerTable {
     pub(crate) scope: Option<String>,
     pub(crate) use_id_token: Option<bool>,
     pub(crate) allow_missing_pkce: Option<bool>,
+    pub(crate) client_credentials: Option<bool>,
+    pub(crate) token_endpoint: Option<String>,
+    pub(crate) client_key: Option<String>,
+    pub(crate) client_key_id: Option<String>,
+    pub(crate) client_assertion_audience: Option<String>,
+    pub(crate) bearer_token_file: Option<String>,
+    pub(crate) bearer_token_command: Option<Vec<String>>,
 }
 
 /// Keys that belong to one server: `[defaults]` would give them to every server
@@ -87,6 +94,13 @@ pub(super) const OF_ONE_SERVER: &[&str] = &[
     "header_file",
     "resource",
     "static_oauth_client_info",
+    "client_credentials",
+    "token_endpoint",
+    "client_key",
+    "client_key_id",
+    "client_assertion_audience",
+    "bearer_token_file",
+    "bearer_token_command",
 ];
 
 impl ServerTable {
@@ -140,6 +154,13 @@ impl ServerTable {
             scope: self.scope.or(defaults.scope),
             use_id_token: self.use_id_token.or(defaults.use_id_token),
             allow_missing_pkce: self.allow_missing_pkce.or(defaults.allow_missing_pkce),
+            client_credentials: self.client_credentials,
+            token_endpoint: self.token_endpoint,
+            client_key: self.client_key,
+            client_key_id: self.client_key_id,
+            client_assertion_audience: self.client_assertion_audience,
+            bearer_token_file: self.bearer_token_file,
+            bearer_token_command: self.bearer_token_command,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, service};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -21,6 +21,7 @@ pub(super) fn label(request: &Request) -> String {
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some("client_credentials") => "token client".to_owned(),
             _ => "token ?".to_owned(),
         },
         ("GET", path) => path.to_owned(),
@@ -39,6 +40,7 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "revoke" => Some(revoke(shared, request)),
         "token code" => Some(exchange(shared, request)),
         "token refresh" => Some(refresh(shared, request)),
+        "token client" => Some(service::client_credentials(shared, origin, request)),
         _ => None,
     }
 }
@@ -49,7 +51,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn form(request: &Request) -> BTreeMap<String, String> {
+pub(super) fn form(request: &Request) -> BTreeMap<String, String> {
     pairs(&request.text())
 }
 
@@ -148,7 +150,7 @@ fn revoke(shared: &Shared, request: &Request) -> Reply {
     Reply::status(200)
 }
 
-fn refused(error: &str) -> Reply {
+pub(super) fn refused(error: &str) -> Reply {
     Reply::json(400, json!({ "error": error }).to_string())
 }
 
@@ -227,7 +229,12 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
 }
 
 /// Gives a pair of tokens for a grant; one that is not rotated is not repeated.
-fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>) -> Reply {
+pub(super) fn tokens(
+    shared: &Shared,
+    state: &mut State,
+    grant: usize,
+    kept: Option<String>,
+) -> Reply {
     let access = state.mint("access");
     state.access.insert(access.clone(), grant);
     let mut document = json!({ "access_token": access, "token_type": "Bearer" });
@@ -246,7 +253,7 @@ fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>
 }
 
 /// Says how a client that is not who it says is refused.
-fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
+pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     let known = shared.state.look(|state| state.clients.get(id).cloned());
     let Some(known) = known else {
         return Some(Reply::json(
@@ -259,7 +266,9 @@ fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
         let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;
         let (id, secret) = text.split_once(':')?;
-        Some((id.to_owned(), secret.to_owned()))
+        // Both parts are encoded (RFC 6749, section 2.3.1).
+        let decoded = |part: &str| pairs(&format!("part={part}")).remove("part");
+        Some((decoded(id)?, decoded(secret)?))
     });
     let sent = match basic {
         Some((id, secret)) => (Some(id), Some(secret)),
