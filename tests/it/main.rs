@@ -37,6 +37,7 @@ mod log_stream;
 mod logs;
 mod management;
 mod oauth_bounds;
+mod oauth_given;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;

@@ -343,9 +343,9 @@ fn a_scope_that_is_missing_is_asked_for_and_not_for_ever() {
         (label == "token client").then(|| Reply::json(200, token.to_string()))
     });
     server.want_scope("admin");
-    let mut shim = home.shim(&line(&url, &flags));
-    let answer = shim.handshake();
-    let error = our_error(&answer, 0);
+    let mut shim = attached(&home, &line(&url, &flags));
+    let answer = shim.call("echo", r#"{"message":"x"}"#);
+    let error = our_error(&answer, 1);
     let said = error["message"].as_str().unwrap_or_default();
     assert!(said.contains("service account ci-bot"), "{said}");
     assert!(server.count("token client") <= 4, "{:?}", server.labels());

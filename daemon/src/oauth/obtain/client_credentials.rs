@@ -75,10 +75,8 @@ pub(super) async fn obtain(
     // has signed in.
     grant.refresh_token = None;
     grant.signed_in_at = None;
-    if let Some(client) = &mut grant.client {
-        // What the user gives is kept by the user.
-        client.client_secret = None;
-    }
+    // What the user gives is kept by the user.
+    grant.client = None;
     Ok(grant)
 }
 

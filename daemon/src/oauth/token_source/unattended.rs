@@ -40,7 +40,8 @@ const RENEWALS_WITHIN: Duration = Duration::from_secs(60);
 /// this.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The same for what is wrong on this machine, which somebody may have mended.
+/// The same for a program, which somebody may have mended. To look at a file again
+/// costs nothing.
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// What a task of the actor ended with.
@@ -240,7 +241,8 @@ impl Unattended {
     fn pause_of_failures(&self) -> Option<TokenError> {
         let failure = self.failure.as_ref()?;
         let is_over = match failure {
-            ObtainError::Here(_) => self.failures.is_over_after(NEXT_LOOK),
+            ObtainError::Here(_) if self.runs_a_program() => self.failures.is_over_after(NEXT_LOOK),
+            ObtainError::Here(_) => true,
             ObtainError::Transient(_) => self.failures.is_over_after(NEXT_ATTEMPT),
             ObtainError::Unasked(_) => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
