@@ -8,7 +8,7 @@ use std::path::Path;
 use mcp_remote_proto::v1::{AuthOptions, AuthorizeParam};
 
 use crate::cli::AuthArguments;
-use crate::environment::Environment;
+use crate::environment::{Environment, absolute};
 use crate::exit::ShimError;
 use crate::{headers, json};
 
@@ -29,6 +29,11 @@ pub(crate) fn collect(
     };
     let mut document = |flag, value: &Option<String>| match value {
         Some(value) => read(flag, value, environment, &mut warn),
+        None => Ok(String::new()),
+    };
+    // The daemon stands in another folder than the user.
+    let path = |flag, value: &Option<String>| match value {
+        Some(value) => absolute(Path::new(value), flag),
         None => Ok(String::new()),
     };
     let seconds = |timeout: std::time::Duration| u32::try_from(timeout.as_secs());
@@ -53,6 +58,12 @@ pub(crate) fn collect(
         allow_missing_pkce: arguments.allow_missing_pkce,
         device_code: arguments.device_code,
         raw_headers,
+        client_credentials: arguments.client_credentials,
+        token_endpoint: given(&arguments.token_endpoint),
+        client_key: path("--client-key", &arguments.client_key)?,
+        client_key_id: given(&arguments.client_key_id),
+        client_assertion_audience: given(&arguments.assertion_audience),
+        bearer_token_file: path("--bearer-token-file", &arguments.bearer_token_file)?,
         dpop: arguments.dpop.into(),
     })
 }

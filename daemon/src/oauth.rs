@@ -5,7 +5,9 @@
 //! error, `Debug` or status.
 
 pub(crate) mod browsers;
+pub(crate) mod grant_type;
 pub(crate) mod identity;
+pub(crate) mod obtain;
 pub(crate) mod sign_in;
 pub(crate) mod store;
 pub(crate) mod token_source;

@@ -11,6 +11,7 @@ mod endpoints;
 mod guard;
 mod metadata;
 mod proofs;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -190,6 +191,10 @@ struct State {
     mute: BTreeSet<String>,
     /// Those of which that was so.
     muted: Vec<String>,
+    /// Service accounts that show who they are with a key.
+    keys: BTreeMap<String, service::Key>,
+    /// What signed assertions are called that have come (`jti`).
+    assertions: BTreeSet<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
     /// The `jti` of all proofs.
@@ -277,7 +282,7 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "token device", "device", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token client", "token device", "device", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());

@@ -22,7 +22,12 @@ const VOLUME: &[&str] = &["--debug", "--silent", "--verbose"];
 const NOT_KEPT: &[&str] = &["--all", "--enable-proxy", "--json"];
 
 /// Flags whose value is a path, or may be one behind `@`.
-const PATHS: &[&str] = &["--ca-file", "--header-file"];
+const PATHS: &[&str] = &[
+    "--bearer-token-file",
+    "--ca-file",
+    "--client-key",
+    "--header-file",
+];
 const DOCUMENTS: &[&str] = &[
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",

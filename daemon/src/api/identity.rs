@@ -45,8 +45,11 @@ pub(super) fn identity(
         v1::Dpop::Always => dpop::Choice::Always,
         v1::Dpop::Never => dpop::Choice::Never,
     };
-    identity.authorize_params = params(auth.authorize_params)?;
     identity.client = client(&auth.static_client_info, &auth.client_metadata_url)?;
+    let authorizes = |header: &v1::Header| header.name.eq_ignore_ascii_case("authorization");
+    let authorizes = open.headers.iter().any(authorizes);
+    identity.grant_type = super::grant_type::grant_type(&auth, &identity.client, authorizes)?;
+    identity.authorize_params = params(auth.authorize_params)?;
     identity.client_metadata = object(
         "--static-oauth-client-metadata",
         &auth.static_client_metadata,

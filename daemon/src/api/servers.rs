@@ -134,6 +134,14 @@ fn configured(name: &str, entry: &Entry) -> ConfiguredServer {
     }
 }
 
+/// Returns a URL without what may be secret in it.
+fn shown_text(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(url) => crate::server_url::shown(&url),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// Returns every setting that is not a secret, as in the file.
 fn settings(table: &ServerTable) -> Vec<Setting> {
     let switch = |value: Option<bool>| value.map(|value| value.to_string());
@@ -159,13 +167,11 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
     let params = table.authorize_params.as_ref();
     let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
     // Credentials of a proxy are nobody's business.
-    let proxy = table
-        .proxy
-        .as_deref()
-        .map(|proxy| match url::Url::parse(proxy) {
-            Ok(url) => crate::server_url::shown(&url),
-            Err(_) => proxy.to_owned(),
-        });
+    let proxy = table.proxy.as_deref().map(shown_text);
+    let endpoint = table.token_endpoint.as_deref().map(shown_text);
+    // What follows the program may be secret.
+    let words = table.bearer_token_command.as_ref();
+    let command = words.and_then(|words| words.first().cloned());
     let port = table.callback_port.map(|port| port.to_string());
     let all = [
         ("header_file", texts(&table.header_file)),
@@ -204,6 +210,16 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("scope", table.scope.clone()),
         ("use_id_token", switch(table.use_id_token)),
         ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+        ("client_credentials", switch(table.client_credentials)),
+        ("token_endpoint", endpoint),
+        ("client_key", table.client_key.clone()),
+        ("client_key_id", table.client_key_id.clone()),
+        (
+            "client_assertion_audience",
+            table.client_assertion_audience.clone(),
+        ),
+        ("bearer_token_file", table.bearer_token_file.clone()),
+        ("bearer_token_command", command),
         ("dpop", dpop.map(str::to_owned)),
     ];
     let written = all.into_iter().filter_map(|(key, value)| {

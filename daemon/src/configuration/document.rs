@@ -78,6 +78,13 @@ pub(crate) struct ServerTable {
     pub(crate) scope: Option<String>,
     pub(crate) use_id_token: Option<bool>,
     pub(crate) allow_missing_pkce: Option<bool>,
+    pub(crate) client_credentials: Option<bool>,
+    pub(crate) token_endpoint: Option<String>,
+    pub(crate) client_key: Option<String>,
+    pub(crate) client_key_id: Option<String>,
+    pub(crate) client_assertion_audience: Option<String>,
+    pub(crate) bearer_token_file: Option<String>,
+    pub(crate) bearer_token_command: Option<Vec<String>>,
     pub(crate) dpop: Option<Dpop>,
 }
 
@@ -90,6 +97,13 @@ pub(super) const OF_ONE_SERVER: &[&str] = &[
     "header_file",
     "resource",
     "static_oauth_client_info",
+    "client_credentials",
+    "token_endpoint",
+    "client_key",
+    "client_key_id",
+    "client_assertion_audience",
+    "bearer_token_file",
+    "bearer_token_command",
 ];
 
 impl ServerTable {
@@ -145,6 +159,13 @@ impl ServerTable {
             scope: self.scope.or(defaults.scope),
             use_id_token: self.use_id_token.or(defaults.use_id_token),
             allow_missing_pkce: self.allow_missing_pkce.or(defaults.allow_missing_pkce),
+            client_credentials: self.client_credentials,
+            token_endpoint: self.token_endpoint,
+            client_key: self.client_key,
+            client_key_id: self.client_key_id,
+            client_assertion_audience: self.client_assertion_audience,
+            bearer_token_file: self.bearer_token_file,
+            bearer_token_command: self.bearer_token_command,
             dpop: self.dpop.or(defaults.dpop),
         }
     }

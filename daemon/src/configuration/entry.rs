@@ -59,9 +59,22 @@ impl Entry {
     /// Reads what a table names.
     pub(super) fn new(mut table: ServerTable, around: &Surroundings<'_>) -> Self {
         let absolute = |text: &String| file::path(text, around.home, around.folder);
-        table.ca_file = table
-            .ca_file
-            .map(|path| absolute(&path).display().to_string());
+        for path in [
+            &mut table.ca_file,
+            &mut table.client_key,
+            &mut table.bearer_token_file,
+        ] {
+            *path = path
+                .as_ref()
+                .map(|path| absolute(path).display().to_string());
+        }
+        let program = table.bearer_token_command.as_mut();
+        // One without a folder is looked for as a shell does.
+        if let Some(program) = program.and_then(|words| words.first_mut())
+            && program.contains('/')
+        {
+            *program = absolute(program).display().to_string();
+        }
         let mut entry = Self {
             headers: Vec::new(),
             client_info: Secret::new(String::new()),

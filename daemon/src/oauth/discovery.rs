@@ -10,6 +10,7 @@ mod resource;
 mod server;
 
 use self::resource::Search;
+use self::server::Needs;
 pub(crate) use self::server::is_same_issuer;
 
 use std::collections::BTreeSet;
@@ -162,7 +163,7 @@ pub(crate) async fn discover(
     };
     let server = match issuer {
         Some(issuer) if !server::is_assumed(identity, &issuer, published.as_deref()) => {
-            server::of_issuer(http, &issuer, identity.allow_missing_pkce).await?
+            server::named(http, &issuer, identity).await?
         }
         _ => server::of_origin(http, identity).await?,
     };
@@ -185,7 +186,7 @@ pub(crate) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    server::of_issuer(http, issuer, true).await
+    server::of_issuer(http, issuer, Needs::TokenEndpoint).await
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);

@@ -19,7 +19,7 @@ use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::token::device::PollError;
-use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
+use super::token::{self, TokenEndpointError, TokenKind, TokenRequest, TokenResponse};
 use crate::http::{HttpClients, HttpError};
 use crate::secret::Secret;
 
@@ -115,6 +115,12 @@ pub(crate) trait Servers: Send + Sync {
     fn refresh<'a>(
         &'a self,
         request: RefreshRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks for a token without a person.
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
 
     /// Makes a grant's tokens worthless; false where that is not offered.
@@ -238,6 +244,13 @@ impl Servers for Connection {
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
         token::refresh(&self.http, request).boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        token::request(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::dpop;
+use super::grant_type::GrantType;
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -105,6 +106,8 @@ pub(crate) struct Identity {
     pub(crate) authorize_params: Vec<(String, String)>,
     /// As which client.
     pub(crate) client: ClientChoice,
+    /// How tokens are come by.
+    pub(crate) grant_type: GrantType,
     /// What a registration says besides what we say.
     pub(crate) client_metadata: Map<String, serde_json::Value>,
     /// How the redirect comes back.
@@ -138,6 +141,7 @@ impl Identity {
             resource: ResourceChoice::default(),
             authorize_params: Vec::new(),
             client: ClientChoice::default(),
+            grant_type: GrantType::default(),
             client_metadata: Map::new(),
             callback: CallbackOptions::default(),
             success_url: None,
@@ -174,6 +178,9 @@ impl Identity {
         }
         if let ClientChoice::MetadataUrl(url) = &self.client {
             add("client-metadata-url", url.as_str());
+        }
+        for (name, value) in self.account_lines() {
+            add(name, &value);
         }
         IdentityHash {
             folder: self.folder.clone(),
@@ -227,7 +234,8 @@ impl Identity {
             ("--dpop always", self.dpop == dpop::Choice::Always),
             ("--dpop never", self.dpop == dpop::Choice::Never),
         ];
-        for (flag, _) in flags.iter().filter(|(_, given)| *given) {
+        let flags = flags.into_iter().chain(self.account_flags());
+        for (flag, _) in flags.filter(|(_, given)| *given) {
             command.push(' ');
             command += flag;
         }

@@ -6,6 +6,7 @@
 //! refresh token may still be good.
 
 pub(crate) mod device;
+mod request;
 mod response;
 
 use std::pin::Pin;
@@ -32,6 +33,7 @@ use super::scope::Scope;
 use super::text::{after_colon, printable, printable_without};
 use crate::secret::Secret;
 
+pub(crate) use request::{TokenRequest, request};
 pub(crate) use response::TokenResponse;
 use response::{Answer, Unusable};
 

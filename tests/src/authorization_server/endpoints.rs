@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
 use super::proofs::{self, at_token_endpoint};
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, device};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, device, service};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -23,6 +23,7 @@ pub(super) fn label(request: &Request) -> String {
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some("client_credentials") => "token client".to_owned(),
             Some(device::GRANT_TYPE) => "token device".to_owned(),
             _ => "token ?".to_owned(),
         },
@@ -40,6 +41,12 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "authorize" => Some(authorize(shared, origin, request)),
         "register" if shared.config.registration => Some(register(shared, request)),
         "revoke" => Some(revoke(shared, request)),
+        "token client" => Some(at_token_endpoint(
+            shared,
+            origin,
+            request,
+            |shared, request| service::client_credentials(shared, origin, request),
+        )),
         "token code" => Some(at_token_endpoint(shared, origin, request, exchange)),
         "token refresh" => Some(at_token_endpoint(shared, origin, request, refresh)),
         "device" => device::begin(shared, origin, request),
@@ -286,7 +293,9 @@ pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Opti
         let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;
         let (id, secret) = text.split_once(':')?;
-        Some((id.to_owned(), secret.to_owned()))
+        // Both parts are encoded (RFC 6749, section 2.3.1).
+        let decoded = |part: &str| pairs(&format!("part={part}")).remove("part");
+        Some((decoded(id)?, decoded(secret)?))
     });
     let sent = match basic {
         Some((id, secret)) => (Some(id), Some(secret)),

@@ -79,6 +79,7 @@ fn grant(grant: &AuthStatus) -> String {
         .string("login", &grant.login)
         .string("user_code", &grant.user_code)
         .string("verification_uri", &grant.verification_uri)
+        .string("account", &grant.account)
         .end()
 }
 
@@ -90,6 +91,7 @@ pub(super) fn auth_word(state: AuthState) -> &'static str {
         AuthState::Expired => "expired",
         AuthState::SigningIn => "signing-in",
         AuthState::NeedsLogin => "needs-login",
+        AuthState::Failed => "no-token",
     }
 }
 
@@ -146,7 +148,7 @@ mod tests {
              \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
              \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\",\"user_code\":\"\",\
-             \"verification_uri\":\"\"}],\
+             \"verification_uri\":\"\",\"account\":\"\"}],\
              \"tools_known\":null,\
              \"next_attempt_unix_ms\":0,\"action\":\"retry\",\"command\":\"\",\
              \"note\":\"said \\\"no\\\"; tried again at the next request\",\"names\":[]}],\

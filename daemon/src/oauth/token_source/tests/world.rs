@@ -26,7 +26,7 @@ use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::token::device::PollError;
-use crate::oauth::token::{TokenEndpointError, TokenResponse};
+use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse};
 use crate::secret::Secret;
 
 pub(super) const ISSUER: &str = "https://as.example";
@@ -107,6 +107,8 @@ pub(super) struct Facts {
     pub(super) refreshes: u32,
     pub(super) exchanges: u32,
     pub(super) registrations: u32,
+    /// Of tokens that need nobody.
+    pub(super) requests: u32,
     pub(super) revocations: u32,
     pub(super) asked_scopes: Vec<String>,
     /// The ID token that comes along.
@@ -398,6 +400,35 @@ impl Servers for Reach {
                     drop(self.0.refreshed(request));
                     std::future::pending().await
                 }
+            }
+        }
+        .boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.requests += 1;
+                let scope = request.scope.map(Scope::to_string);
+                facts.asked_scopes.push(scope.unwrap_or_default());
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            // Others get their turn, as they do on a network.
+            tokio::task::yield_now().await;
+            match mode {
+                Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
+                Mode::Refuses => Err(TokenEndpointError::InvalidClient(String::new())),
+                Mode::LosesRequest => std::future::pending().await,
+                _ => Ok(self.0.issue()),
             }
         }
         .boxed()
