@@ -112,7 +112,7 @@ fn a_token_file_that_holds_no_token_is_one_sentence_and_the_server_is_not_asked(
     let (path, shown) = token_file(&home, "");
     let (url, other) = (upstream.url(), FakeUpstream::start());
     let line = [&*url, "--bearer-token-file", &shown];
-    let mut refused = |expected: &str| {
+    let refused = |expected: &str| {
         let sentence = refused(&home, &line, SOON);
         assert!(sentence.contains("was not asked"), "{sentence}");
         assert!(sentence.contains(expected), "{sentence}");
@@ -164,12 +164,12 @@ fn a_refused_token_says_whose_it_is() {
     let url = upstream.url();
     let line = [&*url, "--bearer-token-file", &shown];
     let sentence = refused(&home, &line, SOON);
-    let said = format!("it refuses the token of token file {shown}");
+    let said = format!("it refuses the token from token file {shown}");
     assert!(sentence.contains(&said), "{sentence}");
     let program = program(&home, &format!("echo {SECRET}old"));
     configure(&home, &url, &[&program]);
     let sentence = refused(&home, &["given"], SOON);
-    let said = "it refuses the token of token command program";
+    let said = "it refuses the token from token command program";
     assert!(sentence.contains(said), "{sentence}");
     let header = format!("Authorization: Bearer {SECRET}old");
     let sentence = refused(&home, &[&url, "--header", &header], SOON);
@@ -302,12 +302,8 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_holds_up_nobody_else()
     hanging.send(conversation("x").lines().next().expect("a line"));
     one_shot(&home, &[&other.url()]);
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let answer = loop {
-        match hanging.line_within(Duration::from_secs(30)) {
-            Some(line) => break line,
-            None => panic!("no answer: {}", hanging.stderr()),
-        }
-    };
+    let answer = hanging.line_within(Duration::from_secs(30));
+    let answer = answer.expect("it is given up");
     assert!(answer.contains("did not end within 20 s"), "{answer}");
     let deadline = Instant::now() + Duration::from_secs(5);
     let text = lines(&pids).join(" ");

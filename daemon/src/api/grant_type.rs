@@ -32,6 +32,19 @@ pub(super) fn grant_type(
             "{one} and {other} cannot both be given: each says whose token is sent"
         ));
     }
+    if auth.client_credentials {
+        return Ok(GrantType::ClientCredentials(account(auth, client)?));
+    }
+    if !auth.bearer_token_file.is_empty() {
+        let path = absolute("--bearer-token-file", &auth.bearer_token_file)?;
+        return Ok(GrantType::TokenFile(path.into()));
+    }
+    Ok(GrantType::default())
+}
+
+/// Names what is said of a service account where there is none, one sentence each: it
+/// is ignored, as with the npm package.
+pub(super) fn superfluous(auth: &v1::AuthOptions) -> Vec<String> {
     let of_account = [
         ("--token-endpoint", &auth.token_endpoint),
         ("--client-key", &auth.client_key),
@@ -41,19 +54,11 @@ pub(super) fn grant_type(
             &auth.client_assertion_audience,
         ),
     ];
-    if !auth.client_credentials
-        && let Some((flag, _)) = of_account.iter().find(|(_, value)| !value.is_empty())
-    {
-        return Err(format!("{flag} is of no use without --client-credentials"));
-    }
-    if auth.client_credentials {
-        return Ok(GrantType::ClientCredentials(account(auth, client)?));
-    }
-    if !auth.bearer_token_file.is_empty() {
-        let path = absolute("--bearer-token-file", &auth.bearer_token_file)?;
-        return Ok(GrantType::TokenFile(path.into()));
-    }
-    Ok(GrantType::default())
+    let given = of_account.iter().filter(|(_, value)| !value.is_empty());
+    let ignored = given.filter(|_| !auth.client_credentials);
+    let sentence =
+        |(flag, _): &(_, _)| format!("{flag} is of no use without --client-credentials, ignored");
+    ignored.map(sentence).collect()
 }
 
 fn account(auth: &v1::AuthOptions, client: &ClientChoice) -> Result<ServiceAccount, String> {
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_said_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
-        let cases: [(&str, Option<&str>, bool, Set); 11] = [
+        let cases: [(&str, Option<&str>, bool, Set); 9] = [
             ("Authorization", Some("s"), true, |_| ()),
             ("--bearer-token-file", Some("s"), false, |a| {
                 a.bearer_token_file = "/s3cret".into();
@@ -185,16 +190,8 @@ mod tests {
             ("--token-endpoint", Some("s"), false, |a| {
                 a.token_endpoint = "s3cret".into();
             }),
-            ("--token-endpoint", Some("s"), false, |a| {
-                a.client_credentials = false;
-                a.token_endpoint = "https://as.example/s3cret".into();
-            }),
             ("--client-key", Some("s"), false, |a| {
                 a.client_key = "s3cret".into();
-            }),
-            ("--client-key", Some("s"), false, |a| {
-                a.client_credentials = false;
-                a.client_key = "/s3cret".into();
             }),
             ("--client-key", Some("s"), false, |a| {
                 a.client_key_id = "s3cret".into();
@@ -212,6 +209,14 @@ mod tests {
             assert!(sentence.contains(named), "{at}: {sentence}");
             assert!(!sentence.contains("s3cret"), "{sentence}");
         }
+        let mut auth = credentials();
+        auth.token_endpoint = "https://as.example/s3cret".into();
+        auth.client_key = "/s3cret".into();
+        assert_eq!(superfluous(&auth), [""; 0]);
+        auth.client_credentials = false;
+        let ignored = superfluous(&auth);
+        assert_eq!(ignored.len(), 2, "{ignored:?}");
+        assert!(ignored.iter().all(|said| !said.contains("s3cret")));
         let made = grant_type(&credentials(), &ClientChoice::Dynamic, false);
         assert!(made.is_err_and(|why| why.contains("--static-oauth-client-info")));
     }
