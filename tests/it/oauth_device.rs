@@ -8,7 +8,7 @@ use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{TestShim, conversation, text_of};
 use mcp_remote_tests::terminal::TestTerminal;
-use mcp_remote_tests::upstream::FakeUpstream;
+use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
 use serde_json::{Map, Value, json};
 
 use crate::support::{messages, one_shot, our_error, sign_in, token_files};
@@ -223,18 +223,34 @@ fn each_end_is_said_at_once_and_the_next_login_begins_anew() {
 }
 
 #[test]
-fn the_server_sets_the_pace_and_may_be_away_for_a_while() {
-    let (mut server, upstream, home) = offering(Device::default());
+fn the_server_sets_the_pace() {
+    let (server, upstream, home) = offering(Device {
+        slow_downs: 1,
+        ..Device::default()
+    });
     let login = home.shim(&["login", "--device", &upstream.url()]);
     login.wait_for_stderr("CODE-0001");
-    // The fake complains about who asks too early.
-    server.slow_down(1);
-    server.wait_for("token device", 1);
-    server.go_down();
-    server.come_back();
     server.enter("CODE-0001");
+    // The fake complains about who asks too early.
     assert_eq!(login.wait(), 0, "{}", login.stderr());
     assert_eq!(server.count("token device"), 2);
+}
+
+#[test]
+fn a_server_that_is_away_for_a_while_costs_no_sign_in() {
+    let ways: [fn() -> Reply; 2] = [|| Reply::status(503), || Reply::raw(|_| Ok(()))];
+    for broken in ways {
+        let (server, upstream, home) = offering(Device::default());
+        let away = move |label: &str, _: &Request| (label == "token device").then(broken);
+        server.script(away);
+        let login = home.shim(&["login", "--device", &upstream.url()]);
+        login.wait_for_stderr("CODE-0001");
+        server.wait_for("token device", 1);
+        server.behave();
+        server.enter("CODE-0001");
+        assert_eq!(login.wait(), 0, "{}", login.stderr());
+        assert_eq!(server.count("device"), 1);
+    }
 }
 
 #[test]
