@@ -7,10 +7,10 @@ use mcp_remote_tests::authorization_server::{
     Config, Device, Dpop, FakeAuthorizationServer, Nonces,
 };
 use mcp_remote_tests::browser::Browser;
-use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::shim::{TestShim, conversation, text_of};
 use mcp_remote_tests::terminal::TestTerminal;
-use mcp_remote_tests::upstream::FakeUpstream;
+use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
 use serde_json::{Map, Value, json};
 
 use crate::support::{messages, one_shot, our_error, sign_in, token_files};
@@ -82,6 +82,8 @@ fn without_a_browser_a_code_signs_in_and_the_call_goes_on() {
     assert_eq!((server.count("device"), server.count("authorize")), (1, 0));
     assert_eq!(server.count("register"), 1);
     has_no_codes(&home);
+    let log = home.log();
+    assert!(!log.contains("CODE-") && !log.contains(SECRET), "{log}");
     // Renewed like any other grant.
     server.expire_access_tokens();
     one_shot(&home, &[&upstream.url()]);
@@ -111,6 +113,7 @@ fn an_error_names_the_code_to_programs_and_people() {
         assert_eq!(data["userCode"], "CODE-0001");
         assert_eq!(data["verificationUri"], page);
         let message = error["message"].as_str().expect("a message");
+        assert!(!home.log().contains("CODE-"), "{}", home.log());
         assert!(
             message.contains(&format!("visit {page} and enter CODE-0001")),
             "{message}"
@@ -165,6 +168,24 @@ fn who_has_a_browser_gets_a_page_and_may_ask_for_a_code_instead() {
     assert!(first["result"].is_object() && second["result"].is_object());
     assert_eq!(shim.finish(), 0);
     assert_eq!(browser.visited().len(), 1);
+}
+
+#[test]
+fn who_comes_with_a_browser_is_shown_the_page_of_the_code() {
+    let (server, upstream, mut home) = offering(Device::default());
+    let mut waiting = home.shim(&[&upstream.url()]);
+    waiting.send_raw(conversation("in the end").as_bytes());
+    waiting.wait_for_stderr("CODE-0001");
+    let browser = Browser::idle(&mut home);
+    let login = home.shim(&["login", &upstream.url()]);
+    login.wait_for_stderr("Browser opened automatically.");
+    let page = format!("{}/enter?code=CODE-0001", server.origin());
+    assert_eq!(browser.visited(), [page]);
+    server.enter("CODE-0001");
+    assert_eq!(login.wait(), 0, "{}", login.stderr());
+    let (first, second) = (waiting.message(), waiting.message());
+    assert!(first["result"].is_object() && second["result"].is_object());
+    assert_eq!(server.count("device"), 1);
 }
 
 #[test]
@@ -225,18 +246,34 @@ fn each_end_is_said_at_once_and_the_next_login_begins_anew() {
 }
 
 #[test]
-fn the_server_sets_the_pace_and_may_be_away_for_a_while() {
-    let (mut server, upstream, home) = offering(Device::default());
+fn the_server_sets_the_pace() {
+    let (server, upstream, home) = offering(Device {
+        slow_downs: 1,
+        ..Device::default()
+    });
     let login = home.shim(&["login", "--device", &upstream.url()]);
     login.wait_for_stderr("CODE-0001");
-    // The fake complains about who asks too early.
-    server.slow_down(1);
-    server.wait_for("token device", 1);
-    server.go_down();
-    server.come_back();
     server.enter("CODE-0001");
+    // The fake complains about who asks too early.
     assert_eq!(login.wait(), 0, "{}", login.stderr());
     assert_eq!(server.count("token device"), 2);
+}
+
+#[test]
+fn a_server_that_is_away_for_a_while_costs_no_sign_in() {
+    let ways: [fn() -> Reply; 2] = [|| Reply::status(503), || Reply::raw(|_| Ok(()))];
+    for broken in ways {
+        let (server, upstream, home) = offering(Device::default());
+        let away = move |label: &str, _: &Request| (label == "token device").then(broken);
+        server.script(away);
+        let login = home.shim(&["login", "--device", &upstream.url()]);
+        login.wait_for_stderr("CODE-0001");
+        server.wait_for("token device", 1);
+        server.behave();
+        server.enter("CODE-0001");
+        assert_eq!(login.wait(), 0, "{}", login.stderr());
+        assert_eq!(server.count("device"), 1);
+    }
 }
 
 #[test]

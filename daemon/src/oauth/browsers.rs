@@ -64,13 +64,6 @@ impl SignInUrl {
     pub(crate) fn code(&self) -> Option<&UserCode> {
         self.code.as_deref()
     }
-
-    /// Says in words what to do there; empty: the page says it itself.
-    pub(crate) fn advice(&self) -> String {
-        self.code().map_or_else(String::new, |code| {
-            format!(": visit {} and enter {}", code.page, code.code)
-        })
-    }
 }
 
 impl std::fmt::Debug for SignInUrl {

@@ -89,7 +89,13 @@ pub(crate) fn response(
             data["verificationUri"] = code.page.as_str().into();
         }
     }
-    let message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
+    let mut message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
+    if let UpstreamError::NotSignedIn { url: Some(url), .. } = error
+        && let Some(code) = url.code()
+    {
+        // Here only: a sentence is logged, and who reads a log could use the code.
+        message.push_str(&format!("; or visit {} and enter {}", code.page, code.code));
+    }
     if maybe_executed {
         data["maybeExecuted"] = true.into();
     }
@@ -207,7 +213,11 @@ mod tests {
                 why: "somebody has to sign in".into(),
                 url: Some(SignInUrl::by_code(&page, given, "A-B")),
             };
-            let data = &answer(&error, false)["error"]["data"];
+            assert!(!sentence(whom("https://h/mcp"), &error).contains("A-B"));
+            let error = answer(&error, false)["error"].clone();
+            let message = error["message"].as_str().expect("a message");
+            assert!(message.ends_with("; or visit https://as/device and enter A-B"));
+            let data = &error["data"];
             assert_eq!(data["authorizationUrl"], expected.as_str());
             assert_eq!(data["verificationUri"], page.as_str());
             assert_eq!(data["userCode"], "A-B");

@@ -396,18 +396,16 @@ async fn wait(
     input_ended: CancellationToken,
     hidden: bool,
 ) -> Step {
-    let advice = url.advice();
     let why = tokio::select! {
         biased;
         signed_in = tokens.signed_in(refusal.token.as_ref()) => match signed_in {
             Ok(_) => return Step::Done,
             Err(error) => return failed(refusal, error),
         },
-        () = input_ended.cancelled() => format!("somebody has to sign in{advice}"),
+        () = input_ended.cancelled() => "somebody has to sign in".to_owned(),
         () = is_hidden(&tokens), if !hidden => return Step::Hidden(refusal, url, deadline),
         () = tokio::time::sleep_until(deadline) => {
-            let seconds = patience.as_secs_f64();
-            format!("somebody has to sign in, and nobody did within {seconds} s{advice}")
+            format!("somebody has to sign in, and nobody did within {} s", patience.as_secs_f64())
         }
     };
     Step::Failed(not_signed_in(&refusal, why, Some(url)))

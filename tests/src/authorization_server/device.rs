@@ -19,6 +19,8 @@ pub struct Device {
     pub listed: bool,
     /// `interval` in seconds.
     pub interval: u64,
+    /// How often who asks about a code hears first that this is too often.
+    pub slow_downs: u32,
     /// Members to change in the answer that begins a sign-in; null removes one.
     pub patch: Map<String, Value>,
 }
@@ -28,6 +30,7 @@ impl Default for Device {
         Self {
             listed: true,
             interval: 1,
+            slow_downs: 0,
             patch: Map::new(),
         }
     }
@@ -81,15 +84,6 @@ impl FakeAuthorizationServer {
         self.decide(user_code, Person::TooLate);
     }
 
-    /// Says to who asks about a code that this is too often, so many times.
-    pub fn slow_down(&self, times: u32) {
-        self.shared.state.update(|state| {
-            for code in state.device_codes.values_mut() {
-                code.slow_downs = times;
-            }
-        });
-    }
-
     fn decide(&self, user_code: &str, person: Person) {
         self.shared.state.update(|state| {
             let mut codes = state.device_codes.values_mut();
@@ -120,7 +114,7 @@ pub(super) fn begin(shared: &Shared, origin: &str, request: &Request) -> Option<
             person: Person::Away,
             interval,
             asked: Instant::now(),
-            slow_downs: 0,
+            slow_downs: config.slow_downs,
         };
         state.device_codes.insert(device_code.clone(), code);
         (device_code, user_code)

@@ -42,8 +42,9 @@ pub(super) async fn begin(
     client: &mut Option<Client>,
 ) -> Result<Option<KeptDevice>, SignInError> {
     let is_wanted = identity.by_code;
-    let is_offered = || device::is_offered(&discovered.server);
-    if !is_wanted && !(is_offered() && tools.browsers.are_missing(&identity.hash())) {
+    let nobody_sees = || tools.browsers.are_missing(&identity.hash());
+    let is_needed = || device::is_offered(&discovered.server) && nobody_sees();
+    if !(is_wanted || is_needed()) {
         return Ok(None);
     }
     match begin_and_keep(tools, identity, servers, discovered, asked, client).await {

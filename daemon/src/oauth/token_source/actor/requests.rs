@@ -234,7 +234,13 @@ impl Actor {
         }
         match (error, &ended.lack) {
             // Whoever comes later finds the next page without a tab.
-            (SignInError::GivenUp | SignInError::Expired(_), _) => self.nobody_came = true,
+            (SignInError::GivenUp, _) => self.nobody_came = true,
+            // The server is asked all the time while a code lives.
+            (SignInError::Expired(_), _) => {
+                if std::mem::replace(&mut self.nobody_came, true) {
+                    self.sign_ins.failed();
+                }
+            }
             (SignInError::Denied(_), Some(lack)) => self.step_ups.denied(lack),
             (_, Some(_)) => {}
             (_, None) => self.sign_ins.failed(),

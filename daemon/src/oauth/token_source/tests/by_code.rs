@@ -197,6 +197,23 @@ async fn a_server_whose_codes_end_at_once_is_not_asked_for_one_after_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn codes_that_nobody_enters_are_asked_for_more_and_more_seldom() {
+    let setup = offering(Polled::Pending);
+    let daemon = setup.start();
+    for _ in 0..2 {
+        code(daemon.renew(None).await);
+        daemon.source.signed_in(None).await.expect_err("nobody");
+    }
+    let again = daemon.renew(None).await;
+    let is_refused = matches!(again, Err(TokenError::LoginRequired { sign_in: None, .. }));
+    assert!(is_refused, "{again:?}");
+    // Whoever asks for one gets it.
+    code(daemon.explicitly().await);
+    setup.world.facts().device = Some(Polled::Entered);
+    daemon.source.signed_in(None).await.expect("signed in");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_daemon_goes_on_asking_about_the_same_code() {
     let setup = offering(Polled::Pending);
     let daemon = setup.start();
