@@ -429,6 +429,43 @@ fn a_challenge_alone_is_reason_enough() {
 }
 
 #[test]
+fn more_access_is_bound_as_well() {
+    let (server, upstream, home, browser) = signed_in(Config {
+        scopes: Some("read".to_owned()),
+        resource_patch: patch(&[
+            ("dpop_bound_access_tokens_required", Value::Null),
+            ("dpop_signing_alg_values_supported", Value::Null),
+        ]),
+        ..demanding()
+    });
+    // The refusal names Bearer, as some do.
+    server.want_scope("write");
+    let mut shim = attached(&home, &[&upstream.url()]);
+    shim.echo("more");
+    assert_eq!(browser.visited().len(), 2);
+    let requests = authorized(&upstream);
+    assert!(requests.iter().all(|request| scheme(request) == "DPoP"));
+}
+
+#[test]
+fn a_server_that_begins_to_demand_it_costs_one_sign_in() {
+    let (server, upstream, home, browser) = agreeing(offering());
+    sign_in(&home, &[&upstream.url(), "--dpop", "never"]);
+    server.protect_scripted(&upstream, |request| {
+        (scheme(request) == "Bearer").then(|| {
+            Reply::status(401).with(
+                "WWW-Authenticate",
+                r#"DPoP algs="ES256", error="invalid_token""#,
+            )
+        })
+    });
+    sign_in(&home, &[&upstream.url()]);
+    one_shot(&home, &[&upstream.url()]);
+    assert_eq!(browser.visited().len(), 2);
+    assert_eq!(tokens(&home)["token_type"], "DPoP");
+}
+
+#[test]
 fn an_authorization_server_that_could_is_no_reason() {
     // The fakes complain of every proof.
     let (_server, upstream, _home, _browser) = signed_in(Config {

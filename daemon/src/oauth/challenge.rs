@@ -8,6 +8,7 @@ use http::HeaderMap;
 use url::Url;
 
 use super::dpop::{self, Wanted};
+use super::grant::Grant;
 use super::scope::Scope;
 use super::text::printable;
 
@@ -80,6 +81,17 @@ impl Challenge {
         }
         challenge.bound_tokens = schemes.wanted();
         challenge
+    }
+
+    /// Returns it as that of a server which has demanded that these tokens be bound:
+    /// not every refusal says so again.
+    #[must_use]
+    pub(crate) fn of_grant(mut self, grant: Option<&Grant>) -> Self {
+        let binding = grant.and_then(|grant| grant.binding.as_ref());
+        if binding.is_some_and(|binding| binding.demanded) {
+            self.bound_tokens = Wanted::Demanded;
+        }
+        self
     }
 
     /// Keeps a parameter; of two with one name the first.

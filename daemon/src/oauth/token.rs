@@ -318,11 +318,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let url = &self.server.token_endpoint;
-            let reply = match self.binding {
-                Some(binding) => binding.key.post(self.http, url, request).await?,
-                None => self.http.post(url, request).await?,
-            };
+            let reply = self.post(request).await?;
             if let Some(refusal) = self.refusal(&reply) {
                 return Err(refusal);
             }
@@ -333,6 +329,15 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
 }
 
 impl Endpoint<'_> {
+    /// Posts a request, with a proof if its tokens are to be bound.
+    async fn post(&self, request: HttpRequest) -> Result<Reply, OAuthHttpError> {
+        let url = &self.server.token_endpoint;
+        match self.binding {
+            Some(binding) => binding.key.post(self.http, url, request).await,
+            None => self.http.post(url, request).await,
+        }
+    }
+
     /// Tells whether an answer is a refusal. Some servers report errors with 200.
     fn refusal(&self, reply: &Reply) -> Option<TokenEndpointError> {
         let status = reply.status.as_u16();
