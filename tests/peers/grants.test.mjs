@@ -16,7 +16,7 @@ const SHORT = 4;
 const LONG = 3600;
 
 /** Grants of which one stands for all that are like it. */
-const ALIKE = /^client key, (?!ES256, PKCS#8)/;
+const ALIKE = /^client key, (?!ES256, PKCS#8|DPoP)/;
 const distinct = Object.entries(GRANTS).filter(([name, { fixed }]) => !ALIKE.test(name) && !fixed);
 
 /** Checks what `body` got from the servers that give tokens, to the request. */

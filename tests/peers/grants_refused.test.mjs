@@ -15,7 +15,7 @@ import { Visitor } from "./support/visitor.mjs";
 import { until } from "./support/waiting.mjs";
 
 /** Seconds within which everything is said. */
-const SOON = 12;
+const SOON = 25;
 
 const withFlag = (flags, name, value) => flags.with(flags.indexOf(name) + 1, value);
 

@@ -218,7 +218,8 @@ pub(crate) fn scopes_to_ask(
         .scopes_supported
         .as_ref()
         .is_some_and(|scopes| scopes.contains(OFFLINE_ACCESS));
-    if !offers_refresh {
+    // Nobody renews tokens that a service account gets: it asks again.
+    if !offers_refresh || !identity.grant_type.needs_person() {
         return Some(wanted);
     }
     let offline = Scope::parse(OFFLINE_ACCESS).expect("it is a token");

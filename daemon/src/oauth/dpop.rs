@@ -102,12 +102,8 @@ impl ProofKey {
         url: &Url,
         request: http::Request<Vec<u8>>,
     ) -> Result<Reply, OAuthHttpError> {
-        let mut asked = request.clone();
-        let first = self.prove(&Method::POST, url, None, None);
-        asked.headers_mut().insert(PROOF, first);
-        let reply = http.post(url, asked).await?;
-        let refused = refuses_proof(&reply);
-        let Some(better) = self.hear(url, &reply.headers, refused, None) else {
+        let (reply, better) = self.attempt(http, url, request.clone()).await?;
+        let Some(better) = better else {
             return Ok(reply);
         };
         let mut asked = request;
@@ -117,6 +113,37 @@ impl ProofKey {
         let refused = refuses_proof(&reply);
         let _last = self.hear(url, &reply.headers, refused, Some(&better));
         Ok(reply)
+    }
+
+    /// Posts a request of ours that has something in it that works once. Returns
+    /// whether it is the proof that is refused, and the next one may do.
+    pub(crate) async fn post_once(
+        &self,
+        http: &OAuthHttp,
+        url: &Url,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<(Reply, bool), OAuthHttpError> {
+        let (reply, better) = self.attempt(http, url, request).await?;
+        let may_do = better.is_some();
+        if let Some(nonce) = better.and_then(|better| better.nonce) {
+            self.0.heard.take_nonce(url, nonce);
+        }
+        Ok((reply, may_do))
+    }
+
+    /// Posts a request once, with a proof.
+    async fn attempt(
+        &self,
+        http: &OAuthHttp,
+        url: &Url,
+        mut request: http::Request<Vec<u8>>,
+    ) -> Result<(Reply, Option<Better>), OAuthHttpError> {
+        let proof = self.prove(&Method::POST, url, None, None);
+        request.headers_mut().insert(PROOF, proof);
+        let reply = http.post(url, request).await?;
+        let refused = refuses_proof(&reply);
+        let better = self.hear(url, &reply.headers, refused, None);
+        Ok((reply, better))
     }
 
     /// Makes the proof for one request. `digest`: of the access token that goes along.

@@ -63,6 +63,9 @@ pub(crate) enum ObtainError {
     /// A server says no.
     #[error("{0}")]
     Refused(String),
+    /// Asked again at once, with whatever works once made anew, it may give one.
+    #[error("{0}")]
+    Unproven(String),
     /// It needs what the MCP server says when it refuses a request.
     #[error("{0}")]
     Unasked(String),
@@ -106,6 +109,7 @@ impl From<TokenEndpointError> for ObtainError {
         match error {
             TokenEndpointError::Transient(why) => Self::Transient(why),
             TokenEndpointError::Later(why, after) => Self::Later(why, after),
+            TokenEndpointError::Unproven(why) => Self::Unproven(why),
             error => Self::Refused(error.to_string()),
         }
     }

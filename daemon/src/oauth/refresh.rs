@@ -305,6 +305,7 @@ impl RefreshJob {
             TokenEndpointError::Later(_, after) => Refreshed::Later(why, *after),
             TokenEndpointError::Transient(_)
             | TokenEndpointError::Unusable(_)
+            | TokenEndpointError::Unproven(_)
             | TokenEndpointError::Spoiled { .. } => Refreshed::Failed(why),
         }
     }

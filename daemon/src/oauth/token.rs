@@ -66,6 +66,10 @@ pub(crate) enum TokenEndpointError {
     /// What it answered, or how it is reached, cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// It wants another proof of our key, which can be made now; what was sent works
+    /// only once.
+    #[error("{0}")]
+    Unproven(String),
     /// Nothing in what it answered can be used but the refresh token, in the place of
     /// the one that was sent.
     #[error("{why}")]

@@ -58,11 +58,12 @@ export function withSecret(method, { client_secret = SECRET, ...more } = {}) {
 }
 
 /** A service account with a key in a file. */
-function withKey(format) {
+function withKey(format, more = {}) {
   const key = new Key(format);
+  const jwks = { keys: [key.publicJwk] };
   return {
     key,
-    clients: () => [client("ci-bot", { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } })],
+    clients: () => [client("ci-bot", { token_endpoint_auth_method: "private_key_jwt", jwks, ...more })],
     enter: ({ home }) => ({
       flags: ["--client-credentials", ...info({ client_id: "ci-bot" }), "--client-key", key.write(home.folder)],
     }),
@@ -192,6 +193,12 @@ export const GRANTS = {
   ),
   "client secret, DPoP": {
     ...withSecret("client_secret_basic", { dpop_bound_access_tokens: true }),
+    bound: true,
+    granted: ["client_credentials"],
+    kept: true,
+  },
+  "client key, DPoP": {
+    ...withKey("ES256, PKCS#8", { dpop_bound_access_tokens: true }),
     bound: true,
     granted: ["client_credentials"],
     kept: true,

@@ -20,7 +20,7 @@ use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
 use crate::oauth::text::printable;
-use crate::oauth::token::TokenRequest;
+use crate::oauth::token::{TokenRequest, TokenResponse};
 use crate::server_url::ServerUrl;
 
 /// Who is asked.
@@ -56,28 +56,24 @@ pub(super) async fn obtain(
         )));
     }
     let client = client(&errand.identity, account, server)?;
-    let assertion = match &account.key {
-        Some(key) => {
-            let id = &client.client_id;
-            let now = (errand.tools.now)();
-            Some(client_assertion::sign(key, id, server, now).await?)
-        }
-        None => None,
-    };
     let already = before.and_then(|before| before.requested_scope.as_ref());
     let scope = scopes_to_ask(&errand.identity, &errand.challenge, discovered, already);
     let binding = binding(errand, discovered)?;
     let request = TokenRequest {
         server,
         client: Some(&client),
-        client_assertion: assertion.as_ref(),
+        client_assertion: None,
         grant_type: "client_credentials",
         fields: &[],
         resource: discovered.resource.as_deref(),
         scope: scope.as_ref(),
         binding: binding.as_ref(),
     };
-    let answer = party.servers.request_token(request).await;
+    let answer = match ask(errand, account, &party, request).await {
+        // The key has heard what the proof has to say.
+        Err(ObtainError::Unproven(_)) => ask(errand, account, &party, request).await,
+        answer => answer,
+    };
     // Next time it may be another server.
     let response = answer.inspect_err(|_| party.servers.forget(&errand.identity))?;
     let resource = discovered.resource.clone();
@@ -93,6 +89,27 @@ pub(super) async fn obtain(
     // What the user gives is kept by the user.
     grant.client = None;
     Ok(grant)
+}
+
+/// Asks once, with an assertion of its own where a key shows who we are.
+async fn ask(
+    errand: &Errand,
+    account: &ServiceAccount,
+    party: &Party,
+    request: TokenRequest<'_>,
+) -> Result<TokenResponse, ObtainError> {
+    let assertion = match (&account.key, request.client) {
+        (Some(key), Some(client)) => {
+            let (id, now) = (&client.client_id, (errand.tools.now)());
+            Some(client_assertion::sign(key, id, request.server, now).await?)
+        }
+        _ => None,
+    };
+    let request = TokenRequest {
+        client_assertion: assertion.as_ref(),
+        ..request
+    };
+    Ok(party.servers.request_token(request).await?)
 }
 
 /// Returns what the token is to be bound to: the key of the last one, if there is one.

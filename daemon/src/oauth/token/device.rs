@@ -92,11 +92,8 @@ pub(crate) async fn poll(
     ];
     fields.extend(resource.map(|resource| ("resource", resource)));
     let request = authenticated(client, &fields);
-    let url = &server.token_endpoint;
-    let reply = match binding {
-        Some(binding) => binding.key.post(http, url, request).await,
-        None => http.post(url, request).await,
-    };
+    let endpoint = endpoint(http, server, client, Some(device_code), binding);
+    let reply = endpoint.post(request).await;
     let reply = reply.map_err(TokenEndpointError::from)?;
     let document = reply.json().unwrap_or_default();
     let error = document.get("error").and_then(Value::as_str);
@@ -107,7 +104,6 @@ pub(crate) async fn poll(
         Some("expired_token") => return Err(PollError::Expired),
         _ => {}
     }
-    let endpoint = endpoint(http, server, client, Some(device_code), binding);
     match endpoint.refusal(&reply) {
         Some(TokenEndpointError::Refused {
             error, description, ..

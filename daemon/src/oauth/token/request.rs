@@ -85,10 +85,17 @@ async fn post(
     request: &TokenRequest<'_>,
 ) -> Result<Reply, TokenEndpointError> {
     let form = form(request);
-    let (http, url) = (endpoint.http, &endpoint.server.token_endpoint);
-    let reply = match request.binding {
-        Some(binding) => binding.key.post(http, url, form).await?,
-        None => http.post(url, form).await?,
+    let reply = match (request.binding, request.client_assertion) {
+        (Some(binding), Some(_)) => {
+            let (http, url) = (endpoint.http, &endpoint.server.token_endpoint);
+            let (reply, next_may_do) = binding.key.post_once(http, url, form).await?;
+            if next_may_do {
+                let why = "the authorization server wants another proof of our key";
+                return Err(TokenEndpointError::Unproven(why.into()));
+            }
+            reply
+        }
+        _ => endpoint.post(form).await?,
     };
     match endpoint.refusal(&reply) {
         // Assertions are good for a short time only.

@@ -265,7 +265,9 @@ impl Unattended {
         let is_over = match failure {
             ObtainError::Here(_) if self.runs_a_program() => self.failures.is_over_after(NEXT_LOOK),
             ObtainError::Here(_) => true,
-            ObtainError::Transient(_) => self.failures.is_over_after(NEXT_ATTEMPT),
+            ObtainError::Transient(_) | ObtainError::Unproven(_) => {
+                self.failures.is_over_after(NEXT_ATTEMPT)
+            }
             ObtainError::Unasked(_) => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
         };
@@ -355,7 +357,7 @@ impl Unattended {
 /// Tells a failure to whoever waits.
 fn told(failure: &ObtainError) -> TokenError {
     match failure {
-        ObtainError::Transient(why) | ObtainError::Later(why, _) => {
+        ObtainError::Transient(why) | ObtainError::Unproven(why) | ObtainError::Later(why, _) => {
             TokenError::Transient(why.clone())
         }
         ObtainError::Here(why) | ObtainError::Refused(why) => TokenError::Rejected(why.clone()),
