@@ -8,7 +8,7 @@ use std::path::Path;
 use mcp_remote_proto::v1::{AuthOptions, AuthorizeParam};
 
 use crate::cli::AuthArguments;
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::exit::ShimError;
 use crate::{headers, json};
 
@@ -31,7 +31,12 @@ pub(crate) fn collect(
         Some(value) => read(flag, value, environment, &mut warn),
         None => Ok(String::new()),
     };
+    let path = |flag, value: &Option<String>| match value {
+        Some(path) => environment::absolute(Path::new(path), flag),
+        None => Ok(String::new()),
+    };
     let seconds = |timeout: std::time::Duration| u32::try_from(timeout.as_secs());
+    let federation = &arguments.federation;
     Ok(AuthOptions {
         static_client_info: document("--static-oauth-client-info", &arguments.client_info)?,
         static_client_metadata: document(
@@ -52,6 +57,15 @@ pub(crate) fn collect(
         use_id_token: arguments.use_id_token,
         allow_missing_pkce: arguments.allow_missing_pkce,
         raw_headers,
+        workload_token_file: path("--workload-token-file", &federation.workload_token_file)?,
+        identity_provider: given(&federation.identity_provider),
+        identity_provider_client: document(
+            "--identity-provider-client",
+            &federation.identity_provider_client,
+        )?,
+        identity_provider_key: path("--identity-provider-key", &federation.identity_provider_key)?,
+        subject_token_file: path("--subject-token-file", &federation.subject_token_file)?,
+        subject_token_type: given(&federation.subject_token_type),
     })
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod authorization;
 pub(crate) mod authorize_url;
 pub(crate) mod challenge;
 pub(crate) mod discovery;
+pub(crate) mod federation;
 pub(crate) mod http;
 pub(crate) mod jose;
 pub(crate) mod names;

@@ -22,8 +22,15 @@ const VOLUME: &[&str] = &["--debug", "--silent", "--verbose"];
 const NOT_KEPT: &[&str] = &["--all", "--enable-proxy", "--json"];
 
 /// Flags whose value is a path, or may be one behind `@`.
-const PATHS: &[&str] = &["--ca-file", "--header-file"];
+const PATHS: &[&str] = &[
+    "--ca-file",
+    "--header-file",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--workload-token-file",
+];
 const DOCUMENTS: &[&str] = &[
+    "--identity-provider-client",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
 ];

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::federation::FederationArguments;
+
 /// Flags about signing in that a value follows.
 pub(super) const VALUED: &[&str] = &[
     "--auth-success-url",
@@ -13,9 +15,15 @@ pub(super) const VALUED: &[&str] = &[
     "--callback-path",
     "--client-metadata-url",
     "--host",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
     "--resource",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
+    "--subject-token-file",
+    "--subject-token-type",
+    "--workload-token-file",
 ];
 
 /// Parameters that belong to the sign-in itself.
@@ -62,6 +70,8 @@ pub(crate) struct AuthArguments {
     pub(crate) allow_missing_pkce: bool,
     /// `--no-browser`.
     pub(crate) no_browser: bool,
+    /// What another issuer vouches for.
+    pub(crate) federation: FederationArguments,
 }
 
 impl AuthArguments {
@@ -99,7 +109,11 @@ impl AuthArguments {
             "--client-metadata-url" => &mut self.client_metadata_url,
             "--host" => &mut self.host,
             "--static-oauth-client-info" => &mut self.client_info,
-            _ => &mut self.client_metadata,
+            "--static-oauth-client-metadata" => &mut self.client_metadata,
+            name => match self.federation.slot(name) {
+                Some(slot) => slot,
+                None => return Err(format!("{name} is not known and is ignored")),
+            },
         };
         if slot.is_none() {
             *slot = Some(value);

@@ -159,6 +159,7 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
             Ok(url) => crate::server_url::shown(&url),
             Err(_) => proxy.to_owned(),
         });
+    let subject = table.subject_token_type.map(|kind| kind.as_str());
     let port = table.callback_port.map(|port| port.to_string());
     let all = [
         ("header_file", texts(&table.header_file)),
@@ -195,6 +196,11 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("scope", table.scope.clone()),
         ("use_id_token", switch(table.use_id_token)),
         ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+        ("workload_token_file", table.workload_token_file.clone()),
+        ("identity_provider", table.identity_provider.clone()),
+        ("identity_provider_key", table.identity_provider_key.clone()),
+        ("subject_token_file", table.subject_token_file.clone()),
+        ("subject_token_type", subject.map(str::to_owned)),
     ];
     let written = all.into_iter().filter_map(|(key, value)| {
         Some(Setting {

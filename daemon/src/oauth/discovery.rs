@@ -27,6 +27,9 @@ use super::identity::{Identity, ResourceChoice};
 use super::scope::Scope;
 use crate::protocol::ProtocolVersion;
 
+/// The scope that stands for an ID token (OpenID Connect Core, section 3.1.2.1).
+const OPENID: &str = "openid";
+
 /// The scope that stands for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
@@ -139,6 +142,9 @@ pub(crate) async fn discover(
     identity: &Identity,
     known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
+    if identity.is_identity_provider {
+        return identity_provider(http, identity).await;
+    }
     let asked = known.asked.as_ref();
     let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
         Search::Found(metadata) => (
@@ -166,6 +172,21 @@ pub(crate) async fn discover(
     Ok(Discovered {
         resource,
         scopes_supported,
+        server,
+    })
+}
+
+/// Asks an identity provider, whose issuer the user names: there is no resource, and
+/// what is wanted is an ID token.
+async fn identity_provider(
+    http: &OAuthHttp,
+    identity: &Identity,
+) -> Result<Discovered, DiscoveryError> {
+    let issuer = identity.server.url().as_str();
+    let server = server::of_issuer(http, issuer, identity.allow_missing_pkce).await?;
+    Ok(Discovered {
+        resource: None,
+        scopes_supported: Scope::parse(OPENID),
         server,
     })
 }

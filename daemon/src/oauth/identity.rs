@@ -118,6 +118,9 @@ pub(crate) struct Identity {
     pub(crate) allow_missing_pkce: bool,
     /// The scopes that the client metadata pin.
     pub(crate) scope: Option<Scope>,
+    /// Whether the server is no MCP server, but one that vouches elsewhere for those who
+    /// sign in there.
+    pub(crate) is_identity_provider: bool,
 }
 
 impl Identity {
@@ -140,6 +143,7 @@ impl Identity {
             raw_headers: Vec::new(),
             allow_missing_pkce: false,
             scope: None,
+            is_identity_provider: false,
         }
     }
 

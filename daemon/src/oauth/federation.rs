@@ -1,0 +1,141 @@
+//! Who vouches for us at the server's authorization server: the issuer of a workload
+//! token (RFC 7523), or an identity provider (enterprise-managed authorization). Pure;
+//! `obtain/` asks them.
+//!
+//! What is meant for an identity provider is shown to that one alone, and only over
+//! TLS.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::identity::{ClientChoice, Identity, ResourceChoice};
+use super::jose::KeyFile;
+use super::text::printable;
+use crate::secret::Secret;
+use crate::server_url::{self, ServerUrl};
+
+/// A token that another issuer has given this workload: of a Kubernetes service
+/// account, or of a CI job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workload {
+    /// Where it is mounted; read each time.
+    pub(crate) file: Arc<Path>,
+    /// Where it is shown; `None`: where the server's metadata lead.
+    pub(crate) token_endpoint: Option<Url>,
+}
+
+/// An identity provider, and as whom we come to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdentityProvider {
+    /// Its issuer, as the user typed it.
+    pub(crate) issuer: ServerUrl,
+    /// The client that is registered there.
+    pub(crate) client_id: String,
+    /// Its secret.
+    pub(crate) client_secret: Option<Secret<String>>,
+    /// How the secret is shown, if given.
+    pub(crate) auth_method: Option<String>,
+    /// Its private key, instead of a secret.
+    pub(crate) key: Option<KeyFile>,
+    /// Where it may be redirected to.
+    pub(crate) redirect_uris: Vec<String>,
+    /// What shows who the user is.
+    pub(crate) subject: Subject,
+}
+
+/// What shows an identity provider who the user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// Somebody signs in there; their ID token shows it.
+    SignIn,
+    /// Somebody else puts a token of this kind into this file.
+    File(Arc<Path>, SubjectKind),
+}
+
+/// A kind of token that shows who the user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubjectKind {
+    /// An ID token.
+    IdToken,
+    /// A refresh token, which may be replaced when it is used.
+    RefreshToken,
+}
+
+impl SubjectKind {
+    /// Reads its word; nothing stands for an ID token.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "" | "id-token" => Some(Self::IdToken),
+            "refresh-token" => Some(Self::RefreshToken),
+            _ => None,
+        }
+    }
+
+    /// Returns its name in token exchanges (RFC 8693, section 3).
+    pub(crate) fn as_urn(self) -> &'static str {
+        match self {
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+            Self::RefreshToken => "urn:ietf:params:oauth:token-type:refresh_token",
+        }
+    }
+
+    /// Returns what people call it.
+    pub(crate) fn as_words(self) -> &'static str {
+        match self {
+            Self::IdToken => "ID token",
+            Self::RefreshToken => "refresh token",
+        }
+    }
+}
+
+impl IdentityProvider {
+    /// Returns its issuer.
+    pub(crate) fn name(&self) -> &str {
+        self.issuer.url().as_str()
+    }
+
+    /// Returns its issuer for people.
+    pub(crate) fn shown(&self) -> String {
+        printable(self.issuer.shown())
+    }
+
+    /// Returns the identity by which it is reached and, where somebody signs in there,
+    /// whose grant its ID tokens are. All servers that it vouches at share it.
+    pub(crate) fn identity(&self, of: &Identity) -> Identity {
+        let mut network = of.network.clone();
+        network.proxy = of.proxies.proxy_for(self.issuer.url());
+        Identity {
+            folder: of.folder.clone(),
+            elsewhere: of.elsewhere,
+            proxies: of.proxies.clone(),
+            resource: ResourceChoice::Disabled,
+            client: ClientChoice::PreRegistered {
+                client_id: self.client_id.clone(),
+                client_secret: self.client_secret.clone(),
+                auth_method: self.auth_method.clone(),
+                redirect_uris: self.redirect_uris.clone(),
+            },
+            callback: of.callback.clone(),
+            success_url: of.success_url.clone(),
+            use_id_token: true,
+            is_identity_provider: true,
+            ..Identity::new(self.issuer.clone(), network)
+        }
+    }
+
+    /// Returns what tells it, and who we are there, from others.
+    pub(crate) fn line(&self) -> String {
+        let subject = match &self.subject {
+            Subject::SignIn => "sign_in".to_owned(),
+            Subject::File(path, kind) => format!("{} {}", kind.as_urn(), path.display()),
+        };
+        format!("{} {} {subject}", self.name(), self.client_id)
+    }
+}
+
+/// Says whether a token that stands for a person may be sent there.
+pub(crate) fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || server_url::is_loopback(url)
+}
