@@ -6,12 +6,13 @@
 //! conforming client would not do is a complaint, and complaints fail the test
 //! at the end. Every secret that it gives begins with [`SECRET`].
 
+mod assertions;
 mod endpoints;
 mod guard;
 mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub issuer_path: String,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Whether an ID token comes with them, a JWT by its form.
+    pub id_tokens: bool,
     /// Whether a refresh token comes with an access token.
     pub refresh_tokens: bool,
     /// Whether each refresh token works once only.
@@ -92,6 +95,7 @@ impl Default for Config {
             resource_metadata: ResourceMetadata::Hint,
             issuer_path: String::new(),
             registration: true,
+            id_tokens: false,
             refresh_tokens: true,
             rotation: true,
             reuse: Reuse::Complaint,
@@ -142,6 +146,8 @@ struct State {
     refresh: BTreeMap<String, usize>,
     /// Refresh tokens that have been used.
     used: BTreeMap<String, usize>,
+    /// ID tokens that were given.
+    id_tokens: BTreeSet<String>,
     minted: u64,
     /// Scopes that some request needs besides those of its token.
     wanted: BTreeSet<String>,
@@ -163,6 +169,7 @@ struct Shared {
     origin: String,
     state: Monitor<State>,
     script: Mutex<Option<Script>>,
+    trust: Mutex<Option<assertions::Trust>>,
 }
 
 /// An authorization server on loopback.
@@ -190,6 +197,7 @@ impl FakeAuthorizationServer {
             origin: http.origin(),
             state: Monitor::default(),
             script: Mutex::default(),
+            trust: Mutex::default(),
         });
         let serving = shared.clone();
         http.script(move |request| Some(serving.reply(request)));
@@ -231,7 +239,7 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token assertion", "token exchange", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());
@@ -289,6 +297,13 @@ impl FakeAuthorizationServer {
     /// Lets requests with tokens that are good wait for ever.
     pub fn hold_uses(&self) {
         self.shared.state.update(|state| state.holds_uses = true);
+    }
+
+    /// Says whether it has given this ID token.
+    pub fn has_given(&self, id_token: &str) -> bool {
+        self.shared
+            .state
+            .look(|state| state.id_tokens.contains(id_token))
     }
 
     /// Makes every access token so far worthless; refresh tokens still work.
@@ -360,6 +375,10 @@ pub fn npm_hash(url: &str) -> String {
 impl Shared {
     fn complain(&self, complaint: String) {
         self.state.update(|state| state.complaints.push(complaint));
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Option<assertions::Trust>> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn issuer(&self, origin: &str) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, assertions};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -21,6 +21,8 @@ pub(super) fn label(request: &Request) -> String {
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => "token assertion".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:token-exchange") => "token exchange".to_owned(),
             _ => "token ?".to_owned(),
         },
         ("GET", path) => path.to_owned(),
@@ -39,6 +41,7 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "revoke" => Some(revoke(shared, request)),
         "token code" => Some(exchange(shared, request)),
         "token refresh" => Some(refresh(shared, request)),
+        "token assertion" => Some(assertions::reply(shared, request)),
         _ => None,
     }
 }
@@ -49,7 +52,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn form(request: &Request) -> BTreeMap<String, String> {
+pub(super) fn form(request: &Request) -> BTreeMap<String, String> {
     pairs(&request.text())
 }
 
@@ -148,7 +151,7 @@ fn revoke(shared: &Shared, request: &Request) -> Reply {
     Reply::status(200)
 }
 
-fn refused(error: &str) -> Reply {
+pub(super) fn refused(error: &str) -> Reply {
     Reply::json(400, json!({ "error": error }).to_string())
 }
 
@@ -242,11 +245,16 @@ fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>
         state.refresh.insert(refresh.clone(), grant);
         document["refresh_token"] = refresh.into();
     }
+    if shared.config.id_tokens {
+        let id_token = format!("e30.{}.c2ln", state.mint("id"));
+        state.id_tokens.insert(id_token.clone());
+        document["id_token"] = id_token.into();
+    }
     Reply::json(200, document.to_string()).with("Cache-Control", "no-store")
 }
 
 /// Says how a client that is not who it says is refused.
-fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
+pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     let known = shared.state.look(|state| state.clients.get(id).cloned());
     let Some(known) = known else {
         return Some(Reply::json(
@@ -278,7 +286,7 @@ fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     None
 }
 
-fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
+pub(super) fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
     if asked.as_ref() != sent {
         shared.complain(format!("resource is {sent:?} after {asked:?}"));
     }
