@@ -4,6 +4,7 @@
 mod configured;
 mod convert;
 mod federation;
+mod grant_type;
 mod identity;
 mod login;
 mod logout;

@@ -127,8 +127,8 @@ pub(crate) enum UpstreamError {
     /// It wants credentials (401), or better ones (403), and did not handle the
     /// message.
     #[error(
-        "answered {} {}: it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'",
-        .0.status, if .0.status == 401 { "unauthorized" } else { "forbidden" }
+        "answered {} {}: {}",
+        .0.status, if .0.status == 401 { "unauthorized" } else { "forbidden" }, .0.advice()
     )]
     Unauthorized(Box<Refusal>),
     /// Likewise, and nobody has signed in, for this reason.
@@ -142,6 +142,9 @@ pub(crate) enum UpstreamError {
         /// Where to sign in.
         url: Option<SignInUrl>,
     },
+    /// There is no token for it, and nobody has to sign in for one.
+    #[error("was not asked: {0}")]
+    NoToken(String),
     /// It does not know our session: the message was not handled. Inside is what
     /// it said, for the case that this is not about the session after all.
     #[error("has ended the session")]
@@ -193,9 +196,22 @@ pub(crate) struct Refusal {
     pub(crate) challenge: Challenge,
     /// The token that it refused.
     pub(crate) token: Option<AccessToken>,
+    /// Whether it refused what the user gives as `Authorization`.
+    pub(crate) is_header: bool,
 }
 
 impl Refusal {
+    fn advice(&self) -> &'static str {
+        match self.is_header {
+            true => {
+                "it refuses the Authorization header that it is given with --header, --header-file or in config.toml: give a value that is good"
+            }
+            false => {
+                "it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'"
+            }
+        }
+    }
+
     /// Says whether another token may help: not where access is refused as such.
     pub(crate) fn is_about_tokens(&self) -> bool {
         self.status == 401 || self.challenge.error == Some(ChallengeError::InsufficientScope)
@@ -335,6 +351,7 @@ async fn refusal(
         return UpstreamError::Unauthorized(Box::new(Refusal {
             status,
             challenge: Challenge::parse(response.headers()),
+            is_header: token.is_none() && target.headers.authorize(),
             token,
         }));
     }

@@ -2,27 +2,24 @@
 //! providers. No sentence repeats a value, which may be a secret.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use mcp_remote_proto::v1;
 
 use super::identity::{client, is_plain};
-use crate::oauth::federation::{IdentityProvider, Subject, SubjectKind, Workload};
+use crate::oauth::federation::{IdentityProvider, Subject, SubjectKind};
+use crate::oauth::grant_type::{Audience, ClientKey};
 use crate::oauth::identity::ClientChoice;
 use crate::oauth::jose::KeyFile;
 use crate::server_url::ServerUrl;
 
-/// Returns the workload token that is shown; `None`: none is.
+/// Returns the file of the workload token that is shown; `None`: none is.
 ///
 /// # Errors
 /// A sentence about the flag that is wrong.
-pub(super) fn workload(auth: &v1::AuthOptions) -> Result<Option<Workload>, String> {
-    let Some(file) = absolute("--workload-token-file", &auth.workload_token_file)? else {
-        return Ok(None);
-    };
-    Ok(Some(Workload {
-        file: file.into(),
-        token_endpoint: None,
-    }))
+pub(super) fn workload(auth: &v1::AuthOptions) -> Result<Option<Arc<Path>>, String> {
+    let file = absolute("--workload-token-file", &auth.workload_token_file)?;
+    Ok(file.map(Arc::from))
 }
 
 /// Returns the identity provider that vouches for the user; `None`: none does.
@@ -74,7 +71,11 @@ pub(super) fn identity_provider(
         client_id,
         client_secret,
         auth_method,
-        key: key.map(|path| KeyFile::new(path.to_owned())),
+        key: key.map(|path| ClientKey {
+            file: KeyFile::new(path.to_owned()),
+            id: None,
+            audience: Audience::Issuer,
+        }),
         redirect_uris,
         subject,
     }))
@@ -153,8 +154,8 @@ mod tests {
             Subject::File(file, SubjectKind::RefreshToken)
         );
         assert_eq!(
-            provider.key.map(|key| key.path().to_owned()),
-            Some("/k.pem".into())
+            provider.key.map(|key| key.file),
+            Some(KeyFile::new("/k.pem".into()))
         );
     }
 

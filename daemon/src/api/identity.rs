@@ -38,12 +38,15 @@ pub(super) fn identity(
     let mut identity = Identity::new(server, network);
     identity.server_as_typed = open.server_url.trim().to_owned();
     identity.resource = resource(&auth)?;
-    identity.authorize_params = params(auth.authorize_params)?;
     identity.client = client(
         "--static-oauth-client-info",
         &auth.static_client_info,
         &auth.client_metadata_url,
     )?;
+    let authorizes = |header: &v1::Header| header.name.eq_ignore_ascii_case("authorization");
+    let authorizes = open.headers.iter().any(authorizes);
+    identity.grant_type = super::grant_type::grant_type(&auth, &identity.client, authorizes)?;
+    identity.authorize_params = params(auth.authorize_params)?;
     identity.client_metadata = object(
         "--static-oauth-client-metadata",
         &auth.static_client_metadata,

@@ -73,6 +73,12 @@ async fn sign_in_and_check(
     patience: Option<Duration>,
 ) -> Result<RelayResponse, Status> {
     let (whom, server) = (deps.whom(), &deps.server.shown);
+    if let Some(source) = source.filter(|source| source.is_unattended())
+        && source.current().is_none()
+    {
+        // Earlier failures do not count. The check says why there is no token.
+        drop(sign_in(source, true).await);
+    }
     for attempt in 0..SIGN_INS {
         let error = match relay::check(deps.clone()).await {
             Ok((result, warm, lease)) => {
@@ -92,9 +98,9 @@ async fn sign_in_and_check(
                 Ok(signed_in) => signed_in,
                 Err(_) => {
                     return Err(Status::unauthenticated(format!(
-                        "{server} answered 401 unauthorized, and nobody signed in within {} s; run: {}",
+                        "{server} answered 401 unauthorized, and nobody signed in within {} s{}",
                         patience.as_secs(),
-                        whom.login()
+                        whom.advice()
                     )));
                 }
             },
@@ -136,12 +142,9 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
         TokenError::Transient(why) => {
             Status::aborted(format!("{server} cannot be signed in to now: {why}"))
         }
-        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => {
-            Status::unauthenticated(format!(
-                "{server} answered 401 unauthorized: {why}; run: {}",
-                whom.login()
-            ))
-        }
+        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
+            format!("{server} answered 401 unauthorized: {why}{}", whom.advice()),
+        ),
     }
 }
 
@@ -150,9 +153,9 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
 pub(super) fn unavailable(whom: Whom<'_>, error: &UpstreamError) -> Status {
     let sentence = relay::fault::sentence(whom, error);
     match error {
-        UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
-            Status::unauthenticated(sentence)
-        }
+        UpstreamError::Unauthorized(_)
+        | UpstreamError::NotSignedIn { .. }
+        | UpstreamError::NoToken(_) => Status::unauthenticated(sentence),
         _ => Status::aborted(sentence),
     }
 }

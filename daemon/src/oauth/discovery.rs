@@ -10,6 +10,7 @@ mod resource;
 mod server;
 
 use self::resource::Search;
+use self::server::Needs;
 pub(crate) use self::server::is_same_issuer;
 
 use std::collections::BTreeSet;
@@ -142,7 +143,7 @@ pub(crate) async fn discover(
     identity: &Identity,
     known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
-    if identity.is_identity_provider {
+    if identity.vouches.is_some() {
         return identity_provider(http, identity).await;
     }
     let asked = known.asked.as_ref();
@@ -160,7 +161,7 @@ pub(crate) async fn discover(
     };
     let server = match issuer {
         Some(issuer) if !server::is_assumed(identity, &issuer, published.as_deref()) => {
-            server::of_issuer(http, &issuer, identity.allow_missing_pkce).await?
+            server::named(http, &issuer, identity).await?
         }
         _ => server::of_origin(http, identity).await?,
     };
@@ -183,7 +184,7 @@ async fn identity_provider(
     identity: &Identity,
 ) -> Result<Discovered, DiscoveryError> {
     let issuer = identity.server.url().as_str();
-    let server = server::of_issuer(http, issuer, identity.allow_missing_pkce).await?;
+    let server = server::named(http, issuer, identity).await?;
     Ok(Discovered {
         resource: None,
         scopes_supported: Scope::parse(OPENID),
@@ -197,7 +198,7 @@ pub(crate) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    server::of_issuer(http, issuer, true).await
+    server::of_issuer(http, issuer, Needs::TokenEndpoint).await
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);

@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
-use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
+use super::token::{self, TokenEndpointError, TokenKind, TokenRequest, TokenResponse, Vouched};
 use crate::http::{HttpClients, HttpError};
 use crate::secret::Secret;
 
@@ -86,6 +86,18 @@ pub(crate) trait Servers: Send + Sync {
         &'a self,
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks for a token without a person.
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks an identity provider to vouch for somebody.
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>>;
 
     /// Makes a grant's tokens worthless; false where that is not offered.
     fn revoke<'a>(
@@ -188,6 +200,20 @@ impl Servers for Connection {
             request.scope,
         )
         .boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        token::request(&self.http, request).boxed()
+    }
+
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        token::vouch(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::grant_type::{ClientKey, GrantType, ServiceAccount};
 use super::identity::{ClientChoice, Identity, ResourceChoice};
-use super::jose::KeyFile;
 use super::text::printable;
 use crate::secret::Secret;
 use crate::server_url::{self, ServerUrl};
@@ -22,8 +22,44 @@ use crate::server_url::{self, ServerUrl};
 pub(crate) struct Workload {
     /// Where it is mounted; read each time.
     pub(crate) file: Arc<Path>,
-    /// Where it is shown; `None`: where the server's metadata lead.
-    pub(crate) token_endpoint: Option<Url>,
+    /// Where it is shown, and as which client, if any.
+    pub(crate) account: ServiceAccount,
+}
+
+impl Workload {
+    /// Returns what tells it from others.
+    pub(crate) fn line(&self) -> String {
+        format!("workload {}", self.file.display())
+    }
+}
+
+/// How a user gets tokens whom an identity provider vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Enterprise {
+    /// Who vouches.
+    pub(crate) provider: IdentityProvider,
+    /// As which client the server's authorization server knows us.
+    pub(crate) account: ServiceAccount,
+}
+
+impl Enterprise {
+    /// Returns the flags that name it, each value written as `...`.
+    pub(super) fn flags(&self) -> Vec<(&'static str, bool)> {
+        let provider = &self.provider;
+        let kind = match &provider.subject {
+            Subject::SignIn => None,
+            Subject::File(_, kind) => Some(*kind),
+        };
+        let is_refresh_token = kind == Some(SubjectKind::RefreshToken);
+        vec![
+            ("--identity-provider ...", true),
+            ("--identity-provider-client ...", true),
+            ("--identity-provider-key ...", provider.key.is_some()),
+            ("--subject-token-file ...", kind.is_some()),
+            ("--subject-token-type refresh-token", is_refresh_token),
+            ("--client-key ...", self.account.key.is_some()),
+        ]
+    }
 }
 
 /// An identity provider, and as whom we come to it.
@@ -38,7 +74,7 @@ pub(crate) struct IdentityProvider {
     /// How the secret is shown, if given.
     pub(crate) auth_method: Option<String>,
     /// Its private key, instead of a secret.
-    pub(crate) key: Option<KeyFile>,
+    pub(crate) key: Option<ClientKey>,
     /// Where it may be redirected to.
     pub(crate) redirect_uris: Vec<String>,
     /// What shows who the user is.
@@ -96,6 +132,11 @@ impl IdentityProvider {
         self.issuer.url().as_str()
     }
 
+    /// Says whether somebody signs in there.
+    pub(crate) fn needs_person(&self) -> bool {
+        self.subject == Subject::SignIn
+    }
+
     /// Returns its issuer for people.
     pub(crate) fn shown(&self) -> String {
         printable(self.issuer.shown())
@@ -120,7 +161,8 @@ impl IdentityProvider {
             callback: of.callback.clone(),
             success_url: of.success_url.clone(),
             use_id_token: true,
-            is_identity_provider: true,
+            allow_missing_pkce: of.allow_missing_pkce || !self.needs_person(),
+            vouches: Some(self.line()),
             ..Identity::new(self.issuer.clone(), network)
         }
     }
@@ -131,7 +173,20 @@ impl IdentityProvider {
             Subject::SignIn => "sign_in".to_owned(),
             Subject::File(path, kind) => format!("{} {}", kind.as_urn(), path.display()),
         };
-        format!("{} {} {subject}", self.name(), self.client_id)
+        format!("enterprise {} {} {subject}", self.name(), self.client_id)
+    }
+}
+
+impl Identity {
+    /// Returns the identity of who vouches for whoever has signed in there, if somebody
+    /// does.
+    pub(crate) fn identity_provider(&self) -> Option<Self> {
+        match &self.grant_type {
+            GrantType::EnterpriseManaged(enterprise) if enterprise.provider.needs_person() => {
+                Some(enterprise.provider.identity(self))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! Only `InvalidGrant` says that a grant is gone. Whatever else happens, the
 //! refresh token may still be good.
 
+mod request;
 mod response;
+mod vouch;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -28,8 +30,10 @@ use super::scope::Scope;
 use super::text::{after_colon, printable, printable_without};
 use crate::secret::Secret;
 
+pub(crate) use request::{TokenRequest, request};
 pub(crate) use response::TokenResponse;
 use response::{Answer, Unusable};
+pub(crate) use vouch::{ID_JAG, Vouched, is_jwt, vouch};
 
 /// Why there is no token. Each completes "the sign-in failed: ..." or "the token
 /// could not be refreshed: ...".

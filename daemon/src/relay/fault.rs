@@ -23,8 +23,17 @@ pub(crate) struct Whom<'a> {
 }
 
 impl Whom<'_> {
+    /// Returns what to do where nobody is signed in, to be said last.
+    pub(crate) fn advice(&self) -> String {
+        match self.tokens.is_some_and(TokenSource::is_unattended) {
+            // What is wrong with its account is said already.
+            true => String::new(),
+            false => format!("; run: {}", self.login()),
+        }
+    }
+
     /// Returns the command that signs in.
-    pub(crate) fn login(&self) -> String {
+    fn login(&self) -> String {
         match self.tokens {
             Some(tokens) => tokens.identity().login_command(),
             None => format!("mcp-remote login {}", self.server),
@@ -50,7 +59,7 @@ pub(super) fn said(whom: Whom<'_>, error: &UpstreamError, maybe_executed: bool) 
         UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
         UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
         UpstreamError::NotSignedIn { .. } => {
-            return format!("{server} {error}; run: {}{caution}", whom.login());
+            return format!("{server} {error}{}{caution}", whom.advice());
         }
         _ => "",
     };

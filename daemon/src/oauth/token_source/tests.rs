@@ -5,6 +5,7 @@ mod killed;
 mod on_its_way;
 mod refusals;
 mod setup;
+mod unattended;
 mod week;
 mod world;
 

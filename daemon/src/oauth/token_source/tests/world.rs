@@ -19,7 +19,7 @@ use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::registration::{self, Client, RegistrationError};
-use crate::oauth::token::{TokenEndpointError, TokenResponse};
+use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse, Vouched};
 use crate::secret::Secret;
 
 pub(super) const ISSUER: &str = "https://as.example";
@@ -100,6 +100,8 @@ pub(super) struct Facts {
     pub(super) refreshes: u32,
     pub(super) exchanges: u32,
     pub(super) registrations: u32,
+    /// Of tokens that need nobody.
+    pub(super) requests: u32,
     pub(super) revocations: u32,
     pub(super) asked_scopes: Vec<String>,
     /// The ID token that comes along.
@@ -250,6 +252,14 @@ impl Servers for Reach {
         .boxed()
     }
 
+    fn vouch<'a>(
+        &'a self,
+        _: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        let why = "nobody vouches here";
+        std::future::ready(Err(TokenEndpointError::Unusable(why.into()))).boxed()
+    }
+
     fn of_issuer<'a>(
         &'a self,
         _: &'a str,
@@ -350,6 +360,35 @@ impl Servers for Reach {
                     drop(self.0.refreshed(request));
                     std::future::pending().await
                 }
+            }
+        }
+        .boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.requests += 1;
+                let scope = request.scope.map(Scope::to_string);
+                facts.asked_scopes.push(scope.unwrap_or_default());
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            // Others get their turn, as they do on a network.
+            tokio::task::yield_now().await;
+            match mode {
+                Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
+                Mode::Refuses => Err(TokenEndpointError::InvalidClient(String::new())),
+                Mode::LosesRequest => std::future::pending().await,
+                _ => Ok(self.0.issue()),
             }
         }
         .boxed()

@@ -1,0 +1,184 @@
+//! Tokens of service accounts: the client credentials grant (RFC 6749, section 4.4;
+//! MCP's extension OAuth Client Credentials). Pure but for what it asks.
+//!
+//! The secret is shown to the authorization server that the server's metadata name,
+//! or to the token endpoint that the user names, and is stored nowhere.
+
+use url::Url;
+
+use super::{Errand, ObtainError, client_assertion};
+use crate::oauth::challenge::Challenge;
+use crate::oauth::discovery::{AuthorizationServer, Discovered, Known, scopes_to_ask};
+use crate::oauth::endpoints::Servers;
+use crate::oauth::grant::Grant;
+use crate::oauth::grant_type::ServiceAccount;
+use crate::oauth::identity::{Identity, ResourceChoice};
+use crate::oauth::refresh;
+use crate::oauth::registration::{self, AuthMethod, Client};
+use crate::oauth::sign_in::Tools;
+use crate::oauth::token::TokenRequest;
+use crate::server_url::ServerUrl;
+
+/// Who is asked.
+pub(super) struct Party {
+    /// Reaches them.
+    pub(super) servers: Box<dyn Servers>,
+    /// What they offer.
+    pub(super) discovered: Discovered,
+}
+
+/// Obtains a token.
+pub(super) async fn obtain(
+    errand: &Errand,
+    account: &ServiceAccount,
+) -> Result<Grant, ObtainError> {
+    let known = Known::of(&errand.challenge, errand.before.as_ref());
+    let party = find(&errand.tools, &errand.identity, account, &known).await?;
+    let discovered = &party.discovered;
+    let server = &discovered.server;
+    if server.is_assumed && !errand.was_asked {
+        // The challenge may name another: a secret is not shown on a guess.
+        party.servers.forget(&errand.identity);
+        let why = "nothing says which authorization server gives its tokens";
+        return Err(ObtainError::Unasked(why.into()));
+    }
+    let client = client(&errand.identity, account, server)?;
+    let assertion = match &account.key {
+        Some(key) => {
+            let id = &client.client_id;
+            let now = (errand.tools.now)();
+            Some(client_assertion::sign(key, id, server, now).await?)
+        }
+        None => None,
+    };
+    let before = errand.before.as_ref();
+    let already = before.and_then(|before| before.requested_scope.as_ref());
+    let scope = scopes_to_ask(&errand.identity, &errand.challenge, discovered, already);
+    let request = TokenRequest {
+        server,
+        client: Some(&client),
+        client_assertion: assertion.as_ref(),
+        grant_type: "client_credentials",
+        fields: &[],
+        resource: discovered.resource.as_deref(),
+        scope: scope.as_ref(),
+    };
+    let answer = party.servers.request_token(request).await;
+    let response = answer.map_err(|error| {
+        // Next time it may be another server.
+        party.servers.forget(&errand.identity);
+        error
+    })?;
+    let resource = discovered.resource.clone();
+    let now = (errand.tools.now)();
+    let mut grant = Grant::new(response, None, client, resource, scope, false, now)
+        .told_of(errand.challenge.resource_metadata.as_ref());
+    // It is renewed as it was got (RFC 6749, section 4.4.3), and belongs to nobody who
+    // has signed in.
+    grant.refresh_token = None;
+    grant.signed_in_at = None;
+    if let Some(client) = &mut grant.client {
+        // What the user gives is kept by the user.
+        client.client_secret = None;
+    }
+    Ok(grant)
+}
+
+/// Makes a token worthless.
+pub(super) async fn revoke(
+    tools: &Tools,
+    identity: &Identity,
+    account: &ServiceAccount,
+    grant: &Grant,
+) -> Result<(), String> {
+    let known = Known::of(&Challenge::default(), Some(grant));
+    let party = find(tools, identity, account, &known).await;
+    let Party {
+        servers,
+        discovered,
+    } = party.map_err(|error| error.to_string())?;
+    let server = &discovered.server;
+    if !refresh::is_of(grant, server) {
+        return Err("its authorization server is another one now".into());
+    }
+    if account.key.is_some() {
+        // It ends soon enough by itself.
+        return Ok(());
+    }
+    let client = client(identity, account, server).map_err(|error| error.to_string())?;
+    match servers.revoke(server, &client, grant).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("its authorization server does not offer that".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Finds whom to ask.
+pub(super) async fn find(
+    tools: &Tools,
+    identity: &Identity,
+    account: &ServiceAccount,
+    known: &Known,
+) -> Result<Party, ObtainError> {
+    if let Some(endpoint) = &account.token_endpoint {
+        let servers = tools.endpoints.connect(&at(identity, endpoint)).await?;
+        let resource = match &identity.resource {
+            ResourceChoice::Given(resource) => Some(resource.clone()),
+            ResourceChoice::Derived | ResourceChoice::Disabled => None,
+        };
+        let discovered = Discovered {
+            resource,
+            scopes_supported: None,
+            server: AuthorizationServer::at_token_endpoint(endpoint),
+        };
+        return Ok(Party {
+            servers,
+            discovered,
+        });
+    }
+    let servers = tools.endpoints.connect(identity).await?;
+    let discovered = match servers.discover(identity, known).await {
+        Ok(discovered) => discovered,
+        Err(error) => {
+            servers.forget(identity);
+            return Err(error.into());
+        }
+    };
+    Ok(Party {
+        servers,
+        discovered,
+    })
+}
+
+/// Returns the identity by which a token endpoint is reached that the user names: it
+/// leads nowhere else, and no server's metadata lead to it.
+fn at(identity: &Identity, endpoint: &Url) -> Identity {
+    let mut there = identity.clone();
+    if let Ok(server) = ServerUrl::parse(endpoint.as_str(), true) {
+        there.network.proxy = there.proxies.proxy_for(endpoint);
+        there.server = server;
+    }
+    there
+}
+
+fn client(
+    identity: &Identity,
+    account: &ServiceAccount,
+    server: &AuthorizationServer,
+) -> Result<Client, ObtainError> {
+    let missing = |what: &str| ObtainError::Here(format!("--client-credentials needs {what}"));
+    let client = registration::given(identity, server);
+    let client = client.ok_or_else(|| missing("--static-oauth-client-info"))??;
+    match account.key {
+        // A key makes the secret superfluous, which is not shown then.
+        Some(_) => Ok(Client {
+            client_secret: None,
+            auth_method: AuthMethod::None,
+            ..client
+        }),
+        None if client.client_secret.is_none() => Err(missing(
+            "a client_secret in --static-oauth-client-info, or --client-key",
+        )),
+        None => Ok(client),
+    }
+}
