@@ -42,6 +42,7 @@ mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;
 mod oauth_people;
+mod oauth_service;
 mod oauth_sessions;
 mod oauth_sign_in;
 mod oauth_tokens;

@@ -78,9 +78,10 @@ impl Company {
     fn refused(&self, more: &[&str]) -> String {
         let arguments = self.arguments(more);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        // A new daemon remembers no failure.
+        self.home.run(&["stop"]);
         let mut shim = self.home.shim(&arguments);
-        shim.begin_handshake();
-        let error = our_error(&shim.message(), 0);
+        let error = our_error(&shim.handshake(), 0);
         let message = error["message"].as_str().expect("a sentence").to_owned();
         assert!(!message.contains(SECRET), "{message}");
         assert!(!shim.stderr().contains(SECRET), "{}", shim.stderr());

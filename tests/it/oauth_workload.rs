@@ -86,10 +86,10 @@ impl Workload {
 /// Makes a conversation whose handshake fails, and returns its error.
 #[track_caller]
 fn refused(home: &TestHome, arguments: &[&str]) -> String {
+    // A new daemon remembers no failure.
+    home.run(&["stop"]);
     let mut shim = home.shim(arguments);
-    shim.begin_handshake();
-    let answer = shim.message();
-    let error = our_error(&answer, 0);
+    let error = our_error(&shim.handshake(), 0);
     let message = error["message"].as_str().expect("a sentence").to_owned();
     assert!(!message.contains("s3cr3t"), "{message}");
     message
@@ -247,6 +247,7 @@ fn what_is_wrong_with_the_file_is_one_sentence() {
     one_shot(&workload.home, &[&other.url()]);
     std::fs::remove_dir(&workload.file).expect("it is empty");
     workload.mount("mended");
+    workload.home.run(&["stop"]);
     workload.one_shot();
 }
 

@@ -10,6 +10,7 @@ mod assertions;
 mod endpoints;
 mod guard;
 mod metadata;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -156,6 +157,10 @@ struct State {
     mute: BTreeSet<String>,
     /// Those of which that was so.
     muted: Vec<String>,
+    /// Service accounts that show who they are with a key.
+    keys: BTreeMap<String, service::Key>,
+    /// What signed assertions are called that have come (`jti`).
+    assertions: BTreeSet<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
     /// The request to the guarded server that is the first after the tokens' end.
@@ -239,7 +244,8 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "token assertion", "token exchange", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token client", "token assertion", "token exchange", "register",
+    /// "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());

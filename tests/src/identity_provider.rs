@@ -8,8 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use url::form_urlencoded;
 
@@ -24,7 +22,6 @@ pub const CLIENT: &str = "mcp-clients";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const REFRESH_TOKEN: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 #[derive(Debug, Default)]
 struct State {
@@ -80,9 +77,16 @@ impl FakeIdentityProvider {
     pub fn behave(&self) {
         let (state, server) = (self.state.clone(), Arc::downgrade(&self.server));
         self.server.script(move |label, request| {
+            if label != "token exchange" {
+                return None;
+            }
             let server = server.upgrade()?;
+            if server.client_of(request).as_deref() != Some(CLIENT) {
+                let document = json!({ "error": "invalid_client" }).to_string();
+                return Some(Reply::json(401, document));
+            }
             let given = |token: &str| server.has_given(token);
-            (label == "token exchange").then(|| exchange(&state, given, request))
+            Some(exchange(&state, given, request))
         });
     }
 
@@ -185,11 +189,8 @@ fn exchange(state: &Monitor<State>, has_given: impl Fn(&str) -> bool, request: &
         .into_owned()
         .collect();
     let get = |name: &str| form.get(name).cloned().unwrap_or_default();
-    let refused = |status, error: &str| Reply::json(status, json!({ "error": error }).to_string());
+    let refused = |error: &str| Reply::json(400, json!({ "error": error }).to_string());
     state.update(|state| {
-        if !is_client(state, request, &form) {
-            return refused(401, "invalid_client");
-        }
         for (name, expected) in [("requested_token_type", ID_JAG)] {
             if get(name) != expected {
                 state.complaints.push(format!("{name} is {:?}", get(name)));
@@ -201,7 +202,7 @@ fn exchange(state: &Monitor<State>, has_given: impl Fn(&str) -> bool, request: &
                 .push(format!("resource is {:?}", get("resource")));
         }
         if !state.audiences.contains(&get("audience")) {
-            return refused(400, "invalid_target");
+            return refused("invalid_target");
         }
         let subject = get("subject_token");
         let known = match state.subjects.get(&subject) {
@@ -209,7 +210,7 @@ fn exchange(state: &Monitor<State>, has_given: impl Fn(&str) -> bool, request: &
             None => has_given(&subject) && get("subject_token_type") == ID_TOKEN,
         };
         if !known {
-            return refused(400, "invalid_grant");
+            return refused("invalid_grant");
         }
         let assertion = state.mint("assertion");
         state.assertions.insert(assertion.clone());
@@ -225,17 +226,4 @@ fn exchange(state: &Monitor<State>, has_given: impl Fn(&str) -> bool, request: &
         }
         Reply::json(200, document.to_string())
     })
-}
-
-/// Says whether the client shows its secret, or signs.
-fn is_client(state: &State, request: &Request, form: &BTreeMap<String, String>) -> bool {
-    if form.get("client_assertion_type").map(String::as_str) == Some(JWT_BEARER) {
-        // Whoever signed it is looked at by who has the key.
-        return form.contains_key("client_assertion");
-    }
-    let basic = STANDARD.encode(format!("{CLIENT}:{}", state.secret));
-    let authorization = request.header("Authorization");
-    authorization == Some(format!("Basic {basic}").as_str())
-        || (form.get("client_id").map(String::as_str) == Some(CLIENT)
-            && form.get("client_secret") == Some(&state.secret))
 }

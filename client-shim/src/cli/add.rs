@@ -23,7 +23,9 @@ const NOT_KEPT: &[&str] = &["--all", "--enable-proxy", "--json"];
 
 /// Flags whose value is a path, or may be one behind `@`.
 const PATHS: &[&str] = &[
+    "--bearer-token-file",
     "--ca-file",
+    "--client-key",
     "--header-file",
     "--identity-provider-key",
     "--subject-token-file",

@@ -1,4 +1,4 @@
-//! The flags about signing in: the npm package's names and rules, and two more.
+//! The flags about signing in: the npm package's names and rules, and a few more.
 //!
 //! Pure. What is wrong is a warning and the usual value, as there; what only the
 //! daemon can judge (URLs, JSON) goes to it as it was typed.
@@ -12,7 +12,11 @@ pub(super) const VALUED: &[&str] = &[
     "--auth-success-url",
     "--auth-timeout",
     "--authorize-param",
+    "--bearer-token-file",
     "--callback-path",
+    "--client-assertion-audience",
+    "--client-key",
+    "--client-key-id",
     "--client-metadata-url",
     "--host",
     "--identity-provider",
@@ -23,6 +27,21 @@ pub(super) const VALUED: &[&str] = &[
     "--static-oauth-client-metadata",
     "--subject-token-file",
     "--subject-token-type",
+    "--token-endpoint",
+    "--workload-token-file",
+];
+
+/// Those of them that say whose token is sent, and where its secret goes: without a
+/// value nothing is done.
+const NEEDED: &[&str] = &[
+    "--bearer-token-file",
+    "--client-key",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--subject-token-type",
+    "--token-endpoint",
     "--workload-token-file",
 ];
 
@@ -70,6 +89,20 @@ pub(crate) struct AuthArguments {
     pub(crate) allow_missing_pkce: bool,
     /// `--no-browser`.
     pub(crate) no_browser: bool,
+    /// `--client-credentials`.
+    pub(crate) client_credentials: bool,
+    /// `--token-endpoint`.
+    pub(crate) token_endpoint: Option<String>,
+    /// `--client-key`, as typed.
+    pub(crate) client_key: Option<String>,
+    /// `--client-key-id`.
+    pub(crate) client_key_id: Option<String>,
+    /// `--client-assertion-audience`.
+    pub(crate) assertion_audience: Option<String>,
+    /// `--bearer-token-file`, as typed.
+    pub(crate) bearer_token_file: Option<String>,
+    /// The first flag of [`NEEDED`] without a value.
+    pub(crate) incomplete: Option<&'static str>,
     /// What another issuer vouches for.
     pub(crate) federation: FederationArguments,
 }
@@ -82,10 +115,18 @@ impl AuthArguments {
             "--use-id-token" => &mut self.use_id_token,
             "--allow-missing-pkce" => &mut self.allow_missing_pkce,
             "--no-browser" => &mut self.no_browser,
+            "--client-credentials" => &mut self.client_credentials,
             _ => return false,
         };
         *switch = true;
         true
+    }
+
+    /// Notes a flag that stands last without its value; false: it can be ignored.
+    pub(super) fn needs(&mut self, name: &str) -> bool {
+        let needed = NEEDED.iter().find(|needed| **needed == name);
+        self.incomplete = self.incomplete.or(needed.copied());
+        needed.is_some()
     }
 
     /// Takes a flag of [`VALUED`] with its value; of most the first one wins.
@@ -93,6 +134,9 @@ impl AuthArguments {
     /// # Errors
     /// Why it is ignored.
     pub(super) fn valued(&mut self, name: &str, value: String) -> Result<(), String> {
+        if value.is_empty() && self.needs(name) {
+            return Ok(());
+        }
         let slot = match name {
             "--authorize-param" => return self.authorize_param(&value),
             "--auth-timeout" => return self.timeout(&value),
@@ -108,6 +152,11 @@ impl AuthArguments {
             "--auth-success-url" => &mut self.success_url,
             "--client-metadata-url" => &mut self.client_metadata_url,
             "--host" => &mut self.host,
+            "--token-endpoint" => &mut self.token_endpoint,
+            "--client-key" => &mut self.client_key,
+            "--client-key-id" => &mut self.client_key_id,
+            "--client-assertion-audience" => &mut self.assertion_audience,
+            "--bearer-token-file" => &mut self.bearer_token_file,
             "--static-oauth-client-info" => &mut self.client_info,
             "--static-oauth-client-metadata" => &mut self.client_metadata,
             name => match self.federation.slot(name) {

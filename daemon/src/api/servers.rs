@@ -132,6 +132,14 @@ fn configured(name: &str, entry: &Entry) -> ConfiguredServer {
     }
 }
 
+/// Returns a URL without what may be secret in it.
+fn shown_text(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(url) => crate::server_url::shown(&url),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// Returns every setting that is not a secret, as in the file.
 fn settings(table: &ServerTable) -> Vec<Setting> {
     let switch = |value: Option<bool>| value.map(|value| value.to_string());
@@ -152,13 +160,11 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
     let params = table.authorize_params.as_ref();
     let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
     // Credentials of a proxy are nobody's business.
-    let proxy = table
-        .proxy
-        .as_deref()
-        .map(|proxy| match url::Url::parse(proxy) {
-            Ok(url) => crate::server_url::shown(&url),
-            Err(_) => proxy.to_owned(),
-        });
+    let proxy = table.proxy.as_deref().map(shown_text);
+    let endpoint = table.token_endpoint.as_deref().map(shown_text);
+    // What follows the program may be secret.
+    let words = table.bearer_token_command.as_ref();
+    let command = words.and_then(|words| words.first().cloned());
     let subject = table.subject_token_type.map(|kind| kind.as_str());
     let port = table.callback_port.map(|port| port.to_string());
     let all = [
@@ -196,6 +202,16 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("scope", table.scope.clone()),
         ("use_id_token", switch(table.use_id_token)),
         ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+        ("client_credentials", switch(table.client_credentials)),
+        ("token_endpoint", endpoint),
+        ("client_key", table.client_key.clone()),
+        ("client_key_id", table.client_key_id.clone()),
+        (
+            "client_assertion_audience",
+            table.client_assertion_audience.clone(),
+        ),
+        ("bearer_token_file", table.bearer_token_file.clone()),
+        ("bearer_token_command", command),
         ("workload_token_file", table.workload_token_file.clone()),
         ("identity_provider", table.identity_provider.clone()),
         ("identity_provider_key", table.identity_provider_key.clone()),

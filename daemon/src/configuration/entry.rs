@@ -63,13 +63,22 @@ impl Entry {
         let absolute = |text: &String| file::path(text, around.home, around.folder);
         for path in [
             &mut table.ca_file,
+            &mut table.client_key,
+            &mut table.bearer_token_file,
             &mut table.workload_token_file,
             &mut table.identity_provider_key,
             &mut table.subject_token_file,
         ] {
             *path = path
-                .take()
-                .map(|path| absolute(&path).display().to_string());
+                .as_ref()
+                .map(|path| absolute(path).display().to_string());
+        }
+        let program = table.bearer_token_command.as_mut();
+        // One without a folder is looked for as a shell does.
+        if let Some(program) = program.and_then(|words| words.first_mut())
+            && program.contains('/')
+        {
+            *program = absolute(program).display().to_string();
         }
         let mut entry = Self {
             headers: Vec::new(),

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::endpoints::{authenticate, check_resource, form, refused};
+use super::service::{basic_id, signer};
 use super::{FakeAuthorizationServer, Grant, Shared};
 use crate::upstream::{Reply, Request};
 
@@ -16,22 +17,45 @@ impl FakeAuthorizationServer {
     pub fn trust(&self, trust: impl Fn(&str) -> bool + Send + Sync + 'static) {
         *self.shared.trust() = Some(Box::new(trust));
     }
+
+    /// Returns the client that a request comes from; `None`: it does not show it.
+    pub fn client_of(&self, request: &Request) -> Option<String> {
+        client(&self.shared, &self.shared.origin, request).ok()?
+    }
+}
+
+/// Returns the client that a request comes from, if it says so; its refusal, if it is
+/// another one.
+fn client(shared: &Shared, origin: &str, request: &Request) -> Result<Option<String>, Reply> {
+    let form = form(request);
+    if let Some(assertion) = form.get("client_assertion") {
+        return match signer(shared, origin, assertion, &form) {
+            Ok(client) => Ok(Some(client)),
+            Err(why) => {
+                shared.complain(why);
+                Err(refused("invalid_client"))
+            }
+        };
+    }
+    let Some(client) = basic_id(request).or_else(|| form.get("client_id").cloned()) else {
+        return Ok(None);
+    };
+    match authenticate(shared, &client, request) {
+        Some(refusal) => Err(refusal),
+        None => Ok(Some(client)),
+    }
 }
 
 /// Answers a request with an assertion.
-pub(super) fn reply(shared: &Shared, request: &Request) -> Reply {
+pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Reply {
     let form = form(request);
     if request.target.contains('?') {
         shared.complain(format!("an assertion in a URL: {request:?}"));
     }
-    let is_client = request.header("Authorization").is_some() || form.contains_key("client_id");
-    let client = match request.header("Authorization") {
-        Some(_) => "service".to_owned(),
-        None => form.get("client_id").cloned().unwrap_or_default(),
+    let client = match client(shared, origin, request) {
+        Ok(client) => client.unwrap_or_default(),
+        Err(refusal) => return refusal,
     };
-    if is_client && let Some(refusal) = authenticate(shared, &client, request) {
-        return refusal;
-    }
     let assertion = form.get("assertion").cloned().unwrap_or_default();
     let trusted = shared.trust().as_ref().map(|trust| trust(&assertion));
     match trusted {

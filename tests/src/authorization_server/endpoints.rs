@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, assertions};
+use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, assertions, service};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -21,6 +21,7 @@ pub(super) fn label(request: &Request) -> String {
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some("client_credentials") => "token client".to_owned(),
             Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => "token assertion".to_owned(),
             Some("urn:ietf:params:oauth:grant-type:token-exchange") => "token exchange".to_owned(),
             _ => "token ?".to_owned(),
@@ -41,7 +42,8 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "revoke" => Some(revoke(shared, request)),
         "token code" => Some(exchange(shared, request)),
         "token refresh" => Some(refresh(shared, request)),
-        "token assertion" => Some(assertions::reply(shared, request)),
+        "token client" => Some(service::client_credentials(shared, origin, request)),
+        "token assertion" => Some(assertions::reply(shared, origin, request)),
         _ => None,
     }
 }
@@ -230,7 +232,12 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
 }
 
 /// Gives a pair of tokens for a grant; one that is not rotated is not repeated.
-fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>) -> Reply {
+pub(super) fn tokens(
+    shared: &Shared,
+    state: &mut State,
+    grant: usize,
+    kept: Option<String>,
+) -> Reply {
     let access = state.mint("access");
     state.access.insert(access.clone(), grant);
     let mut document = json!({ "access_token": access, "token_type": "Bearer" });
@@ -267,7 +274,9 @@ pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Opti
         let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;
         let (id, secret) = text.split_once(':')?;
-        Some((id.to_owned(), secret.to_owned()))
+        // Both parts are encoded (RFC 6749, section 2.3.1).
+        let decoded = |part: &str| pairs(&format!("part={part}")).remove("part");
+        Some((decoded(id)?, decoded(secret)?))
     });
     let sent = match basic {
         Some((id, secret)) => (Some(id), Some(secret)),

@@ -167,6 +167,40 @@ pub(super) const BRIDGE: &[Flag] = &[
         "send the ID token instead of the access token",
     ),
     switch(
+        &["--client-credentials"],
+        "nobody signs in: the client given by hand is a service account",
+    ),
+    valued(
+        &["--token-endpoint"],
+        "URL",
+        Values::Any,
+        "where the service account asks, instead of where the server leads",
+    ),
+    valued(
+        &["--client-key"],
+        "PATH",
+        Values::File,
+        "its private key (PEM or JWK) instead of a secret",
+    ),
+    valued(
+        &["--client-key-id"],
+        "ID",
+        Values::Any,
+        "how the authorization server calls that key",
+    ),
+    valued(
+        &["--client-assertion-audience"],
+        "AUDIENCE",
+        Values::Any,
+        "for whom it signs: issuer (default), token-endpoint, or a URL",
+    ),
+    valued(
+        &["--bearer-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in: send the token of this file, read again when it changes",
+    ),
+    switch(
         &["--allow-missing-pkce"],
         "accept an authorization server that does not announce PKCE",
     ),

@@ -12,7 +12,7 @@ use super::table::duration;
 /// Writes the cell of a server: the grant that needs somebody most.
 pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
     let urgency = |grant: &&AuthStatus| match grant.state() {
-        AuthState::NeedsLogin => 0,
+        AuthState::NeedsLogin | AuthState::Failed => 0,
         AuthState::SigningIn => 1,
         AuthState::Expired => 2,
         AuthState::SignedIn => 3,
@@ -21,7 +21,11 @@ pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
     let Some(grant) = grants.iter().min_by_key(urgency) else {
         return "-".to_owned();
     };
-    let word = auth_word(grant.state());
+    let word = match grant.state() {
+        // Nobody has signed in.
+        AuthState::SignedIn if !grant.account.is_empty() => "token",
+        state => auth_word(state),
+    };
     match grant.expires_at_unix_ms.checked_sub(now) {
         Some(left) if left > 0 && grant.state() == AuthState::SignedIn => {
             format!("{word} {}", duration(left))
@@ -48,7 +52,13 @@ pub(super) fn lines(server: &ServerStatus, now: u64) -> String {
 fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
     let mut line = match grant.state() {
         AuthState::SignedIn | AuthState::Expired => {
-            let mut line = format!("{server} is signed in at {}", plain(&grant.issuer));
+            let mut line = match (grant.account.as_str(), grant.issuer.as_str()) {
+                ("", issuer) => format!("{server} is signed in at {}", plain(issuer)),
+                (account, "") => format!("{server} uses {}", plain(account)),
+                (account, issuer) => {
+                    format!("{server} uses {} at {}", plain(account), plain(issuer))
+                }
+            };
             if !grant.folder.is_empty() {
                 line.push_str(&format!(" with tokens in {}", plain(&grant.folder)));
             }
@@ -61,6 +71,9 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
             "{server} waits for a sign-in at {}",
             plain(&grant.sign_in_url)
         ),
+        AuthState::Failed => {
+            format!("{server} has no token from {}", plain(&grant.account))
+        }
         AuthState::NeedsLogin | AuthState::Unspecified => {
             // Older daemons name none.
             let login = match grant.login.as_str() {
@@ -153,6 +166,32 @@ mod tests {
         let line = line("https://h/mcp", &elsewhere, NOW);
         let start = "https://h/mcp is signed in at https://as with tokens in /srv/auth; ";
         assert!(line.starts_with(start), "{line}");
+    }
+
+    #[test]
+    fn where_nobody_signs_in_it_is_said_whose_token_it_is() {
+        let service = AuthStatus {
+            account: "service account ci-bot".into(),
+            ..signed_in()
+        };
+        assert_eq!(cell(&[service.clone()], NOW), "token 42m00s");
+        let start = "https://h/mcp uses service account ci-bot at https://as (read write); the token expires in 42m00s";
+        let said = line("https://h/mcp", &service, NOW);
+        assert!(said.starts_with(start), "{said}");
+        let file = AuthStatus {
+            state: AuthState::SignedIn.into(),
+            account: "token file /t".into(),
+            ..AuthStatus::default()
+        };
+        assert_eq!(line("h", &file, NOW), "h uses token file /t\n");
+        let failed = AuthStatus {
+            state: AuthState::Failed.into(),
+            last_error: "it is empty".into(),
+            ..file
+        };
+        assert_eq!(cell(&[failed.clone()], NOW), "no-token");
+        let said = line("h", &failed, NOW);
+        assert_eq!(said, "h has no token from token file /t; it is empty\n");
     }
 
     #[test]

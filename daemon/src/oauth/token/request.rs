@@ -2,6 +2,8 @@
 //! accounts, and of whoever shows an assertion (RFC 6749, section 4.5). One form, one
 //! answer.
 
+use std::time::{Duration, SystemTime};
+
 use http::{HeaderValue, header};
 
 use super::response::{Answer, Unusable};
@@ -14,6 +16,9 @@ use crate::secret::Secret;
 
 /// `client_assertion_type` (RFC 7523, section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Clocks that differ less do no harm.
+const WORTH_SAYING: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
@@ -87,9 +92,43 @@ async fn post(
         .post(&endpoint.server.token_endpoint, form)
         .await?;
     match endpoint.refusal(&reply) {
+        // Assertions are good for a short time only.
+        Some(refusal) if request.client_assertion.is_some() => {
+            Err(with_clock(refusal, reply.date, SystemTime::now()))
+        }
         Some(refusal) => Err(refusal),
         None => Ok(reply),
     }
+}
+
+/// Says of a refusal that the clocks differ, which may be why.
+fn with_clock(
+    mut refusal: TokenEndpointError,
+    theirs: Option<SystemTime>,
+    ours: SystemTime,
+) -> TokenEndpointError {
+    let Some(theirs) = theirs else {
+        return refusal;
+    };
+    let (difference, way) = match ours.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if difference >= WORTH_SAYING
+        && let TokenEndpointError::InvalidClient(said)
+        | TokenEndpointError::InvalidGrant(said)
+        | TokenEndpointError::Refused {
+            description: said, ..
+        } = &mut refusal
+    {
+        let minutes = difference.as_secs() / 60;
+        let clock = format!("the clock of this machine is {minutes} min {way} its own");
+        *said = match said.is_empty() {
+            true => clock,
+            false => format!("{said} ({clock})"),
+        };
+    }
+    refusal
 }
 
 fn form(request: &TokenRequest<'_>) -> http::Request<Vec<u8>> {
