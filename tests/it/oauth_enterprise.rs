@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
-use mcp_remote_tests::identity_provider::FakeIdentityProvider;
+use mcp_remote_tests::identity_provider::{CLIENT, FakeIdentityProvider};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
 use serde_json::json;
 
 use crate::support::{attached, one_shot, our_error, token_files};
 
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 
 /// A company: its provider, a server that trusts it, and the user's machine.
@@ -203,6 +204,7 @@ fn a_refresh_token_that_is_replaced_is_kept_for_all_servers_and_daemons() {
     };
     assert!(why.contains("refresh token of"), "{why}");
     private(&token, &company.provider.refresh_token());
+    company.home.run(&["stop"]);
     company.one_shot(&more);
     assert_eq!(company.browser.visited(), [""; 0]);
 }
@@ -256,5 +258,127 @@ fn a_refusal_says_which_server_refuses_and_what_to_do() {
         assert!(names && why.contains(expected), "{error}: {why}");
     }
     company.server.behave();
+    company.home.run(&["stop"]);
     company.one_shot(&more);
+}
+
+#[test]
+fn a_key_shows_the_provider_which_client_asks() {
+    let company = Company::new();
+    let key = company.home.folder().join("key.pem");
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    private(&key, &pair.serialize_pem());
+    company
+        .provider
+        .server
+        .service_key(CLIENT, "ES256", pair.public_key_raw());
+    let token = company.keep("id", &company.provider.id_token());
+    let client = json!({ "client_id": CLIENT }).to_string();
+    let issuer = company.provider.issuer();
+    let url = company.upstream.url();
+    let arguments = [
+        &url,
+        "--static-oauth-client-info",
+        &company.client,
+        "--identity-provider",
+        &issuer,
+        "--identity-provider-client",
+        &client,
+        "--identity-provider-key",
+        key.to_str().expect("UTF-8"),
+        "--subject-token-file",
+        token.to_str().expect("UTF-8"),
+    ];
+    one_shot(&company.home, &arguments);
+    let asked = company.provider.server.wait_for("token exchange", 1);
+    assert!(field(&asked, "client_assertion").is_some(), "{asked:?}");
+    assert_eq!(field(&asked, "client_secret"), None);
+    // One that others can read is not used.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&key, mode).expect("ours");
+    company.server.expire_access_tokens();
+    company.home.run(&["stop"]);
+    let mut shim = company.home.shim(&arguments);
+    let error = our_error(&shim.handshake(), 0);
+    let message = error["message"].as_str().expect("a sentence");
+    assert!(message.contains("is open to other users"), "{message}");
+    assert_eq!(company.provider.exchanges(), 1);
+}
+
+#[test]
+fn one_sign_in_at_the_provider_serves_every_server_and_its_renewals() {
+    let company = Company::new();
+    let (other_server, other, client) = trusting(&company.provider);
+    let arguments = company.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut shim = attached(&company.home, &arguments);
+    shim.echo("signed in");
+    assert_eq!(company.browser.visited().len(), 1);
+    let elsewhere = company.flags(&other.url(), &client, &[]);
+    run(&company.home, &elsewhere);
+    // Another token costs nobody a sign-in, neither does a new daemon.
+    company.server.expire_access_tokens();
+    shim.echo("again");
+    drop(shim);
+    assert_eq!(company.home.run(&["stop"]).code, 0);
+    other_server.expire_access_tokens();
+    run(&company.home, &elsewhere);
+    assert_eq!(company.browser.visited().len(), 1);
+    assert_eq!(company.provider.server.count("authorize"), 1);
+    let asked = company.provider.server.wait_for("authorize", 1).target;
+    assert!(asked.contains("scope=openid"), "{asked}");
+    assert!(!asked.contains("resource="), "{asked}");
+    let shown = company.provider.server.wait_for("token exchange", 1);
+    let kind = field(&shown, "subject_token_type");
+    assert_eq!(kind.as_deref(), Some(ID_TOKEN));
+    let token = field(&shown, "subject_token").expect("it is there");
+    assert!(company.provider.server.has_given(&token), "an ID token");
+    // No line of status is about the provider itself.
+    let status = company.home.run(&["status", "--json"]).stdout;
+    assert!(
+        !status.contains(&format!("login {}", company.provider.issuer())),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_provider_that_takes_the_id_token_no_more_is_asked_for_another() {
+    let company = Company::new();
+    let arguments = company.arguments(&[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut shim = attached(&company.home, &arguments);
+    shim.echo("signed in");
+    company.provider.end_id_tokens();
+    company.server.expire_access_tokens();
+    shim.echo("renewed");
+    assert_eq!(company.provider.server.count("token refresh"), 1);
+    assert_eq!(company.browser.visited().len(), 1);
+}
+
+#[test]
+fn login_signs_in_at_the_provider() {
+    let company = Company::new();
+    let arguments = company.arguments(&[]);
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.insert(0, "login");
+    let finished = company.home.run(&arguments);
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert_eq!(company.browser.visited().len(), 1);
+    company.one_shot(&[]);
+    assert_eq!(company.browser.visited().len(), 1);
+    assert_eq!(company.provider.exchanges(), 1);
+}
+
+#[test]
+fn whoever_has_no_browser_is_told_where_to_sign_in() {
+    let company = Company::new();
+    let arguments = company.arguments(&["--no-browser", "--auth-timeout", "1"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut shim = company.home.shim(&arguments);
+    let error = our_error(&shim.handshake(), 0);
+    let url = error["data"]["authorizationUrl"].as_str().expect("a URL");
+    assert!(url.starts_with(&company.provider.issuer()), "{url}");
+    assert_eq!(company.provider.exchanges(), 0);
+    let status = company.home.run(&["status"]);
+    assert!(status.stdout.contains("signing-in"), "{status:?}");
 }

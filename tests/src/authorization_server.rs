@@ -305,6 +305,11 @@ impl FakeAuthorizationServer {
         self.shared.state.update(|state| state.holds_uses = true);
     }
 
+    /// Forgets the ID tokens that it has given.
+    pub fn forget_id_tokens(&self) {
+        self.shared.state.update(|state| state.id_tokens.clear());
+    }
+
     /// Says whether it has given this ID token.
     pub fn has_given(&self, id_token: &str) -> bool {
         self.shared

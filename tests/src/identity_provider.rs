@@ -144,6 +144,11 @@ impl FakeIdentityProvider {
         self.state.update(|state| state.subjects.clear());
     }
 
+    /// Takes the ID tokens that it has given by now no more.
+    pub fn end_id_tokens(&self) {
+        self.server.forget_id_tokens();
+    }
+
     /// Counts the exchanges that it was asked for.
     pub fn exchanges(&self) -> usize {
         self.server.count("token exchange")

@@ -126,15 +126,13 @@ impl<'a> Hearing<'a> {
         grant.refresh_token = None;
         grant.signed_in_at = None;
         grant.client = grant.client.filter(|client| !client.client_id.is_empty());
-        if let Some(client) = &mut grant.client {
-            // What the user gives is kept by the user.
-            client.client_secret = None;
-        }
+        // What the user gives is kept by the user.
+        grant.client = grant.client.map(|client| shown(client, true));
         grant
     }
 }
 
-/// A key makes the secret superfluous, which is not shown then.
+/// A key makes the secret superfluous, which is neither shown nor kept then.
 pub(super) fn shown(client: Client, by_key: bool) -> Client {
     match by_key {
         true => Client {
