@@ -64,6 +64,11 @@ pub(super) fn identity_provider(
         None if !auth.subject_token_type.is_empty() => {
             return Err("--subject-token-type needs --subject-token-file".into());
         }
+        None if client_secret.is_none() => {
+            return Err(format!(
+                "a sign-in at the identity provider needs a client_secret in {CLIENT}: --identity-provider-key serves with --subject-token-file only"
+            ));
+        }
         None => Subject::SignIn,
     };
     Ok(Some(IdentityProvider {
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
-        let cases: [(&str, Set); 10] = [
+        let cases: [(&str, Set); 11] = [
             ("--identity-provider ", |a| {
                 a.identity_provider = "http://s3cret.example/".into();
             }),
@@ -183,6 +188,10 @@ mod tests {
             }),
             ("--identity-provider-key", |a| {
                 a.identity_provider_client = r#"{"client_id":"app"}"#.into();
+            }),
+            ("--subject-token-file", |a| {
+                a.identity_provider_client = r#"{"client_id":"app"}"#.into();
+                a.identity_provider_key = "/s3cret".into();
             }),
             ("--subject-token-type", |a| {
                 a.subject_token_type = "s3cret".into();

@@ -59,11 +59,19 @@ pub(super) fn grant_type(
     }
     if let Some(file) = workload {
         let account = account(auth)?;
+        if account.key.is_some() && *client == ClientChoice::Dynamic {
+            return Err(
+                "--client-key needs --static-oauth-client-info, the client whose key it is".into(),
+            );
+        }
         return Ok(GrantType::Workload(Workload { file, account }));
     }
     if let Some(provider) = provider {
         if !auth.token_endpoint.is_empty() {
             return Err("--token-endpoint cannot be used with --identity-provider, which vouches for the issuer that the server names".into());
+        }
+        if *client == ClientChoice::Dynamic {
+            return Err("--identity-provider needs the client that the authorization server of the MCP server knows: --static-oauth-client-info, or --client-metadata-url".into());
         }
         let account = account(auth)?;
         let enterprise = Enterprise { provider, account };
@@ -196,6 +204,54 @@ mod tests {
         let made = grant_type(&auth, &ClientChoice::Dynamic, false);
         let path = std::path::Path::new("/run/token");
         assert_eq!(made, Ok(GrantType::TokenFile(path.into())));
+    }
+
+    #[test]
+    fn whoever_vouches_is_taken() {
+        let auth = v1::AuthOptions {
+            workload_token_file: "/run/token".into(),
+            token_endpoint: "https://as.example/token".into(),
+            ..v1::AuthOptions::default()
+        };
+        let made = grant_type(&auth, &ClientChoice::Dynamic, false);
+        let Ok(GrantType::Workload(workload)) = made else {
+            panic!("{made:?}");
+        };
+        assert_eq!(&*workload.file, std::path::Path::new("/run/token"));
+        assert!(workload.account.token_endpoint.is_some());
+        let with_key = v1::AuthOptions {
+            client_key: "/key.pem".into(),
+            ..auth
+        };
+        let made = grant_type(&with_key, &ClientChoice::Dynamic, false);
+        assert!(made.is_err_and(|why| why.contains("--client-key needs")));
+        let auth = v1::AuthOptions {
+            identity_provider: "https://idp.example".into(),
+            identity_provider_client: r#"{"client_id":"a","client_secret":"s3cret"}"#.into(),
+            ..v1::AuthOptions::default()
+        };
+        let made = grant_type(&auth, &client(Some("s")), false);
+        assert!(matches!(made, Ok(GrantType::EnterpriseManaged(_))));
+        let made = grant_type(&auth, &ClientChoice::Dynamic, false);
+        assert!(made.is_err_and(|why| why.contains("--static-oauth-client-info")));
+        for more in [
+            v1::AuthOptions {
+                token_endpoint: "https://as.example/token".into(),
+                ..auth.clone()
+            },
+            v1::AuthOptions {
+                workload_token_file: "/run/token".into(),
+                ..auth.clone()
+            },
+            v1::AuthOptions {
+                client_credentials: true,
+                ..auth
+            },
+        ] {
+            let why = grant_type(&more, &client(Some("s")), false).expect_err("too much");
+            assert!(why.contains("--identity-provider"), "{why}");
+            assert!(!why.contains("s3cret"), "{why}");
+        }
     }
 
     #[test]

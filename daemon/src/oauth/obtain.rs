@@ -73,7 +73,7 @@ pub(crate) enum ObtainError {
     #[error("somebody has to sign in{}", .why.as_deref().map(|why| format!(" {why}")).unwrap_or_default())]
     SignIn {
         /// The sign-in under way; `None`: nothing is.
-        sign_in: Option<PendingSignIn>,
+        sign_in: Option<Box<PendingSignIn>>,
         /// What went wrong before.
         why: Option<String>,
     },

@@ -135,7 +135,7 @@ impl<'a> Counter<'a> {
         let provider = self.provider.shown();
         match error {
             TokenError::LoginRequired { sign_in, why } => ObtainError::SignIn {
-                sign_in,
+                sign_in: sign_in.map(Box::new),
                 why: why.map(|why| format!("at the identity provider {provider}: {why}")),
             },
             TokenError::NotOffered => ObtainError::Refused(format!(

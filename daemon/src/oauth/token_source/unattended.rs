@@ -346,7 +346,7 @@ impl Unattended {
             last_refresh: self.last_renewal,
             next_refresh: self.renew_at.filter(|_| !self.reads_a_file()),
             sign_in: match &self.failure {
-                Some(ObtainError::SignIn { sign_in, .. }) => sign_in.clone(),
+                Some(ObtainError::SignIn { sign_in, .. }) => sign_in.as_deref().cloned(),
                 _ => None,
             },
             trouble: match &self.failure {
@@ -375,7 +375,7 @@ fn told(failure: &ObtainError) -> TokenError {
         ObtainError::Here(why) | ObtainError::Refused(why) => TokenError::Rejected(why.clone()),
         ObtainError::Unasked(_) => TokenError::NotOffered,
         ObtainError::SignIn { sign_in, why } => TokenError::LoginRequired {
-            sign_in: sign_in.clone(),
+            sign_in: sign_in.as_deref().cloned(),
             why: why.clone(),
         },
     }

@@ -71,7 +71,7 @@ impl Unattended {
         }
         let (sign_in, why) = match status.state {
             AuthState::SignedIn => return self.obtain(self.in_use.is_some()),
-            AuthState::SigningIn => (status.sign_in, None),
+            AuthState::SigningIn => (status.sign_in.map(Box::new), None),
             _ => (None, status.trouble),
         };
         self.failure = Some(ObtainError::SignIn { sign_in, why });
