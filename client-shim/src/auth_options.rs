@@ -37,6 +37,7 @@ pub(crate) fn collect(
         None => Ok(String::new()),
     };
     let seconds = |timeout: std::time::Duration| u32::try_from(timeout.as_secs());
+    let federation = &arguments.federation;
     Ok(AuthOptions {
         static_client_info: document("--static-oauth-client-info", &arguments.client_info)?,
         static_client_metadata: document(
@@ -65,6 +66,15 @@ pub(crate) fn collect(
         client_assertion_audience: given(&arguments.assertion_audience),
         bearer_token_file: path("--bearer-token-file", &arguments.bearer_token_file)?,
         dpop: arguments.dpop.into(),
+        workload_token_file: path("--workload-token-file", &federation.workload_token_file)?,
+        identity_provider: given(&federation.identity_provider),
+        identity_provider_client: document(
+            "--identity-provider-client",
+            &federation.identity_provider_client,
+        )?,
+        identity_provider_key: path("--identity-provider-key", &federation.identity_provider_key)?,
+        subject_token_file: path("--subject-token-file", &federation.subject_token_file)?,
+        subject_token_type: given(&federation.subject_token_type),
     })
 }
 

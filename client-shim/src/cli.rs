@@ -19,6 +19,7 @@ mod completions;
 mod connection;
 mod described;
 mod doctor;
+mod federation;
 mod logs;
 mod man;
 mod one_shot;

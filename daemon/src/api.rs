@@ -4,6 +4,7 @@
 mod code_text;
 mod configured;
 mod convert;
+mod federation;
 mod grant_type;
 mod identity;
 mod login;

@@ -29,6 +29,7 @@ pub(crate) mod challenge;
 pub(crate) mod device;
 pub(crate) mod discovery;
 pub(crate) mod dpop;
+pub(crate) mod federation;
 pub(crate) mod http;
 pub(crate) mod jose;
 pub(crate) mod names;
@@ -109,6 +110,7 @@ impl Authority {
             on_its_way: OnItsWay::new(),
             now: SystemTime::now,
             changes: changes.clone(),
+            provider: None,
         };
         Self(Arc::new(Inner {
             tools,
@@ -122,6 +124,8 @@ impl Authority {
 
     /// Returns the source of an identity's tokens, the same one for everybody.
     pub(crate) fn source(&self, identity: Identity) -> TokenSource {
+        let provider = identity.identity_provider();
+        let provider = provider.map(|provider| self.source(provider));
         let hash = identity.hash();
         let mut sources = self.lock();
         if let Some(known) = sources.get(&hash) {
@@ -133,6 +137,7 @@ impl Authority {
             sources.retain(|_, known| !known.is_idle());
         }
         let (tools, stop) = (self.tools(&identity.folder), self.0.stop.clone());
+        let tools = Tools { provider, ..tools };
         let source = TokenSource::spawn(identity, tools, &self.0.tasks, stop);
         sources.insert(hash, source.clone());
         source
@@ -146,6 +151,14 @@ impl Authority {
         ask: mpsc::Sender<OpenBrowser>,
         asked_for: bool,
     ) -> Attending {
+        // A sign-in with whoever vouches is theirs.
+        let provider = {
+            let sources = self.lock();
+            let identity = sources.get(hash).map(|source| source.identity());
+            identity.and_then(|identity| identity.identity_provider())
+        };
+        let provider = provider.map(|provider| provider.hash());
+        let hash = provider.as_ref().unwrap_or(hash);
         self.0.tools.browsers.attend(hash, display, ask, asked_for)
     }
 

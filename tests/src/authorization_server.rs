@@ -6,6 +6,7 @@
 //! conforming client would not do is a complaint, and complaints fail the test
 //! at the end. Every secret that it gives begins with [`SECRET`].
 
+mod assertions;
 mod device;
 mod endpoints;
 mod guard;
@@ -14,7 +15,7 @@ mod proofs;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub issuer_path: String,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Whether an ID token comes with them, a JWT by its form.
+    pub id_tokens: bool,
     /// Whether a refresh token comes with an access token.
     pub refresh_tokens: bool,
     /// Whether each refresh token works once only.
@@ -124,6 +127,7 @@ impl Default for Config {
             resource_metadata: ResourceMetadata::Hint,
             issuer_path: String::new(),
             registration: true,
+            id_tokens: false,
             refresh_tokens: true,
             rotation: true,
             reuse: Reuse::Complaint,
@@ -183,6 +187,8 @@ struct State {
     refresh: BTreeMap<String, usize>,
     /// Refresh tokens that have been used.
     used: BTreeMap<String, usize>,
+    /// ID tokens that were given.
+    id_tokens: BTreeSet<String>,
     minted: u64,
     /// Scopes that some request needs besides those of its token.
     wanted: BTreeSet<String>,
@@ -214,6 +220,7 @@ struct Shared {
     origin: String,
     state: Monitor<State>,
     script: Mutex<Option<Script>>,
+    trust: Mutex<Option<assertions::Trust>>,
 }
 
 /// An authorization server on loopback.
@@ -241,6 +248,7 @@ impl FakeAuthorizationServer {
             origin: http.origin(),
             state: Monitor::default(),
             script: Mutex::default(),
+            trust: Mutex::default(),
         });
         let serving = shared.clone();
         http.script(move |request| Some(serving.reply(request)));
@@ -282,7 +290,8 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "token client", "token device", "device", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token client", "token device", "token assertion", "token exchange",
+    /// "device", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());
@@ -340,6 +349,18 @@ impl FakeAuthorizationServer {
     /// Lets requests with tokens that are good wait for ever.
     pub fn hold_uses(&self) {
         self.shared.state.update(|state| state.holds_uses = true);
+    }
+
+    /// Forgets the ID tokens that it has given.
+    pub fn forget_id_tokens(&self) {
+        self.shared.state.update(|state| state.id_tokens.clear());
+    }
+
+    /// Says whether it has given this ID token.
+    pub fn has_given(&self, id_token: &str) -> bool {
+        self.shared
+            .state
+            .look(|state| state.id_tokens.contains(id_token))
     }
 
     /// Makes every access token so far worthless; refresh tokens still work.
@@ -425,6 +446,10 @@ pub fn npm_hash(url: &str) -> String {
 impl Shared {
     fn complain(&self, complaint: String) {
         self.state.update(|state| state.complaints.push(complaint));
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Option<assertions::Trust>> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn issuer(&self, origin: &str) -> String {

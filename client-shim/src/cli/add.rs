@@ -27,8 +27,12 @@ const PATHS: &[&str] = &[
     "--ca-file",
     "--client-key",
     "--header-file",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--workload-token-file",
 ];
 const DOCUMENTS: &[&str] = &[
+    "--identity-provider-client",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
 ];

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::federation::FederationArguments;
 use mcp_remote_proto::v1::Dpop;
 
 /// Flags about signing in that a value follows.
@@ -20,15 +21,31 @@ pub(super) const VALUED: &[&str] = &[
     "--client-metadata-url",
     "--dpop",
     "--host",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
     "--resource",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
+    "--subject-token-file",
+    "--subject-token-type",
     "--token-endpoint",
+    "--workload-token-file",
 ];
 
 /// Those of them that say whose token is sent, and where its secret goes: without a
 /// value nothing is done.
-const NEEDED: &[&str] = &["--bearer-token-file", "--client-key", "--token-endpoint"];
+const NEEDED: &[&str] = &[
+    "--bearer-token-file",
+    "--client-key",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--subject-token-type",
+    "--token-endpoint",
+    "--workload-token-file",
+];
 
 /// Parameters that belong to the sign-in itself.
 const RESERVED_PARAMETERS: &[&str] = &[
@@ -95,6 +112,8 @@ pub(crate) struct AuthArguments {
     pub(crate) device_code: bool,
     /// `--non-interactive`.
     pub(crate) non_interactive: bool,
+    /// What another issuer vouches for.
+    pub(crate) federation: FederationArguments,
 }
 
 impl AuthArguments {
@@ -151,7 +170,11 @@ impl AuthArguments {
             "--client-assertion-audience" => &mut self.assertion_audience,
             "--bearer-token-file" => &mut self.bearer_token_file,
             "--static-oauth-client-info" => &mut self.client_info,
-            _ => &mut self.client_metadata,
+            "--static-oauth-client-metadata" => &mut self.client_metadata,
+            name => match self.federation.slot(name) {
+                Some(slot) => slot,
+                None => return Err(format!("{name} is not known and is ignored")),
+            },
         };
         if slot.is_none() {
             *slot = Some(value);

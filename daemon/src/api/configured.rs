@@ -304,6 +304,39 @@ fn auth(auth: &mut v1::AuthOptions, entry: &Entry, says_whose: bool) {
             document::Dpop::Never => v1::Dpop::Never,
         });
     }
+    federation(auth, entry);
+}
+
+/// What belongs to an identity provider is shown to no other one.
+fn federation(auth: &mut v1::AuthOptions, entry: &Entry) {
+    let table = &entry.table;
+    unsaid(
+        &mut auth.workload_token_file,
+        table.workload_token_file.as_ref(),
+    );
+    if !auth.identity_provider.is_empty() {
+        return;
+    }
+    unsaid(
+        &mut auth.identity_provider,
+        table.identity_provider.as_ref(),
+    );
+    unsaid(
+        &mut auth.identity_provider_client,
+        Some(entry.identity_provider_client.reveal()),
+    );
+    unsaid(
+        &mut auth.identity_provider_key,
+        table.identity_provider_key.as_ref(),
+    );
+    unsaid(
+        &mut auth.subject_token_file,
+        table.subject_token_file.as_ref(),
+    );
+    let kind = table
+        .subject_token_type
+        .map(|kind| kind.as_str().to_owned());
+    unsaid(&mut auth.subject_token_type, kind.as_ref());
 }
 
 /// A header of the command line stands for all of its name, and a flag that says whose

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use mcp_remote_proto::v1;
 use url::Url;
 
+use super::federation;
+use crate::oauth::federation::{Enterprise, Workload};
 use crate::oauth::grant_type::{Audience, ClientKey, GrantType, ServiceAccount};
 use crate::oauth::identity::ClientChoice;
 use crate::oauth::jose::KeyFile;
@@ -24,6 +26,11 @@ pub(super) fn grant_type(
     let given = [
         ("--client-credentials", auth.client_credentials),
         ("--bearer-token-file", !auth.bearer_token_file.is_empty()),
+        (
+            "--workload-token-file",
+            !auth.workload_token_file.is_empty(),
+        ),
+        ("--identity-provider", !auth.identity_provider.is_empty()),
         ("the header Authorization", authorizes),
     ];
     let given: Vec<_> = given.iter().filter(|(_, given)| *given).collect();
@@ -32,8 +39,32 @@ pub(super) fn grant_type(
             "{one} and {other} cannot both be given: each says whose token is sent"
         ));
     }
+    let workload = federation::workload(auth)?;
+    let provider = federation::identity_provider(auth)?;
+    if let Some(file) = workload {
+        let account = account(auth)?;
+        if account.key.is_some() && *client == ClientChoice::Dynamic {
+            return Err(
+                "--client-key needs --static-oauth-client-info, the client whose key it is".into(),
+            );
+        }
+        return Ok(GrantType::Workload(Workload { file, account }));
+    }
+    if let Some(provider) = provider {
+        if !auth.token_endpoint.is_empty() {
+            return Err("--token-endpoint cannot be used with --identity-provider, which vouches for the issuer that the server names".into());
+        }
+        if *client == ClientChoice::Dynamic {
+            return Err("--identity-provider needs the client that the authorization server of the MCP server knows: --static-oauth-client-info, or --client-metadata-url".into());
+        }
+        let account = account(auth)?;
+        let enterprise = Enterprise { provider, account };
+        return Ok(GrantType::EnterpriseManaged(Box::new(enterprise)));
+    }
     if auth.client_credentials {
-        return Ok(GrantType::ClientCredentials(account(auth, client)?));
+        let account = account(auth)?;
+        shows_who_it_is(&account, client)?;
+        return Ok(GrantType::ClientCredentials(account));
     }
     if !auth.bearer_token_file.is_empty() {
         let path = absolute("--bearer-token-file", &auth.bearer_token_file)?;
@@ -54,17 +85,29 @@ pub(super) fn superfluous(auth: &v1::AuthOptions) -> Vec<String> {
             &auth.client_assertion_audience,
         ),
     ];
+    let is_of_use = auth.client_credentials
+        || !auth.workload_token_file.is_empty()
+        || !auth.identity_provider.is_empty();
     let given = of_account.iter().filter(|(_, value)| !value.is_empty());
-    let ignored = given.filter(|_| !auth.client_credentials);
+    let ignored = given.filter(|_| !is_of_use);
     let sentence =
         |(flag, _): &(_, _)| format!("{flag} is of no use without --client-credentials, ignored");
     ignored.map(sentence).collect()
 }
 
-fn account(auth: &v1::AuthOptions, client: &ClientChoice) -> Result<ServiceAccount, String> {
-    let ClientChoice::PreRegistered { client_secret, .. } = client else {
-        return Err("--client-credentials needs --static-oauth-client-info: the service account is a client that was registered by hand".into());
-    };
+/// A service account is a client with a secret or a key.
+fn shows_who_it_is(account: &ServiceAccount, client: &ClientChoice) -> Result<(), String> {
+    match client {
+        ClientChoice::PreRegistered {
+            client_secret: None,
+            ..
+        } if account.key.is_none() => Err("--client-credentials needs a client_secret in --static-oauth-client-info, or --client-key".into()),
+        ClientChoice::PreRegistered { .. } => Ok(()),
+        ClientChoice::Dynamic | ClientChoice::MetadataUrl(_) => Err("--client-credentials needs --static-oauth-client-info: the service account is a client that was registered by hand".into()),
+    }
+}
+
+fn account(auth: &v1::AuthOptions) -> Result<ServiceAccount, String> {
     let token_endpoint = match auth.token_endpoint.as_str() {
         "" => None,
         endpoint => Some(self::endpoint(endpoint)?),
@@ -72,9 +115,6 @@ fn account(auth: &v1::AuthOptions, client: &ClientChoice) -> Result<ServiceAccou
     let key = match auth.client_key.as_str() {
         "" if !auth.client_key_id.is_empty() || !auth.client_assertion_audience.is_empty() => {
             return Err("--client-key-id and --client-assertion-audience are of no use without --client-key".into());
-        }
-        "" if client_secret.is_none() => {
-            return Err("--client-credentials needs a client_secret in --static-oauth-client-info, or --client-key".into());
         }
         "" => None,
         path => Some(ClientKey {
@@ -170,6 +210,54 @@ mod tests {
         let made = grant_type(&auth, &ClientChoice::Dynamic, false);
         let path = std::path::Path::new("/run/token");
         assert_eq!(made, Ok(GrantType::TokenFile(path.into())));
+    }
+
+    #[test]
+    fn whoever_vouches_is_taken() {
+        let auth = v1::AuthOptions {
+            workload_token_file: "/run/token".into(),
+            token_endpoint: "https://as.example/token".into(),
+            ..v1::AuthOptions::default()
+        };
+        let made = grant_type(&auth, &ClientChoice::Dynamic, false);
+        let Ok(GrantType::Workload(workload)) = made else {
+            panic!("{made:?}");
+        };
+        assert_eq!(&*workload.file, std::path::Path::new("/run/token"));
+        assert!(workload.account.token_endpoint.is_some());
+        let with_key = v1::AuthOptions {
+            client_key: "/key.pem".into(),
+            ..auth
+        };
+        let made = grant_type(&with_key, &ClientChoice::Dynamic, false);
+        assert!(made.is_err_and(|why| why.contains("--client-key needs")));
+        let auth = v1::AuthOptions {
+            identity_provider: "https://idp.example".into(),
+            identity_provider_client: r#"{"client_id":"a","client_secret":"s3cret"}"#.into(),
+            ..v1::AuthOptions::default()
+        };
+        let made = grant_type(&auth, &client(Some("s")), false);
+        assert!(matches!(made, Ok(GrantType::EnterpriseManaged(_))));
+        let made = grant_type(&auth, &ClientChoice::Dynamic, false);
+        assert!(made.is_err_and(|why| why.contains("--static-oauth-client-info")));
+        for more in [
+            v1::AuthOptions {
+                token_endpoint: "https://as.example/token".into(),
+                ..auth.clone()
+            },
+            v1::AuthOptions {
+                workload_token_file: "/run/token".into(),
+                ..auth.clone()
+            },
+            v1::AuthOptions {
+                client_credentials: true,
+                ..auth
+            },
+        ] {
+            let why = grant_type(&more, &client(Some("s")), false).expect_err("too much");
+            assert!(why.contains("--identity-provider"), "{why}");
+            assert!(!why.contains("s3cret"), "{why}");
+        }
     }
 
     #[test]

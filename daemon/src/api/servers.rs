@@ -172,6 +172,7 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
     // What follows the program may be secret.
     let words = table.bearer_token_command.as_ref();
     let command = words.and_then(|words| words.first().cloned());
+    let subject = table.subject_token_type.map(|kind| kind.as_str());
     let port = table.callback_port.map(|port| port.to_string());
     let all = [
         ("header_file", texts(&table.header_file)),
@@ -221,6 +222,11 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("bearer_token_file", table.bearer_token_file.clone()),
         ("bearer_token_command", command),
         ("dpop", dpop.map(str::to_owned)),
+        ("workload_token_file", table.workload_token_file.clone()),
+        ("identity_provider", table.identity_provider.clone()),
+        ("identity_provider_key", table.identity_provider_key.clone()),
+        ("subject_token_file", table.subject_token_file.clone()),
+        ("subject_token_type", subject.map(str::to_owned)),
     ];
     let written = all.into_iter().filter_map(|(key, value)| {
         Some(Setting {

@@ -86,6 +86,12 @@ pub(crate) struct ServerTable {
     pub(crate) bearer_token_file: Option<String>,
     pub(crate) bearer_token_command: Option<Vec<String>>,
     pub(crate) dpop: Option<Dpop>,
+    pub(crate) workload_token_file: Option<String>,
+    pub(crate) identity_provider: Option<String>,
+    pub(crate) identity_provider_client: Option<Json>,
+    pub(crate) identity_provider_key: Option<String>,
+    pub(crate) subject_token_file: Option<String>,
+    pub(crate) subject_token_type: Option<SubjectTokenType>,
 }
 
 /// Keys that belong to one server: `[defaults]` would give them to every server
@@ -104,6 +110,7 @@ pub(super) const OF_ONE_SERVER: &[&str] = &[
     "client_assertion_audience",
     "bearer_token_file",
     "bearer_token_command",
+    "workload_token_file",
 ];
 
 impl ServerTable {
@@ -112,6 +119,8 @@ impl ServerTable {
         let defaults = defaults.clone();
         // How to sign in as a client is said once, in one way or the other.
         let client = self.static_oauth_client_info.is_some() || self.client_metadata_url.is_some();
+        // Clients and tokens are shown to the identity provider that they are written with.
+        let provider = self.identity_provider.is_some();
         let resource = self.resource.is_some() || self.disable_resource_parameter.is_some();
         Self {
             url: self.url,
@@ -167,6 +176,20 @@ impl ServerTable {
             bearer_token_file: self.bearer_token_file,
             bearer_token_command: self.bearer_token_command,
             dpop: self.dpop.or(defaults.dpop),
+            workload_token_file: self.workload_token_file,
+            identity_provider: self.identity_provider.or(defaults.identity_provider),
+            identity_provider_client: self
+                .identity_provider_client
+                .or(defaults.identity_provider_client.filter(|_| !provider)),
+            identity_provider_key: self
+                .identity_provider_key
+                .or(defaults.identity_provider_key.filter(|_| !provider)),
+            subject_token_file: self
+                .subject_token_file
+                .or(defaults.subject_token_file.filter(|_| !provider)),
+            subject_token_type: self
+                .subject_token_type
+                .or(defaults.subject_token_type.filter(|_| !provider)),
         }
     }
 }
@@ -197,6 +220,24 @@ pub(crate) enum Dpop {
     Auto,
     Always,
     Never,
+}
+
+/// What is shown to an identity provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SubjectTokenType {
+    IdToken,
+    RefreshToken,
+}
+
+impl SubjectTokenType {
+    /// Returns the word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::IdToken => "id-token",
+            Self::RefreshToken => "refresh-token",
+        }
+    }
 }
 
 /// Where tokens are kept.

@@ -57,6 +57,13 @@ const FLAGS: &[(&str, &str, Kind)] = &[
     ("header-file", "header_file", Kind::List),
     ("headers-timeout", "headers_timeout", Kind::Number),
     ("host", "callback_host", Kind::Text),
+    ("identity-provider", "identity_provider", Kind::Text),
+    (
+        "identity-provider-client",
+        "identity_provider_client",
+        Kind::Text,
+    ),
+    ("identity-provider-key", "identity_provider_key", Kind::Text),
     ("ignore-tool", "ignore_tools", Kind::List),
     ("ipv4", "ipv4", Kind::Switch),
     ("keep-alive", "keep_alive", Kind::Switch),
@@ -80,10 +87,13 @@ const FLAGS: &[(&str, &str, Kind)] = &[
         "static_oauth_client_metadata",
         Kind::Text,
     ),
+    ("subject-token-file", "subject_token_file", Kind::Text),
+    ("subject-token-type", "subject_token_type", Kind::Text),
     ("token-endpoint", "token_endpoint", Kind::Text),
     ("transport", "transport", Kind::Text),
     ("use-id-token", "use_id_token", Kind::Switch),
     ("warm", "warm", Kind::Switch),
+    ("workload-token-file", "workload_token_file", Kind::Text),
 ];
 
 /// Flags that say how one command behaves, whatever the server: not kept.
@@ -447,6 +457,7 @@ warm = true
             let text = match (*key, kind) {
                 ("transport", _) => "sse-only",
                 ("reuse" | "dpop", _) => "never",
+                ("subject_token_type", _) => "id-token",
                 (_, Kind::Header) => "A: b",
                 (_, Kind::Parameter) => "a=b",
                 _ => "1",

@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) client_info: Secret<String>,
     /// What to say when registering, as JSON; empty: nothing.
     pub(crate) client_metadata: Secret<String>,
+    /// The client registered at the identity provider, as JSON; empty: none.
+    pub(crate) identity_provider_client: Secret<String>,
     /// Why it cannot be used as things are, one sentence.
     pub(crate) trouble: Option<String>,
 }
@@ -63,6 +65,9 @@ impl Entry {
             &mut table.ca_file,
             &mut table.client_key,
             &mut table.bearer_token_file,
+            &mut table.workload_token_file,
+            &mut table.identity_provider_key,
+            &mut table.subject_token_file,
         ] {
             *path = path
                 .as_ref()
@@ -79,6 +84,7 @@ impl Entry {
             headers: Vec::new(),
             client_info: Secret::new(String::new()),
             client_metadata: Secret::new(String::new()),
+            identity_provider_client: Secret::new(String::new()),
             trouble: None,
             table,
         };
@@ -113,6 +119,9 @@ impl Entry {
         let info = json("static_oauth_client_info", info.as_ref(), around)?;
         let metadata = json("static_oauth_client_metadata", metadata.as_ref(), around)?;
         self.client_info = Secret::new(info);
+        let provider = self.table.identity_provider_client.as_ref();
+        let provider = json("identity_provider_client", provider, around)?;
+        self.identity_provider_client = Secret::new(provider);
         self.client_metadata = Secret::new(with_scope(metadata, self.table.scope.as_deref()));
         Ok(())
     }

@@ -29,6 +29,9 @@ use super::identity::{Identity, ResourceChoice};
 use super::scope::Scope;
 use crate::protocol::ProtocolVersion;
 
+/// The scope that stands for an ID token (OpenID Connect Core, section 3.1.2.1).
+const OPENID: &str = "openid";
+
 /// The scope that stands for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
@@ -147,6 +150,9 @@ pub(crate) async fn discover(
     identity: &Identity,
     known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
+    if identity.vouches.is_some() {
+        return identity_provider(http, identity).await;
+    }
     let asked = known.asked.as_ref();
     let mut bound_tokens = Wanted::default();
     let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
@@ -176,6 +182,22 @@ pub(crate) async fn discover(
         resource,
         scopes_supported,
         bound_tokens,
+        server,
+    })
+}
+
+/// Asks an identity provider, whose issuer the user names: there is no resource, and
+/// what is wanted is an ID token.
+async fn identity_provider(
+    http: &OAuthHttp,
+    identity: &Identity,
+) -> Result<Discovered, DiscoveryError> {
+    let issuer = identity.server.url().as_str();
+    let server = server::named(http, issuer, identity).await?;
+    Ok(Discovered {
+        resource: None,
+        scopes_supported: Scope::parse(OPENID),
+        bound_tokens: Wanted::default(),
         server,
     })
 }

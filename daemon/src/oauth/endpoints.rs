@@ -19,7 +19,7 @@ use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::token::device::PollError;
-use super::token::{self, TokenEndpointError, TokenKind, TokenRequest, TokenResponse};
+use super::token::{self, TokenEndpointError, TokenKind, TokenRequest, TokenResponse, Vouched};
 use crate::http::{HttpClients, HttpError};
 use crate::secret::Secret;
 
@@ -122,6 +122,12 @@ pub(crate) trait Servers: Send + Sync {
         &'a self,
         request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks an identity provider to vouch for somebody.
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>>;
 
     /// Makes a grant's tokens worthless; false where that is not offered.
     fn revoke<'a>(
@@ -251,6 +257,13 @@ impl Servers for Connection {
         request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
         token::request(&self.http, request).boxed()
+    }
+
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        token::vouch(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

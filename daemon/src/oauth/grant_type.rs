@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::federation::{Enterprise, Workload};
 use super::identity::{ClientChoice, Identity};
 use super::jose::KeyFile;
 use super::text::printable;
@@ -23,6 +24,11 @@ pub(crate) enum GrantType {
     AuthorizationCode,
     /// A service account asks for itself (RFC 6749, section 4.4).
     ClientCredentials(ServiceAccount),
+    /// The token that another issuer gave this workload vouches for it (RFC 7523, section
+    /// 2.1).
+    Workload(Workload),
+    /// An identity provider vouches for the user.
+    EnterpriseManaged(Box<Enterprise>),
     /// Somebody else puts them into this file.
     TokenFile(Arc<Path>),
     /// This program prints them; its words may be secret.
@@ -89,6 +95,13 @@ impl Identity {
                 "service account {}",
                 printable(self.client_id().unwrap_or_default())
             )),
+            GrantType::Workload(workload) => Some(format!(
+                "workload token file {}",
+                printable(&workload.file.to_string_lossy())
+            )),
+            GrantType::EnterpriseManaged(enterprise) => {
+                Some(format!("identity provider {}", enterprise.provider.shown()))
+            }
             GrantType::TokenFile(path) => {
                 Some(format!("token file {}", printable(&path.to_string_lossy())))
             }
@@ -108,20 +121,18 @@ impl Identity {
     /// this account from others.
     pub(super) fn account_lines(&self) -> Vec<(&'static str, String)> {
         let grant = match &self.grant_type {
-            GrantType::AuthorizationCode => return Vec::new(),
+            GrantType::AuthorizationCode => match &self.vouches {
+                Some(line) => format!("identity_provider {line}"),
+                None => return Vec::new(),
+            },
+            GrantType::Workload(workload) => {
+                return self.lines_of(&workload.account, &workload.line());
+            }
+            GrantType::EnterpriseManaged(enterprise) => {
+                return self.lines_of(&enterprise.account, &enterprise.provider.line());
+            }
             GrantType::ClientCredentials(account) => {
-                let mut lines = Vec::new();
-                if let Some(endpoint) = &account.token_endpoint {
-                    lines.push(("token-endpoint", endpoint.as_str().to_owned()));
-                }
-                let mut grant = "client_credentials".to_owned();
-                let scope = self.scope.as_ref().map(ToString::to_string);
-                for word in self.client_id().into_iter().chain(scope.as_deref()) {
-                    grant.push(' ');
-                    grant.push_str(word);
-                }
-                lines.push(("grant", grant));
-                return lines;
+                return self.lines_of(account, "client_credentials");
             }
             GrantType::TokenFile(path) => format!("token_file {}", path.display()),
             GrantType::TokenCommand(words) => {
@@ -130,6 +141,22 @@ impl Identity {
             }
         };
         vec![("grant", grant)]
+    }
+
+    /// Returns the lines of an account that a server gives tokens to.
+    fn lines_of(&self, account: &ServiceAccount, grant: &str) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        if let Some(endpoint) = &account.token_endpoint {
+            lines.push(("token-endpoint", endpoint.as_str().to_owned()));
+        }
+        let mut grant = grant.to_owned();
+        let scope = self.scope.as_ref().map(ToString::to_string);
+        for word in self.client_id().into_iter().chain(scope.as_deref()) {
+            grant.push(' ');
+            grant.push_str(word);
+        }
+        lines.push(("grant", grant));
+        lines
     }
 
     /// Returns the flags that name this account, each value written as `...`.
@@ -141,6 +168,15 @@ impl Identity {
                 ("--token-endpoint ...", account.token_endpoint.is_some()),
                 ("--client-key ...", account.key.is_some()),
             ],
+            GrantType::Workload(workload) => vec![
+                ("--workload-token-file ...", true),
+                (
+                    "--token-endpoint ...",
+                    workload.account.token_endpoint.is_some(),
+                ),
+                ("--client-key ...", workload.account.key.is_some()),
+            ],
+            GrantType::EnterpriseManaged(enterprise) => enterprise.flags(),
             GrantType::TokenFile(_) => vec![("--bearer-token-file ...", true)],
         }
     }

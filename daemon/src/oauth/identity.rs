@@ -126,6 +126,9 @@ pub(crate) struct Identity {
     pub(crate) by_code: bool,
     /// Whether tokens are bound to a key.
     pub(crate) dpop: dpop::Choice,
+    /// Where the server is no MCP server but an identity provider, which vouches elsewhere
+    /// for those who sign in there: what tells it from others.
+    pub(crate) vouches: Option<String>,
 }
 
 impl Identity {
@@ -151,6 +154,7 @@ impl Identity {
             scope: None,
             by_code: false,
             dpop: dpop::Choice::default(),
+            vouches: None,
         }
     }
 

@@ -9,9 +9,8 @@ mod key_file;
 mod public;
 mod read;
 
-pub(crate) use self::key::{GeneratedKey, KeyError, SigningKey};
+pub(crate) use self::key::{GeneratedKey, SigningKey};
 pub(crate) use self::key_file::{KeyFile, KeyFileError};
-pub(crate) use self::public::PublicJwk;
 
 use std::time::{Duration, SystemTime};
 

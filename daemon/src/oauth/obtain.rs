@@ -6,8 +6,11 @@
 
 pub(crate) mod client_assertion;
 mod client_credentials;
+mod enterprise;
 mod given;
 mod token_command;
+mod vouched;
+mod workload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +22,10 @@ use super::grant_type::GrantType;
 use super::identity::Identity;
 use super::jose::KeyFileError;
 use super::registration::RegistrationError;
-use super::sign_in::Tools;
+use super::sign_in::{PendingSignIn, Tools};
 use super::store::OnDisk;
 use super::token::TokenEndpointError;
+use super::token_source::Wanting;
 use crate::http::HttpError;
 
 /// What a token is obtained with.
@@ -37,6 +41,8 @@ pub(crate) struct Errand {
     pub(crate) was_asked: bool,
     /// The token in use, or the last one.
     pub(crate) before: Option<Grant>,
+    /// On whose behalf: somebody may have to sign in at an identity provider.
+    pub(crate) wanting: Wanting,
 }
 
 /// A token.
@@ -66,6 +72,14 @@ pub(crate) enum ObtainError {
     /// Asked again at once, with whatever works once made anew, it may give one.
     #[error("{0}")]
     Unproven(String),
+    /// Somebody has to sign in with whoever vouches for them.
+    #[error("somebody has to sign in{}", .why.as_deref().map(|why| format!(" {why}")).unwrap_or_default())]
+    SignIn {
+        /// The sign-in under way; `None`: nothing is.
+        sign_in: Option<Box<PendingSignIn>>,
+        /// What went wrong before.
+        why: Option<String>,
+    },
     /// It needs what the MCP server says when it refuses a request.
     #[error("{0}")]
     Unasked(String),
@@ -150,6 +164,8 @@ impl Errand {
             GrantType::ClientCredentials(account) => {
                 client_credentials::obtain(self, account).await
             }
+            GrantType::Workload(workload) => workload::obtain(self, workload).await,
+            GrantType::EnterpriseManaged(enterprise) => enterprise::obtain(self, enterprise).await,
             GrantType::TokenFile(path) => given::from_file(path, self.tools.now).await,
             GrantType::TokenCommand(words) => token_command::run(words, self.tools.now).await,
         }
@@ -173,8 +189,13 @@ pub(crate) async fn revoke(
         GrantType::ClientCredentials(account) => {
             client_credentials::revoke(tools, identity, account, grant).await
         }
-        GrantType::AuthorizationCode | GrantType::TokenFile(_) | GrantType::TokenCommand(_) => {
-            Ok(())
+        GrantType::EnterpriseManaged(enterprise) => {
+            client_credentials::revoke(tools, identity, &enterprise.account, grant).await
         }
+        // A workload may be no client, and its tokens end soon.
+        GrantType::Workload(_)
+        | GrantType::AuthorizationCode
+        | GrantType::TokenFile(_)
+        | GrantType::TokenCommand(_) => Ok(()),
     }
 }

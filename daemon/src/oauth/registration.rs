@@ -118,6 +118,19 @@ impl Client {
         })
     }
 
+    /// Returns what stands for no client at all.
+    pub(crate) fn without_id(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            client_id: String::new(),
+            client_secret: None,
+            auth_method: AuthMethod::None,
+            redirect_uris: Vec::new(),
+            secret_expires_at: None,
+            document: Map::new(),
+        }
+    }
+
     /// Reads one that was kept. The files of old npm packages do not name its issuer.
     pub(crate) fn of_kept(document: Map<String, Value>) -> Option<Self> {
         let issuer = document.get("issuer").and_then(Value::as_str);

@@ -33,6 +33,7 @@ use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::store::{OnDisk, Store, StoreError, Unsaved};
 use super::token::TokenEndpointError;
+use super::token_source::TokenSource;
 use crate::changes::Changes;
 
 /// How long a person has. Pages of authorization servers live no longer.
@@ -55,6 +56,8 @@ pub(crate) struct Tools {
     pub(crate) now: fn() -> SystemTime,
     /// Who hears that a grant has changed.
     pub(crate) changes: Changes,
+    /// The grant by which an identity provider vouches for whoever has signed in there.
+    pub(crate) provider: Option<TokenSource>,
 }
 
 /// What a sign-in is for.

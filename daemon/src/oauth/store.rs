@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+mod subject;
 mod unsaved;
 
 use std::path::PathBuf;

@@ -8,6 +8,7 @@
 pub(crate) mod device;
 mod request;
 mod response;
+mod vouch;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::secret::Secret;
 pub(crate) use request::{TokenRequest, request};
 pub(crate) use response::TokenResponse;
 use response::{Answer, Unusable};
+pub(crate) use vouch::{ID_JAG, Vouched, is_jwt, vouch};
 
 /// Why there is no token. Each completes "the sign-in failed: ..." or "the token
 /// could not be refreshed: ...".

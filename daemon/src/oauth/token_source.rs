@@ -354,7 +354,7 @@ impl TokenSource {
         let obtaining = self.renew(None, Challenge::default(), wanting);
         match tokio::time::timeout(OBTAIN_TIMEOUT, obtaining).await {
             // The server has to say first whom to ask.
-            Ok(Ok(_) | Err(TokenError::NotOffered)) => Ok(()),
+            Ok(Ok(_) | Err(TokenError::NotOffered | TokenError::LoginRequired { .. })) => Ok(()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(TokenError::Transient(format!(
                 "there is no token after {} s",

@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
 use super::proofs::{self, at_token_endpoint};
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, device, service};
+use super::{
+    Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, assertions, device, service,
+};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -25,6 +27,8 @@ pub(super) fn label(request: &Request) -> String {
             Some("refresh_token") => "token refresh".to_owned(),
             Some("client_credentials") => "token client".to_owned(),
             Some(device::GRANT_TYPE) => "token device".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => "token assertion".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:token-exchange") => "token exchange".to_owned(),
             _ => "token ?".to_owned(),
         },
         ("GET", path) => path.to_owned(),
@@ -51,6 +55,7 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "token refresh" => Some(at_token_endpoint(shared, origin, request, refresh)),
         "device" => device::begin(shared, origin, request),
         "token device" => Some(at_token_endpoint(shared, origin, request, device::poll)),
+        "token assertion" => Some(assertions::reply(shared, origin, request)),
         _ => None,
     }
 }
@@ -275,6 +280,11 @@ pub(super) fn tokens(
         let refresh = state.mint("refresh");
         state.refresh.insert(refresh.clone(), grant);
         document["refresh_token"] = refresh.into();
+    }
+    if shared.config.id_tokens {
+        let id_token = format!("e30.{}.c2ln", state.mint("id"));
+        state.id_tokens.insert(id_token.clone());
+        document["id_token"] = id_token.into();
     }
     Reply::json(200, document.to_string()).with("Cache-Control", "no-store")
 }

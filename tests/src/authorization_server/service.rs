@@ -105,14 +105,14 @@ pub(super) fn client_credentials(shared: &Shared, origin: &str, request: &Reques
     })
 }
 
-fn basic_id(request: &Request) -> Option<String> {
+pub(super) fn basic_id(request: &Request) -> Option<String> {
     let value = request.header("Authorization")?.strip_prefix("Basic ")?;
     let text = String::from_utf8(STANDARD.decode(value).ok()?).ok()?;
     Some(text.split_once(':')?.0.to_owned())
 }
 
 /// Returns who has signed an assertion, or what is wrong with it.
-fn signer(
+pub(super) fn signer(
     shared: &Shared,
     origin: &str,
     assertion: &str,

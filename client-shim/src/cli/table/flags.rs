@@ -218,6 +218,42 @@ pub(super) const BRIDGE: &[Flag] = &[
         Values::OneOf(&["auto", "always", "never"]),
         "when tokens are bound to a key (auto: where the server asks for it)",
     ),
+    valued(
+        &["--workload-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in: show the workload token of this file (experimental)",
+    ),
+    valued(
+        &["--identity-provider"],
+        "URL",
+        Values::Any,
+        "sign in at this identity provider, which vouches for you (experimental)",
+    ),
+    valued(
+        &["--identity-provider-client"],
+        "JSON",
+        Values::Any,
+        "the client registered there; @file reads a file",
+    ),
+    valued(
+        &["--identity-provider-key"],
+        "PATH",
+        Values::File,
+        "the private key of that client, PEM or JWK",
+    ),
+    valued(
+        &["--subject-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in there: show it the token of this file",
+    ),
+    valued(
+        &["--subject-token-type"],
+        "TYPE",
+        Values::OneOf(&["id-token", "refresh-token"]),
+        "what that file holds (id-token)",
+    ),
 ];
 
 const fn switch(names: &'static [&'static str], summary: &'static str) -> Flag {

@@ -144,15 +144,16 @@ struct Jwk {
     qi: Zeroizing<String>,
 }
 
+type Reader = fn(&Jwk) -> Result<Pair, KeyError>;
+
 fn jwk(text: &[u8]) -> Result<(Pair, Option<String>), KeyError> {
     let jwk: Jwk = serde_json::from_slice(text).map_err(|_| KeyError::NotAKey)?;
-    let (algorithm, read): (_, fn(&Jwk) -> Result<Pair, KeyError>) =
-        match (jwk.kty.as_str(), jwk.crv.as_str()) {
-            ("EC", "P-256") => ("ES256", jwk_p256),
-            ("OKP", "Ed25519") => ("EdDSA", jwk_ed25519),
-            ("RSA", _) => ("RS256", jwk_rsa),
-            _ => return Err(KeyError::Kind),
-        };
+    let (algorithm, read): (_, Reader) = match (jwk.kty.as_str(), jwk.crv.as_str()) {
+        ("EC", "P-256") => ("ES256", jwk_p256),
+        ("OKP", "Ed25519") => ("EdDSA", jwk_ed25519),
+        ("RSA", _) => ("RS256", jwk_rsa),
+        _ => return Err(KeyError::Kind),
+    };
     let fits = |given: &String| given == algorithm || (given == "Ed25519" && jwk.kty == "OKP");
     if !jwk.alg.as_ref().is_none_or(fits) {
         return Err(KeyError::Kind);

@@ -4,6 +4,8 @@
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::Value;
 
+use super::key::KeyError;
+use super::public::PublicJwk;
 use super::*;
 
 const EC_JWK: &str = include_str!("fixtures/ec.jwk.json");

@@ -24,9 +24,11 @@ use crate::oauth::token::{TokenRequest, TokenResponse};
 use crate::server_url::ServerUrl;
 
 /// Who is asked.
-struct Party {
-    servers: Box<dyn Servers>,
-    discovered: Discovered,
+pub(super) struct Party {
+    /// Reaches them.
+    pub(super) servers: Box<dyn Servers>,
+    /// What they offer.
+    pub(super) discovered: Discovered,
 }
 
 /// Obtains a token.
@@ -113,7 +115,10 @@ async fn ask(
 }
 
 /// Returns what the token is to be bound to: the key of the last one, if there is one.
-fn binding(errand: &Errand, discovered: &Discovered) -> Result<Option<Binding>, ObtainError> {
+pub(super) fn binding(
+    errand: &Errand,
+    discovered: &Discovered,
+) -> Result<Option<Binding>, ObtainError> {
     let decided = dpop::decide(&errand.identity, &errand.challenge, discovered);
     let decided = decided.map_err(ObtainError::Refused)?;
     let before = errand.before.as_ref();
@@ -157,7 +162,7 @@ pub(super) async fn revoke(
 }
 
 /// Finds whom to ask.
-async fn find(
+pub(super) async fn find(
     tools: &Tools,
     identity: &Identity,
     account: &ServiceAccount,

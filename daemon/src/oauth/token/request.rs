@@ -58,6 +58,14 @@ pub(crate) async fn request(
     endpoint.of_right_type(response).map_err(|(why, _)| why)
 }
 
+/// Asks for what is no access token; whoever asks reads the answer.
+pub(super) async fn ask(
+    http: &OAuthHttp,
+    request: &TokenRequest<'_>,
+) -> Result<Reply, TokenEndpointError> {
+    post(&endpoint(http, request)?, request).await
+}
+
 fn endpoint<'a>(
     http: &'a OAuthHttp,
     request: &TokenRequest<'a>,

@@ -8,6 +8,7 @@
 mod clock;
 mod obtaining;
 mod signing_out;
+mod vouching;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,12 +18,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::clock::Doubts;
+use self::vouching::Provider;
 use super::brakes::{Limit, Pause};
-use super::{AccessToken, AuthState, AuthStatus, Held, LoggedOut, Message, Request, TokenError};
+use super::{
+    AccessToken, AuthState, AuthStatus, END_TIMEOUT, Held, LoggedOut, Message, Request, TokenError,
+    Wanting,
+};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::Identity;
 use crate::oauth::obtain::{ObtainError, Obtained};
+use crate::oauth::on_its_way::OnItsWay;
 use crate::oauth::scope::Scope;
 use crate::oauth::sign_in::Tools;
 
@@ -91,6 +97,10 @@ pub(super) struct Unattended {
     failure: Option<ObtainError>,
     /// As whom it was tried since it last went well.
     tried: Vec<Arc<Identity>>,
+    /// Who wanted what is being obtained.
+    errand_wants: Wanting,
+    /// Who vouches for the user, and has somebody sign in for that.
+    provider: Provider,
     /// Between tokens that the server refused one after another.
     refusals: Pause,
     renewed: Limit,
@@ -112,8 +122,14 @@ impl Unattended {
         let seconds = Duration::from_secs;
         // Files are read when a token is wanted.
         held.send_modify(|held| held.ready = true);
+        let tools = Tools {
+            on_its_way: OnItsWay::new(),
+            ..tools
+        };
         Self {
             identity,
+            errand_wants: Wanting::default(),
+            provider: Provider::of(tools.provider.as_ref()),
             tools,
             in_use: None,
             before: None,
@@ -153,9 +169,22 @@ impl Unattended {
                     None => break,
                 },
                 Some(done) = self.tasks.join_next() => self.done(done),
+                () = self.provider.changed() => self.provider_changed(),
                 () = clock::sleep_until(wake) => self.look_at_clock(),
             }
             self.say_status();
+        }
+        self.end().await;
+    }
+
+    /// Lets what may have spent the only refresh token be kept.
+    async fn end(mut self) {
+        self.tools.on_its_way.close();
+        let ending = async {
+            while self.tools.on_its_way.is_any() && self.tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(END_TIMEOUT, ending).await.is_err() {
+            tracing::warn!("a token on its way did not come in time");
         }
         self.tasks.shutdown().await;
     }
@@ -268,7 +297,7 @@ impl Unattended {
             ObtainError::Transient(_) | ObtainError::Unproven(_) => {
                 self.failures.is_over_after(NEXT_ATTEMPT)
             }
-            ObtainError::Unasked(_) => true,
+            ObtainError::Unasked(_) | ObtainError::SignIn { .. } => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
         };
         (!is_over).then(|| told(failure))
@@ -326,9 +355,12 @@ impl Unattended {
     fn say_status(&self) {
         let now = (self.tools.now)();
         let grant = self.in_use.as_ref().map(|in_use| &in_use.grant);
+        let waits = self.state_of_sign_in();
         let state = match grant {
+            _ if waits == Some(AuthState::SigningIn) => AuthState::SigningIn,
             Some(grant) if grant.has_expired(now) => AuthState::Expired,
             Some(_) => AuthState::SignedIn,
+            None if waits.is_some() => AuthState::NeedsLogin,
             None if self.failure.is_some() => AuthState::Failed,
             None => AuthState::Anonymous,
         };
@@ -339,8 +371,14 @@ impl Unattended {
             expires_at: grant.and_then(|grant| grant.expires_at),
             last_refresh: self.last_renewal,
             next_refresh: self.renew_at.filter(|_| !self.reads_a_file()),
-            sign_in: None,
-            trouble: self.failure.as_ref().map(ToString::to_string),
+            sign_in: match &self.failure {
+                Some(ObtainError::SignIn { sign_in, .. }) => sign_in.as_deref().cloned(),
+                _ => None,
+            },
+            trouble: match &self.failure {
+                Some(ObtainError::SignIn { why, .. }) => why.clone(),
+                failure => failure.as_ref().map(ToString::to_string),
+            },
             taken_over: false,
         };
         let changed = self.status.send_if_modified(|current| {
@@ -362,5 +400,9 @@ fn told(failure: &ObtainError) -> TokenError {
         }
         ObtainError::Here(why) | ObtainError::Refused(why) => TokenError::Rejected(why.clone()),
         ObtainError::Unasked(_) => TokenError::NotOffered,
+        ObtainError::SignIn { sign_in, why } => TokenError::LoginRequired {
+            sign_in: sign_in.as_deref().cloned(),
+            why: why.clone(),
+        },
     }
 }

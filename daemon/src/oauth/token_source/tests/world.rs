@@ -26,7 +26,7 @@ use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
 use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::token::device::PollError;
-use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse};
+use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse, Vouched};
 use crate::secret::Secret;
 
 pub(super) const ISSUER: &str = "https://as.example";
@@ -271,6 +271,14 @@ impl Servers for Reach {
             Ok(discovered)
         }
         .boxed()
+    }
+
+    fn vouch<'a>(
+        &'a self,
+        _: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        let why = "nobody vouches here";
+        std::future::ready(Err(TokenEndpointError::Unusable(why.into()))).boxed()
     }
 
     fn of_issuer<'a>(

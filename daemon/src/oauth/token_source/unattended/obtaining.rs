@@ -20,12 +20,14 @@ impl Unattended {
     /// Obtains a token; `is_refused`: since the server refuses the one in use.
     pub(super) fn obtain(&mut self, is_refused: bool) {
         self.obtaining = Some(is_refused);
+        self.errand_wants = self.wanting();
         let errand = Errand {
             tools: self.tools.clone(),
             identity: self.identity.clone(),
             challenge: self.challenge.clone(),
             was_asked: self.was_asked,
             before: self.before.clone(),
+            wanting: self.errand_wants.clone(),
         };
         self.tasks
             .spawn(async move { Done::Obtained(errand.run().await.map(Box::new)) });
@@ -122,7 +124,12 @@ impl Unattended {
     }
 
     pub(super) fn failed(&mut self, error: ObtainError) {
+        if self.is_worth_asking_for(&error) {
+            self.failure = Some(error);
+            return self.obtain(self.in_use.is_some());
+        }
         match &error {
+            ObtainError::SignIn { .. } => tracing::debug!("somebody has to sign in"),
             ObtainError::Unasked(why) => tracing::debug!(%why, "no token yet"),
             error => {
                 tracing::warn!(account = %self.account(), %error, "no token could be obtained");
@@ -132,7 +139,7 @@ impl Unattended {
             self.tried.push(self.identity.clone());
         }
         match &error {
-            ObtainError::Unasked(_) => {}
+            ObtainError::Unasked(_) | ObtainError::SignIn { .. } => {}
             ObtainError::Later(_, after) => self.failures.failed_for(*after),
             _ => self.failures.failed(),
         }
