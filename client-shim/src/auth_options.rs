@@ -8,7 +8,7 @@ use std::path::Path;
 use mcp_remote_proto::v1::{AuthOptions, AuthorizeParam};
 
 use crate::cli::AuthArguments;
-use crate::environment::Environment;
+use crate::environment::{Environment, absolute};
 use crate::exit::ShimError;
 use crate::{headers, json};
 
@@ -31,7 +31,13 @@ pub(crate) fn collect(
         Some(value) => read(flag, value, environment, &mut warn),
         None => Ok(String::new()),
     };
+    // The daemon stands in another folder than the user.
+    let path = |flag, value: &Option<String>| match value {
+        Some(value) => absolute(Path::new(value), flag),
+        None => Ok(String::new()),
+    };
     let seconds = |timeout: std::time::Duration| u32::try_from(timeout.as_secs());
+    let federation = &arguments.federation;
     Ok(AuthOptions {
         static_client_info: document("--static-oauth-client-info", &arguments.client_info)?,
         static_client_metadata: document(
@@ -51,7 +57,24 @@ pub(crate) fn collect(
             .map_or(0, |timeout| seconds(timeout).unwrap_or(u32::MAX)),
         use_id_token: arguments.use_id_token,
         allow_missing_pkce: arguments.allow_missing_pkce,
+        device_code: arguments.device_code,
         raw_headers,
+        client_credentials: arguments.client_credentials,
+        token_endpoint: given(&arguments.token_endpoint),
+        client_key: path("--client-key", &arguments.client_key)?,
+        client_key_id: given(&arguments.client_key_id),
+        client_assertion_audience: given(&arguments.assertion_audience),
+        bearer_token_file: path("--bearer-token-file", &arguments.bearer_token_file)?,
+        dpop: arguments.dpop.into(),
+        workload_token_file: path("--workload-token-file", &federation.workload_token_file)?,
+        identity_provider: given(&federation.identity_provider),
+        identity_provider_client: document(
+            "--identity-provider-client",
+            &federation.identity_provider_client,
+        )?,
+        identity_provider_key: path("--identity-provider-key", &federation.identity_provider_key)?,
+        subject_token_file: path("--subject-token-file", &federation.subject_token_file)?,
+        subject_token_type: given(&federation.subject_token_type),
     })
 }
 

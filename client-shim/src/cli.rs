@@ -19,6 +19,7 @@ mod completions;
 mod connection;
 mod described;
 mod doctor;
+mod federation;
 mod logs;
 mod man;
 mod one_shot;
@@ -48,22 +49,22 @@ use one_shot::OneShot;
 
 /// Flags of the npm package that this release does not have, and whether a
 /// value follows them.
-const NOT_SUPPORTED: &[(&str, bool)] = &[
-    ("--client-credentials", false),
-    ("--device-code", false),
-    ("--token-endpoint", true),
-];
+const NOT_SUPPORTED: &[(&str, bool)] = &[];
 
 /// Flags without a value.
 const SWITCHES: &[&str] = &[
     "--all",
     "--allow-http",
     "--allow-missing-pkce",
+    "--client-credentials",
     "--debug",
+    "--device",
+    "--device-code",
     "--disable-resource-parameter",
     "--help",
     "--json",
     "--no-browser",
+    "--non-interactive",
     "--silent",
     "--use-id-token",
     "--verbose",
@@ -266,6 +267,7 @@ impl Words {
             _ if takes_value(name) || one_shot::VALUED.contains(&name) => {
                 match inline.or_else(|| words.next().map(|(_, value)| value)) {
                     Some(value) => self.valued(name, value),
+                    None if self.auth.needs(name) => {}
                     None => self
                         .warnings
                         .push(format!("{name} needs a value and is ignored")),

@@ -166,7 +166,15 @@ impl Environment {
             interactive,
             may_open_browser: !no_browser && (is_set("BROWSER") || (desktop && !remote)),
             no_browser,
+            stderr_columns: 0,
+            non_interactive: false,
         }
+    }
+
+    /// Says whether this is the build of a machine that nobody sits at.
+    pub(crate) fn is_ci(&self) -> bool {
+        let value = self.text("CI").unwrap_or_default();
+        value == "1" || value.eq_ignore_ascii_case("true")
     }
 
     /// Replaces each `${NAME}` in `text` by that variable, written as `quote`

@@ -18,8 +18,10 @@ pub(crate) fn say(notices: Notices, sign_in: &SignIn) {
     match sign_in.state() {
         SignInState::Unspecified => {}
         SignInState::Pending if browser::is_safe(&sign_in.url) => notices.info(format_args!(
-            "\nPlease authorize this client by visiting:\n{}\n",
-            sign_in.url
+            "\nPlease authorize this client by visiting:\n{}\n{}{}",
+            sign_in.url,
+            sign_in.text,
+            if sign_in.text.is_empty() { "" } else { "\n" }
         )),
         SignInState::Pending => notices.error(format_args!(
             "{} asks for a sign-in at something that is not a web page",

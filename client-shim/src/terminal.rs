@@ -43,7 +43,7 @@ impl Terminal {
 
     /// Returns its columns and rows now.
     pub(crate) fn size(self) -> (usize, usize) {
-        size().unwrap_or((USUAL_COLUMNS, 24))
+        size(&std::io::stdout()).unwrap_or((USUAL_COLUMNS, 24))
     }
 }
 
@@ -66,14 +66,25 @@ fn has_colours(environment: &Environment) -> bool {
     !is("NO_COLOR", |value| !value.is_empty()) && !is("TERM", |value| value == "dumb")
 }
 
+/// Returns the columns of the terminal that standard error is; 0: it is none, or shows
+/// text alone.
+pub(crate) fn columns_of_standard_error(environment: &Environment) -> u32 {
+    let is_dumb = environment.text("TERM").is_some_and(|term| term == "dumb");
+    if is_dumb || !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        return 0;
+    }
+    let columns = size(&std::io::stderr()).map_or(USUAL_COLUMNS, |(columns, _)| columns);
+    u32::try_from(columns).unwrap_or(u32::MAX)
+}
+
 #[cfg(unix)]
-fn size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+fn size(terminal: &impl std::os::fd::AsFd) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
 }
 
 #[cfg(not(unix))]
-fn size() -> Option<(usize, usize)> {
+fn size<T>(_: &T) -> Option<(usize, usize)> {
     None
 }
 

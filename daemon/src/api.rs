@@ -1,8 +1,11 @@
 //! The gRPC edge: accepts this user's shims and serves the three services.
 //! Only `api/*` names tonic or the generated types.
 
+mod code_text;
 mod configured;
 mod convert;
+mod federation;
+mod grant_type;
 mod identity;
 mod login;
 mod logout;

@@ -313,9 +313,12 @@ fn holds_secrets(entry: &Entry) -> bool {
     let literal = |text: &str| entry::variables(text).is_empty();
     let headers = table.headers.iter().flat_map(BTreeMap::values);
     let mut values = headers.flat_map(|texts| &texts.0);
-    let client = table.static_oauth_client_info.as_ref();
+    let clients = [
+        table.static_oauth_client_info.as_ref(),
+        table.identity_provider_client.as_ref(),
+    ];
     values.any(|value| literal(value))
-        || client.is_some_and(|json| {
+        || clients.into_iter().flatten().any(|json| {
             !json.0.starts_with('@') && json.0.contains("client_secret") && literal(&json.0)
         })
 }

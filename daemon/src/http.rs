@@ -326,30 +326,29 @@ impl HttpClient {
     }
 
     /// Sends a request and returns the head of its response. Follows redirects
-    /// within the origin, and takes cookies along. Dropping the future abandons
-    /// the request.
+    /// within the origin, with the `headers` for each URL, and takes cookies along.
+    /// Dropping the future abandons the request.
     pub(crate) async fn send(
         &self,
-        method: Method,
+        method: &Method,
         url: &Url,
-        headers: &HeaderMap,
-        body: Option<Payload>,
+        headers: impl Fn(&Url) -> HeaderMap,
+        body: Option<&Payload>,
         cookies: Option<&CookieJar>,
     ) -> Result<Response, HttpError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let client = if method == Method::GET {
+            let client = if *method == Method::GET {
                 &self.streams
             } else {
                 &self.requests
             };
-            let mut request = client
-                .request(method.clone(), url.clone())
-                .headers(headers.clone());
-            if let Some(cookies) = cookies.and_then(|cookies| cookies.header(&url, headers)) {
-                request = request.header(http::header::COOKIE, cookies);
+            let mut headers = headers(&url);
+            if let Some(cookies) = cookies.and_then(|cookies| cookies.header(&url, &headers)) {
+                headers.insert(http::header::COOKIE, cookies);
             }
-            if let Some(body) = &body {
+            let mut request = client.request(method.clone(), url.clone()).headers(headers);
+            if let Some(body) = body {
                 request = request.body(body.body());
             }
             let response = self.answered(request).await?;

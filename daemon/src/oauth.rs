@@ -5,13 +5,16 @@
 //! error, `Debug` or status.
 
 pub(crate) mod browsers;
+pub(crate) mod grant_type;
 pub(crate) mod identity;
+pub(crate) mod obtain;
 pub(crate) mod sign_in;
 pub(crate) mod store;
 pub(crate) mod token_source;
 
 pub(crate) mod endpoints;
 pub(crate) mod grant;
+pub(crate) mod kept_device;
 pub(crate) mod kept_sign_in;
 pub(crate) mod loopback;
 pub(crate) mod on_its_way;
@@ -23,11 +26,16 @@ pub(crate) mod address;
 pub(crate) mod authorization;
 pub(crate) mod authorize_url;
 pub(crate) mod challenge;
+pub(crate) mod device;
 pub(crate) mod discovery;
+pub(crate) mod dpop;
+pub(crate) mod federation;
 pub(crate) mod http;
+pub(crate) mod jose;
 pub(crate) mod names;
 pub(crate) mod registration;
 pub(crate) mod scope;
+pub(crate) mod secret_file;
 pub(crate) mod text;
 pub(crate) mod token;
 mod unused;
@@ -102,6 +110,7 @@ impl Authority {
             on_its_way: OnItsWay::new(),
             now: SystemTime::now,
             changes: changes.clone(),
+            provider: None,
         };
         Self(Arc::new(Inner {
             tools,
@@ -115,6 +124,8 @@ impl Authority {
 
     /// Returns the source of an identity's tokens, the same one for everybody.
     pub(crate) fn source(&self, identity: Identity) -> TokenSource {
+        let provider = identity.identity_provider();
+        let provider = provider.map(|provider| self.source(provider));
         let hash = identity.hash();
         let mut sources = self.lock();
         if let Some(known) = sources.get(&hash) {
@@ -126,6 +137,7 @@ impl Authority {
             sources.retain(|_, known| !known.is_idle());
         }
         let (tools, stop) = (self.tools(&identity.folder), self.0.stop.clone());
+        let tools = Tools { provider, ..tools };
         let source = TokenSource::spawn(identity, tools, &self.0.tasks, stop);
         sources.insert(hash, source.clone());
         source
@@ -139,6 +151,14 @@ impl Authority {
         ask: mpsc::Sender<OpenBrowser>,
         asked_for: bool,
     ) -> Attending {
+        // A sign-in with whoever vouches is theirs.
+        let provider = {
+            let sources = self.lock();
+            let identity = sources.get(hash).map(|source| source.identity());
+            identity.and_then(|identity| identity.identity_provider())
+        };
+        let provider = provider.map(|provider| provider.hash());
+        let hash = provider.as_ref().unwrap_or(hash);
         self.0.tools.browsers.attend(hash, display, ask, asked_for)
     }
 

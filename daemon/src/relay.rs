@@ -42,7 +42,7 @@ use crate::session::{
 use crate::upstream::UpstreamError;
 pub(crate) use open_lease::{check, warm};
 pub(crate) use shim::{Earlier, NoticeLevel, RelayDeps, Resumed, ShimGone, ToShim};
-pub(crate) use sign_in::AUTH_TIMEOUT;
+pub(crate) use sign_in::{AUTH_TIMEOUT, nobody_is_asked};
 pub(crate) use tool_filter::ToolFilter;
 
 use batches::{BatchId, Batches};

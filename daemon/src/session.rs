@@ -30,11 +30,11 @@ pub(crate) mod waiting;
 
 use std::sync::Arc;
 
-use crate::http::{CookieJar, HttpClients, HttpError, NetworkOptions};
-use crate::oauth::token_source::TokenSource;
+use crate::http::{CookieJar, HttpClients, NetworkOptions};
+use crate::oauth::token_source::{TokenError, TokenSource};
 use crate::protocol::ProtocolVersion;
 use crate::server_url::ServerUrl;
-use crate::upstream::{Target, TransportKind, UserHeaders};
+use crate::upstream::{Target, TransportKind, UpstreamError, UserHeaders};
 
 pub(crate) use audience::{Membership, Replies, names};
 pub(crate) use connections::Connections;
@@ -117,11 +117,24 @@ impl ServerSpec {
         self.tokens.as_ref()?.signed_in_at()
     }
 
+    /// Sees to it that a token is there that needs nobody.
+    pub(crate) async fn prepare(&self) -> Result<(), UpstreamError> {
+        let Some(tokens) = &self.tokens else {
+            return Ok(());
+        };
+        tokens.prepare().await.map_err(|error| match error {
+            TokenError::Transient(why) => UpstreamError::Here(why),
+            error => UpstreamError::NoToken(error.to_string()),
+        })
+    }
+
     /// Returns where requests go, once it is known which token goes along.
-    async fn target(&self, clients: &HttpClients, max_message: usize) -> Result<Target, HttpError> {
-        if let Some(tokens) = &self.tokens {
-            tokens.ready().await;
-        }
+    async fn target(
+        &self,
+        clients: &HttpClients,
+        max_message: usize,
+    ) -> Result<Target, UpstreamError> {
+        self.prepare().await?;
         Ok(Target {
             url: self.url.clone(),
             client: clients.client(&self.network).await?,

@@ -4,6 +4,7 @@
 pub(crate) mod headers;
 pub(crate) mod http_sse;
 pub(crate) mod retry_after;
+mod sending;
 pub(crate) mod sse;
 pub(crate) mod streamable_http;
 mod turns;
@@ -11,11 +12,8 @@ mod turns;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method};
-use url::Url;
 
-use crate::http::{CookieJar, HttpError, Payload, Response};
+use crate::http::{CookieJar, HttpError, Response};
 use crate::oauth::browsers::SignInUrl;
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::token_source::{AccessToken, TokenSource};
@@ -69,28 +67,6 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Sends a request with the token of the moment, which comes back for the case
-    /// that it is refused.
-    async fn send(
-        &self,
-        method: Method,
-        url: &Url,
-        mut headers: HeaderMap,
-        body: Option<Payload>,
-    ) -> Result<(Response, Option<AccessToken>), HttpError> {
-        let token = self.tokens.as_ref().and_then(TokenSource::current);
-        if let Some(token) = &token {
-            headers.insert(AUTHORIZATION, token.header().clone());
-        }
-        let cookies = self.cookies.as_ref();
-        let sending = self.client.send(method, url, &headers, body, cookies);
-        let response = sending.await?;
-        if let Some(token) = token.as_ref().filter(|_| response.status().is_success()) {
-            token.accept();
-        }
-        Ok((response, token))
-    }
-
     /// Returns foreign text without what is secret in the token, the user's headers
     /// and URL, which a server may have put into it.
     fn redacted(&self, text: &str) -> String {
@@ -127,8 +103,8 @@ pub(crate) enum UpstreamError {
     /// It wants credentials (401), or better ones (403), and did not handle the
     /// message.
     #[error(
-        "answered {} {}: it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'",
-        .0.status, if .0.status == 401 { "unauthorized" } else { "forbidden" }
+        "answered {} {}: {}",
+        .0.status, if .0.status == 401 { "unauthorized" } else { "forbidden" }, .0.advice()
     )]
     Unauthorized(Box<Refusal>),
     /// Likewise, and nobody has signed in, for this reason.
@@ -142,6 +118,9 @@ pub(crate) enum UpstreamError {
         /// Where to sign in.
         url: Option<SignInUrl>,
     },
+    /// There is no token for it, and nobody has to sign in for one.
+    #[error("was not asked: {0}")]
+    NoToken(String),
     /// It does not know our session: the message was not handled. Inside is what
     /// it said, for the case that this is not about the session after all.
     #[error("has ended the session")]
@@ -193,9 +172,22 @@ pub(crate) struct Refusal {
     pub(crate) challenge: Challenge,
     /// The token that it refused.
     pub(crate) token: Option<AccessToken>,
+    /// Whether it refused what the user gives as `Authorization`.
+    pub(crate) is_header: bool,
 }
 
 impl Refusal {
+    fn advice(&self) -> &'static str {
+        match self.is_header {
+            true => {
+                "it refuses the Authorization header that it is given with --header, --header-file or in config.toml: give a value that is good"
+            }
+            false => {
+                "it needs a sign-in or a token; give one with --header 'Authorization: Bearer ...'"
+            }
+        }
+    }
+
     /// Says whether another token may help: not where access is refused as such.
     pub(crate) fn is_about_tokens(&self) -> bool {
         self.status == 401 || self.challenge.error == Some(ChallengeError::InsufficientScope)
@@ -332,9 +324,15 @@ async fn refusal(
 ) -> UpstreamError {
     let status = response.status().as_u16();
     if status == 401 || status == 403 {
+        let challenge = Challenge::parse(response.headers());
+        let is_bound = token.as_ref().is_some_and(|token| token.proofs().is_some());
+        if is_bound && challenge.error.is_some_and(ChallengeError::is_about_proof) {
+            return sending::unproven(status, challenge.description.as_deref());
+        }
         return UpstreamError::Unauthorized(Box::new(Refusal {
             status,
-            challenge: Challenge::parse(response.headers()),
+            is_header: token.is_none() && target.headers.authorize(),
+            challenge,
             token,
         }));
     }

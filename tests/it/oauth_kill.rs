@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer, Reuse};
+use mcp_remote_tests::authorization_server::{Config, Dpop, FakeAuthorizationServer, Reuse};
 use mcp_remote_tests::browser::{self, Browser, Page};
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::PATIENCE;
@@ -300,7 +300,19 @@ fn a_stop_does_not_end_a_sign_in_either_and_login_takes_what_is_pasted() {
 
 #[test]
 fn when_the_code_has_come_and_is_not_exchanged() {
-    let scene = Scene::new(Config::default(), false);
+    a_code_is_exchanged_by_the_next_daemon(Config::default());
+}
+
+#[test]
+fn when_the_code_is_bound_to_a_key_likewise() {
+    a_code_is_exchanged_by_the_next_daemon(Config {
+        dpop: Some(Dpop::default()),
+        ..Config::default()
+    });
+}
+
+fn a_code_is_exchanged_by_the_next_daemon(config: Config) {
+    let scene = Scene::new(config, false);
     scene
         .server
         .script(|label, _| (label == "token code").then_some(Reply::Hang));

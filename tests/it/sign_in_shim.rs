@@ -185,6 +185,53 @@ fn what_is_no_web_page_is_neither_opened_nor_shown() {
 }
 
 #[test]
+fn what_the_daemon_says_of_a_code_stands_below_the_page() {
+    let home = TestHome::new();
+    let (_daemon, relay) = FakeDaemon::relaying(&home);
+    let shim = home.shim(&["login", SERVER, "--device"]);
+    let open = relay.open();
+    assert!(open.auth.expect("it says how to sign in").device_code);
+    let display = open.display.expect("it says what there is of a desktop");
+    assert_eq!(
+        (display.stderr_columns, display.non_interactive),
+        (0, false)
+    );
+    relay.say(Frame::SignIn(SignIn {
+        state: SignInState::Pending.into(),
+        url: URL.into(),
+        server: SERVER.into(),
+        text: "The code is A-B.".into(),
+    }));
+    let expected = format!("visiting:\n{URL}\nThe code is A-B.\n\n");
+    shim.wait_for_stderr(&expected);
+}
+
+#[test]
+fn who_asks_nobody_is_the_flags_and_the_environments_choice() {
+    for (variables, flag, expected) in [
+        (&[][..], None, false),
+        (&[], Some("--non-interactive"), true),
+        (&["true"], None, true),
+        (&["1"], None, true),
+        (&["TRUE"], None, true),
+        (&["false"], None, false),
+        (&[""], None, false),
+    ] {
+        let mut home = TestHome::new();
+        for value in variables {
+            home.set("CI", value);
+        }
+        let (_daemon, relay) = FakeDaemon::relaying(&home);
+        let mut arguments = vec![SERVER];
+        arguments.extend(flag);
+        let mut shim = home.shim(&arguments);
+        shim.send(INITIALIZE);
+        let display = relay.open().display.expect("it says whom to ask");
+        assert_eq!(display.non_interactive, expected, "{variables:?} {flag:?}");
+    }
+}
+
+#[test]
 fn without_leave_no_browser_is_opened() {
     let mut home = TestHome::new();
     let log = browser(&mut home);

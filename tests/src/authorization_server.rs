@@ -6,15 +6,21 @@
 //! conforming client would not do is a complaint, and complaints fail the test
 //! at the end. Every secret that it gives begins with [`SECRET`].
 
+mod assertions;
+mod device;
 mod endpoints;
 mod guard;
 mod metadata;
+mod proofs;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 
+pub use self::device::Device;
+use self::device::DeviceCode;
 use crate::home::SECRET;
 use crate::monitor::Monitor;
 use crate::upstream::{FakeUpstream, Reply, Request};
@@ -30,6 +36,8 @@ pub struct Config {
     pub issuer_path: String,
     /// Whether clients may register themselves.
     pub registration: bool,
+    /// Whether an ID token comes with them, a JWT by its form.
+    pub id_tokens: bool,
     /// Whether a refresh token comes with an access token.
     pub refresh_tokens: bool,
     /// Whether each refresh token works once only.
@@ -42,10 +50,37 @@ pub struct Config {
     pub iss: bool,
     /// The scopes that the guarded server asks for and that are granted.
     pub scopes: Option<String>,
+    /// Whether and how sign-ins by code are offered.
+    pub device: Option<Device>,
     /// Members to change in the metadata; null removes one.
     pub patch: Map<String, Value>,
     /// Members to change in the guarded server's metadata.
     pub resource_patch: Map<String, Value>,
+    /// Whether tokens are bound to keys; absent: nobody knows of that.
+    pub dpop: Option<Dpop>,
+}
+
+/// How tokens are bound to keys (DPoP).
+#[derive(Debug, Clone, Default)]
+pub struct Dpop {
+    /// Whether tokens that are not are taken as well.
+    pub bearer: bool,
+    /// Which nonces both servers want in proofs.
+    pub nonces: Nonces,
+    /// Seconds that the clock of both servers is ahead.
+    pub clock_ahead: i64,
+}
+
+/// Which nonces a server wants in proofs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Nonces {
+    /// None.
+    #[default]
+    None,
+    /// Its current one.
+    Current,
+    /// One that it has given, each once.
+    Once,
 }
 
 /// Where an authorization server's metadata stand.
@@ -92,14 +127,17 @@ impl Default for Config {
             resource_metadata: ResourceMetadata::Hint,
             issuer_path: String::new(),
             registration: true,
+            id_tokens: false,
             refresh_tokens: true,
             rotation: true,
             reuse: Reuse::Complaint,
             expires_in: Some(3600.into()),
             iss: true,
             scopes: None,
+            device: None,
             patch: Map::new(),
             resource_patch: Map::new(),
+            dpop: None,
         }
     }
 }
@@ -109,6 +147,8 @@ impl Default for Config {
 struct Client {
     redirect_uris: Vec<String>,
     secret: Option<String>,
+    /// Whether it may sign in by code.
+    device: bool,
 }
 
 /// What a code was given for.
@@ -119,6 +159,8 @@ struct Code {
     challenge: String,
     resource: Option<String>,
     scope: Option<String>,
+    /// The key that its tokens are to be bound to (`dpop_jkt`).
+    jkt: Option<String>,
 }
 
 /// One person's consent, and what came of it.
@@ -128,6 +170,8 @@ struct Grant {
     resource: Option<String>,
     scope: Option<String>,
     revoked: bool,
+    /// The key that it is bound to.
+    jkt: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +179,7 @@ struct State {
     requests: Vec<(String, Request)>,
     clients: BTreeMap<String, Client>,
     codes: BTreeMap<String, Code>,
+    device_codes: BTreeMap<String, DeviceCode>,
     grants: Vec<Grant>,
     /// Access tokens that work, and the grant of each.
     access: BTreeMap<String, usize>,
@@ -142,6 +187,8 @@ struct State {
     refresh: BTreeMap<String, usize>,
     /// Refresh tokens that have been used.
     used: BTreeMap<String, usize>,
+    /// ID tokens that were given.
+    id_tokens: BTreeSet<String>,
     minted: u64,
     /// Scopes that some request needs besides those of its token.
     wanted: BTreeSet<String>,
@@ -150,8 +197,18 @@ struct State {
     mute: BTreeSet<String>,
     /// Those of which that was so.
     muted: Vec<String>,
+    /// Service accounts that show who they are with a key.
+    keys: BTreeMap<String, service::Key>,
+    /// What signed assertions are called that have come (`jti`).
+    assertions: BTreeSet<String>,
     /// Tokens are looked at and nothing comes of it.
     holds_uses: bool,
+    /// The `jti` of all proofs.
+    proofs: BTreeSet<String>,
+    /// Nonces that are good, with the origins that gave them.
+    nonces: BTreeSet<(String, String)>,
+    /// Access tokens are not bound any more.
+    gives_bearer: bool,
     /// The request to the guarded server that is the first after the tokens' end.
     expire_before: Option<(String, usize)>,
 }
@@ -163,6 +220,7 @@ struct Shared {
     origin: String,
     state: Monitor<State>,
     script: Mutex<Option<Script>>,
+    trust: Mutex<Option<assertions::Trust>>,
 }
 
 /// An authorization server on loopback.
@@ -190,6 +248,7 @@ impl FakeAuthorizationServer {
             origin: http.origin(),
             state: Monitor::default(),
             script: Mutex::default(),
+            trust: Mutex::default(),
         });
         let serving = shared.clone();
         http.script(move |request| Some(serving.reply(request)));
@@ -231,7 +290,8 @@ impl FakeAuthorizationServer {
     }
 
     /// Returns what it was asked, in order: "authorize", "token code", "token
-    /// refresh", "register", "revoke", or the path of a metadata document.
+    /// refresh", "token client", "token device", "token assertion", "token exchange",
+    /// "device", "register", "revoke", or the path of a metadata document.
     pub fn labels(&self) -> Vec<String> {
         self.shared.state.look(|state| {
             let labels = state.requests.iter().map(|(label, _)| label.clone());
@@ -291,6 +351,18 @@ impl FakeAuthorizationServer {
         self.shared.state.update(|state| state.holds_uses = true);
     }
 
+    /// Forgets the ID tokens that it has given.
+    pub fn forget_id_tokens(&self) {
+        self.shared.state.update(|state| state.id_tokens.clear());
+    }
+
+    /// Says whether it has given this ID token.
+    pub fn has_given(&self, id_token: &str) -> bool {
+        self.shared
+            .state
+            .look(|state| state.id_tokens.contains(id_token))
+    }
+
     /// Makes every access token so far worthless; refresh tokens still work.
     pub fn expire_access_tokens(&self) {
         self.shared.state.update(|state| state.access.clear());
@@ -325,11 +397,25 @@ impl FakeAuthorizationServer {
         let client = Client {
             redirect_uris: vec![redirect_uri.to_owned()],
             secret: Some(secret.clone()),
+            device: true,
         };
         self.shared
             .state
             .update(|state| state.clients.insert(id.to_owned(), client));
         secret
+    }
+
+    /// Takes this nonce at `origin` from now on, and none of those before.
+    pub fn change_nonce(&self, origin: &str, nonce: &str) {
+        self.shared.state.update(|state| {
+            state.nonces.retain(|(at, _)| at != origin);
+            state.nonces.insert((origin.to_owned(), nonce.to_owned()))
+        });
+    }
+
+    /// Gives access tokens that are bound to no key from now on, whatever is proved.
+    pub fn give_bearer_tokens(&self) {
+        self.shared.state.update(|state| state.gives_bearer = true);
     }
 
     /// Asks for this scope from now on, with 403 where a token does not have it.
@@ -360,6 +446,10 @@ pub fn npm_hash(url: &str) -> String {
 impl Shared {
     fn complain(&self, complaint: String) {
         self.state.update(|state| state.complaints.push(complaint));
+    }
+
+    fn trust(&self) -> MutexGuard<'_, Option<assertions::Trust>> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn issuer(&self, origin: &str) -> String {
@@ -398,6 +488,11 @@ impl Shared {
 }
 
 impl State {
+    /// Says whether the access tokens of a grant are bound to its key.
+    fn is_bound(&self, grant: usize) -> bool {
+        self.grants[grant].jkt.is_some() && !self.gives_bearer
+    }
+
     /// Makes a value that nobody else has.
     fn mint(&mut self, kind: &str) -> String {
         self.minted += 1;

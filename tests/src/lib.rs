@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod fake_daemon;
 pub mod fake_relay;
 pub mod home;
+pub mod identity_provider;
 pub mod manager;
 pub mod monitor;
 pub mod process;

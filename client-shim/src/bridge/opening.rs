@@ -17,6 +17,7 @@ use crate::environment::{Environment, absolute};
 use crate::exit::{Exit, ShimError};
 use crate::headers;
 use crate::notices::Notices;
+use crate::terminal::columns_of_standard_error;
 
 /// The first frame, and the server's name for people.
 #[derive(Clone)]
@@ -53,7 +54,6 @@ pub(crate) fn opening(
     let auth = auth_options::collect(&arguments.auth, raw, environment, |warning| {
         notices.info(warning);
     })?;
-    let interactive = std::io::stderr().is_terminal() || std::io::stdin().is_terminal();
     let transport: Transport = arguments.transport;
     let (name, server_url) = name_or_url(&arguments.url);
     let open = Open {
@@ -80,12 +80,23 @@ pub(crate) fn opening(
         purpose: Purpose::Bridge.into(),
         resumed: None,
         auth: Some(auth),
-        display: Some(environment.display(interactive, arguments.auth.no_browser)),
+        display: Some(display(arguments, environment)),
         one_shot: None,
         auth_folder: environment.auth_folder()?,
     };
     let server = without_secrets(&arguments.url);
     Ok(Opening { open, server })
+}
+
+/// Who can be asked to sign in here, and what they see.
+fn display(arguments: &BridgeArguments, environment: &Environment) -> Display {
+    let interactive = std::io::stderr().is_terminal() || std::io::stdin().is_terminal();
+    let is_build = environment.is_ci() && !interactive;
+    Display {
+        stderr_columns: columns_of_standard_error(environment),
+        non_interactive: arguments.auth.non_interactive || is_build,
+        ..environment.display(interactive, arguments.auth.no_browser)
+    }
 }
 
 /// Tells the name of a configured server, which the daemon looks up, from a URL.

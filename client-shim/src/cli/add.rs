@@ -22,8 +22,17 @@ const VOLUME: &[&str] = &["--debug", "--silent", "--verbose"];
 const NOT_KEPT: &[&str] = &["--all", "--enable-proxy", "--json"];
 
 /// Flags whose value is a path, or may be one behind `@`.
-const PATHS: &[&str] = &["--ca-file", "--header-file"];
+const PATHS: &[&str] = &[
+    "--bearer-token-file",
+    "--ca-file",
+    "--client-key",
+    "--header-file",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--workload-token-file",
+];
 const DOCUMENTS: &[&str] = &[
+    "--identity-provider-client",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
 ];
@@ -89,6 +98,7 @@ pub(super) fn parse(words: Vec<Word>) -> Result<AddArguments, ShimError> {
                 _ if inline.is_some() => return Err(usage(&format!("{name} takes no value"))),
                 "--replace" => replace = true,
                 name if VOLUME.contains(&name) => {}
+                "--device" => settings.push(setting("--device-code", String::new())?),
                 name => settings.push(setting(name, String::new())?),
             }
         } else {

@@ -1,21 +1,50 @@
-//! The flags about signing in: the npm package's names and rules, and two more.
+//! The flags about signing in: the npm package's names and rules, and a few more.
 //!
 //! Pure. What is wrong is a warning and the usual value, as there; what only the
 //! daemon can judge (URLs, JSON) goes to it as it was typed.
 
 use std::time::Duration;
 
+use super::federation::FederationArguments;
+use mcp_remote_proto::v1::Dpop;
+
 /// Flags about signing in that a value follows.
 pub(super) const VALUED: &[&str] = &[
     "--auth-success-url",
     "--auth-timeout",
     "--authorize-param",
+    "--bearer-token-file",
     "--callback-path",
+    "--client-assertion-audience",
+    "--client-key",
+    "--client-key-id",
     "--client-metadata-url",
+    "--dpop",
     "--host",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
     "--resource",
     "--static-oauth-client-info",
     "--static-oauth-client-metadata",
+    "--subject-token-file",
+    "--subject-token-type",
+    "--token-endpoint",
+    "--workload-token-file",
+];
+
+/// Those of them that say whose token is sent, and where its secret goes: without a
+/// value nothing is done.
+const NEEDED: &[&str] = &[
+    "--bearer-token-file",
+    "--client-key",
+    "--identity-provider",
+    "--identity-provider-client",
+    "--identity-provider-key",
+    "--subject-token-file",
+    "--subject-token-type",
+    "--token-endpoint",
+    "--workload-token-file",
 ];
 
 /// Parameters that belong to the sign-in itself.
@@ -26,6 +55,7 @@ const RESERVED_PARAMETERS: &[&str] = &[
     "state",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// Paths that the npm package's listener serves otherwise.
@@ -60,8 +90,30 @@ pub(crate) struct AuthArguments {
     pub(crate) use_id_token: bool,
     /// `--allow-missing-pkce`.
     pub(crate) allow_missing_pkce: bool,
+    /// `--dpop`.
+    pub(crate) dpop: Dpop,
     /// `--no-browser`.
     pub(crate) no_browser: bool,
+    /// `--client-credentials`.
+    pub(crate) client_credentials: bool,
+    /// `--token-endpoint`.
+    pub(crate) token_endpoint: Option<String>,
+    /// `--client-key`, as typed.
+    pub(crate) client_key: Option<String>,
+    /// `--client-key-id`.
+    pub(crate) client_key_id: Option<String>,
+    /// `--client-assertion-audience`.
+    pub(crate) assertion_audience: Option<String>,
+    /// `--bearer-token-file`, as typed.
+    pub(crate) bearer_token_file: Option<String>,
+    /// The first flag of [`NEEDED`] without a value.
+    pub(crate) incomplete: Option<&'static str>,
+    /// `--device-code`.
+    pub(crate) device_code: bool,
+    /// `--non-interactive`.
+    pub(crate) non_interactive: bool,
+    /// What another issuer vouches for.
+    pub(crate) federation: FederationArguments,
 }
 
 impl AuthArguments {
@@ -72,10 +124,20 @@ impl AuthArguments {
             "--use-id-token" => &mut self.use_id_token,
             "--allow-missing-pkce" => &mut self.allow_missing_pkce,
             "--no-browser" => &mut self.no_browser,
+            "--client-credentials" => &mut self.client_credentials,
+            "--device-code" | "--device" => &mut self.device_code,
+            "--non-interactive" => &mut self.non_interactive,
             _ => return false,
         };
         *switch = true;
         true
+    }
+
+    /// Notes a flag that stands last without its value; false: it can be ignored.
+    pub(super) fn needs(&mut self, name: &str) -> bool {
+        let needed = NEEDED.iter().find(|needed| **needed == name);
+        self.incomplete = self.incomplete.or(needed.copied());
+        needed.is_some()
     }
 
     /// Takes a flag of [`VALUED`] with its value; of most the first one wins.
@@ -83,9 +145,13 @@ impl AuthArguments {
     /// # Errors
     /// Why it is ignored.
     pub(super) fn valued(&mut self, name: &str, value: String) -> Result<(), String> {
+        if value.is_empty() && self.needs(name) {
+            return Ok(());
+        }
         let slot = match name {
             "--authorize-param" => return self.authorize_param(&value),
             "--auth-timeout" => return self.timeout(&value),
+            "--dpop" => return self.dpop(&value),
             "--callback-path" => {
                 check_path(&value)?;
                 &mut self.callback_path
@@ -98,8 +164,17 @@ impl AuthArguments {
             "--auth-success-url" => &mut self.success_url,
             "--client-metadata-url" => &mut self.client_metadata_url,
             "--host" => &mut self.host,
+            "--token-endpoint" => &mut self.token_endpoint,
+            "--client-key" => &mut self.client_key,
+            "--client-key-id" => &mut self.client_key_id,
+            "--client-assertion-audience" => &mut self.assertion_audience,
+            "--bearer-token-file" => &mut self.bearer_token_file,
             "--static-oauth-client-info" => &mut self.client_info,
-            _ => &mut self.client_metadata,
+            "--static-oauth-client-metadata" => &mut self.client_metadata,
+            name => match self.federation.slot(name) {
+                Some(slot) => slot,
+                None => return Err(format!("{name} is not known and is ignored")),
+            },
         };
         if slot.is_none() {
             *slot = Some(value);
@@ -131,6 +206,23 @@ impl AuthArguments {
         }
         self.authorize_params
             .push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn dpop(&mut self, value: &str) -> Result<(), String> {
+        let given = match value {
+            "auto" => Dpop::Auto,
+            "always" => Dpop::Always,
+            "never" => Dpop::Never,
+            _ => {
+                return Err("the value of --dpop is not known and is ignored \
+                            (known are auto, always, never)"
+                    .into());
+            }
+        };
+        if self.dpop == Dpop::Unspecified {
+            self.dpop = given;
+        }
         Ok(())
     }
 
@@ -187,6 +279,8 @@ mod tests {
             ("--authorize-param", "prompt="),
             ("--callback-path", "/cb"),
             ("--auth-timeout", "90"),
+            ("--dpop", "never"),
+            ("--dpop", "always"),
             ("--static-oauth-client-info", "@file"),
         ]);
         assert_eq!(warnings, [""; 0]);
@@ -196,6 +290,7 @@ mod tests {
         assert_eq!(arguments.authorize_params, expected);
         assert_eq!(arguments.callback_path.as_deref(), Some("/cb"));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(arguments.dpop, Dpop::Never);
         assert_eq!(arguments.client_info.as_deref(), Some("@file"));
         assert!(after(&[("--resource", "")]).0.disable_resource);
     }
@@ -211,6 +306,7 @@ mod tests {
             ("--callback-path", "//s3cret"),
             ("--callback-path", "/a?s3cret"),
             ("--callback-path", "/wait-for-auth"),
+            ("--dpop", "s3cret"),
             ("--auth-timeout", "s3cret"),
             ("--auth-timeout", "0"),
         ] {

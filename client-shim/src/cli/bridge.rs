@@ -49,6 +49,9 @@ impl Words {
     /// # Errors
     /// No server is named.
     pub(super) fn bridge(&mut self) -> Result<Box<BridgeArguments>, ShimError> {
+        if let Some(flag) = self.auth.incomplete {
+            return Err(usage(&format!("{flag} needs a value")));
+        }
         let mut words = std::mem::take(&mut self.positional);
         let named = |(_, word): &Word| names::check(word).is_ok();
         let url = words.iter().position(|(_, word)| is_url(word));

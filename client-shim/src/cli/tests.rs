@@ -136,14 +136,22 @@ fn what_may_be_a_secret_is_not_repeated() {
 
 #[test]
 fn a_flag_of_the_npm_package_takes_its_value_along() {
-    let expected = ["--token-endpoint is not supported by this release and ignored"];
-    assert_eq!(
-        warnings(&["--token-endpoint", "https://api/", URL]),
-        expected
-    );
-    assert_eq!(warnings(&["--token-endpoint=https://api/", URL]), expected);
-    let expected = ["--device-code is not supported by this release and ignored"];
-    assert_eq!(warnings(&["--device-code", URL]), expected);
+    for line in [
+        &["--token-endpoint", "https://api/", URL][..],
+        &["--token-endpoint=https://api/", URL],
+    ] {
+        let (arguments, warnings) = bridge(line);
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(arguments.url, URL);
+        let endpoint = arguments.auth.token_endpoint.as_deref();
+        assert_eq!(endpoint, Some("https://api/"));
+    }
+    for flag in ["--token-endpoint", "--client-key", "--bearer-token-file"] {
+        for line in [[URL, flag], [URL, &format!("{flag}=")]] {
+            let sentence = refused(&line);
+            assert!(sentence.contains("needs a value"), "{sentence}");
+        }
+    }
 }
 
 /// Every flag of the npm package, with a value where it takes one, and how many
@@ -168,9 +176,9 @@ const OF_THE_NPM_PACKAGE: &[(&[&str], usize)] = &[
     (&["--disable-resource-parameter"], 0),
     (&["--authorize-param", "a=b"], 0),
     (&["--use-id-token"], 0),
-    (&["--device-code"], 1),
-    (&["--client-credentials"], 1),
-    (&["--token-endpoint", "https://h/t"], 1),
+    (&["--client-credentials"], 0),
+    (&["--token-endpoint", "https://h/t"], 0),
+    (&["--device-code"], 0),
     (&["--enable-proxy"], 0),
     (&["--connect-timeout", "5"], 0),
     (&["--headers-timeout", "5"], 0),
@@ -258,6 +266,8 @@ fn flags_about_signing_in_go_with_any_server() {
         "https://api/",
         "--no-browser",
         "--use-id-token",
+        "--device",
+        "--non-interactive",
     ];
     for command in [None, Some("login"), Some("logout")] {
         let line = [command.as_slice(), &[URL], &flags].concat();
@@ -275,6 +285,7 @@ fn flags_about_signing_in_go_with_any_server() {
         assert_eq!(arguments.auth.callback_port, Some(9696));
         assert_eq!(arguments.auth.resource.as_deref(), Some("https://api/"));
         assert!(arguments.auth.no_browser && arguments.auth.use_id_token);
+        assert!(arguments.auth.device_code && arguments.auth.non_interactive);
     }
     assert_eq!(
         warnings(&[URL, "--authorize-param", "s3cret"]),

@@ -13,6 +13,8 @@ use super::convert::{self, Opening};
 use crate::config::Config;
 use crate::configuration::document::{self, Seconds, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
+use crate::oauth::grant_type::GrantType;
+use crate::secret::Secret;
 use crate::session::Terms;
 
 /// How often the server is pinged with `keep_alive` alone, as with the flag.
@@ -45,6 +47,7 @@ impl Api {
             usable(&entry, &open.name, &self.settings)?;
         }
         let name = std::mem::take(&mut open.name);
+        let says_whose = says_whose(&open);
         let terms = Terms {
             name: named.then(|| name.into()),
             idle_for: entry.table.session_idle.map(|Seconds(time)| time),
@@ -53,6 +56,9 @@ impl Api {
         fill(&mut open, &entry);
         let mut opening = convert::opening(open, &self.config)?;
         opening.terms = terms;
+        if !says_whose {
+            token_command(&mut opening, &entry)?;
+        }
         Ok(opening)
     }
 }
@@ -93,7 +99,39 @@ pub(crate) fn check(entry: &Entry, config: &Config) -> Result<(), String> {
         // Any will do to check the rest.
         open.server_url = "https://localhost/".into();
     }
-    convert::opening(open, config).map(drop)
+    let mut opening = convert::opening(open, config)?;
+    token_command(&mut opening, entry)
+}
+
+/// Says whether the command line itself says whose token is sent.
+fn says_whose(open: &v1::Open) -> bool {
+    let of_auth =
+        |auth: &v1::AuthOptions| auth.client_credentials || !auth.bearer_token_file.is_empty();
+    open.auth.as_ref().is_some_and(of_auth)
+        || open.headers.iter().any(|it| is_credentials(&it.name))
+}
+
+fn is_credentials(header: &str) -> bool {
+    header.eq_ignore_ascii_case("authorization")
+}
+
+/// Has the program that the entry names print the tokens. No frame can name one: whoever
+/// can only reach the socket must not have programs started.
+fn token_command(opening: &mut Opening, entry: &Entry) -> Result<(), String> {
+    let Some(words) = &entry.table.bearer_token_command else {
+        return Ok(());
+    };
+    let identity = &mut opening.identity;
+    if !identity.grant_type.needs_person() || opening.spec.headers.authorize() {
+        return Err("bearer_token_command stands beside another key that says whose token is sent (client_credentials, bearer_token_file, the header Authorization): keep one of them".into());
+    }
+    if words.first().is_none_or(String::is_empty) {
+        return Err(
+            "bearer_token_command has no program: write [\"PROGRAM\", \"ARGUMENT\"]".into(),
+        );
+    }
+    identity.grant_type = GrantType::TokenCommand(Secret::new(words.clone()));
+    Ok(())
 }
 
 /// Says for each thing that the frame does not what the entry does.
@@ -126,8 +164,17 @@ fn fill(open: &mut v1::Open, entry: &Entry) {
         display.no_browser = true;
         display.may_open_browser = false;
     }
-    auth(open.auth.get_or_insert_default(), entry);
-    headers(open, &entry.headers);
+    let says_whose = says_whose(open);
+    auth(open.auth.get_or_insert_default(), entry, says_whose);
+    headers(open, &entry.headers, says_whose);
+    // Whoever runs login can be asked.
+    let is_login = open.purpose() == v1::Purpose::Login;
+    if table.non_interactive == Some(true)
+        && !is_login
+        && let Some(display) = &mut open.display
+    {
+        display.non_interactive = true;
+    }
 }
 
 fn options(options: &mut v1::Options, table: &document::ServerTable) {
@@ -190,8 +237,23 @@ fn connection(options: &mut v1::Options, table: &document::ServerTable) {
     options.disable_cookies |= table.disable_cookies == Some(true);
 }
 
-fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
+fn auth(auth: &mut v1::AuthOptions, entry: &Entry, says_whose: bool) {
     let table = &entry.table;
+    if !says_whose {
+        auth.client_credentials = table.client_credentials == Some(true);
+        for (place, written) in [
+            (&mut auth.token_endpoint, &table.token_endpoint),
+            (&mut auth.client_key, &table.client_key),
+            (&mut auth.client_key_id, &table.client_key_id),
+            (
+                &mut auth.client_assertion_audience,
+                &table.client_assertion_audience,
+            ),
+            (&mut auth.bearer_token_file, &table.bearer_token_file),
+        ] {
+            unsaid(place, written.as_ref());
+        }
+    }
     // As which client, and for which resource, is said as a whole.
     if auth.static_client_info.is_empty() && auth.client_metadata_url.is_empty() {
         auth.static_client_info
@@ -232,15 +294,59 @@ fn auth(auth: &mut v1::AuthOptions, entry: &Entry) {
     }
     auth.use_id_token |= table.use_id_token == Some(true);
     auth.allow_missing_pkce |= table.allow_missing_pkce == Some(true);
+    auth.device_code |= table.device_code == Some(true);
+    if auth.dpop() == v1::Dpop::Unspecified
+        && let Some(dpop) = table.dpop
+    {
+        auth.set_dpop(match dpop {
+            document::Dpop::Auto => v1::Dpop::Auto,
+            document::Dpop::Always => v1::Dpop::Always,
+            document::Dpop::Never => v1::Dpop::Never,
+        });
+    }
+    federation(auth, entry);
 }
 
-/// A header of the command line stands for all of its name.
-fn headers(open: &mut v1::Open, entry: &[EntryHeader]) {
+/// What belongs to an identity provider is shown to no other one.
+fn federation(auth: &mut v1::AuthOptions, entry: &Entry) {
+    let table = &entry.table;
+    unsaid(
+        &mut auth.workload_token_file,
+        table.workload_token_file.as_ref(),
+    );
+    if !auth.identity_provider.is_empty() {
+        return;
+    }
+    unsaid(
+        &mut auth.identity_provider,
+        table.identity_provider.as_ref(),
+    );
+    unsaid(
+        &mut auth.identity_provider_client,
+        Some(entry.identity_provider_client.reveal()),
+    );
+    unsaid(
+        &mut auth.identity_provider_key,
+        table.identity_provider_key.as_ref(),
+    );
+    unsaid(
+        &mut auth.subject_token_file,
+        table.subject_token_file.as_ref(),
+    );
+    let kind = table
+        .subject_token_type
+        .map(|kind| kind.as_str().to_owned());
+    unsaid(&mut auth.subject_token_type, kind.as_ref());
+}
+
+/// A header of the command line stands for all of its name, and a flag that says whose
+/// token is sent for the header that would.
+fn headers(open: &mut v1::Open, entry: &[EntryHeader], says_whose: bool) {
     let said = std::mem::take(&mut open.headers);
     let auth = open.auth.get_or_insert_default();
     for header in entry {
         let is_said = |given: &v1::Header| given.name.eq_ignore_ascii_case(&header.name);
-        if said.iter().any(is_said) {
+        if said.iter().any(is_said) || (says_whose && is_credentials(&header.name)) {
             continue;
         }
         auth.raw_headers.push(header.raw.reveal().clone());

@@ -68,7 +68,8 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         .headers
         .iter()
         .map(|header| (header.name.as_str(), header.value.as_str()));
-    let (headers, warnings) = UserHeaders::parse(given)?;
+    let (headers, mut warnings) = UserHeaders::parse(given)?;
+    warnings.extend(open.auth.iter().flat_map(super::grant_type::superfluous));
     let proxy = match open.proxy.clone() {
         Some(proxy) => ProxySettings {
             http: proxy.http_proxy,
@@ -107,9 +108,12 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         proxies: proxy,
         ..identity
     };
+    let mut display = open.display.unwrap_or_default();
+    // Whoever wants a code wants no page here, and who is asked nothing is shown none.
+    display.may_open_browser &= !identity.by_code && !display.non_interactive;
     Ok(Opening {
         identity,
-        display: open.display.unwrap_or_default(),
+        display,
         auth_timeout: Some(timeout)
             .filter(|seconds| *seconds > 0)
             .map(|seconds| Duration::from_secs(seconds.into())),

@@ -6,19 +6,21 @@ use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use crate::http::NetworkOptions;
+use crate::oauth::dpop;
 use crate::oauth::identity::{ClientChoice, Identity, ResourceChoice};
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
 use crate::server_url::ServerUrl;
 
 /// Parameters that decide whose sign-in it is; nobody but us sets them.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     "client_id",
     "redirect_uri",
     "response_type",
     "state",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// Checks what an opening frame says of signing in.
@@ -38,8 +40,20 @@ pub(super) fn identity(
     let mut identity = Identity::new(server, network);
     identity.server_as_typed = open.server_url.trim().to_owned();
     identity.resource = resource(&auth)?;
+    identity.dpop = match auth.dpop() {
+        v1::Dpop::Unspecified | v1::Dpop::Auto => dpop::Choice::Asked,
+        v1::Dpop::Always => dpop::Choice::Always,
+        v1::Dpop::Never => dpop::Choice::Never,
+    };
+    identity.client = client(
+        "--static-oauth-client-info",
+        &auth.static_client_info,
+        &auth.client_metadata_url,
+    )?;
+    let authorizes = |header: &v1::Header| header.name.eq_ignore_ascii_case("authorization");
+    let authorizes = open.headers.iter().any(authorizes);
+    identity.grant_type = super::grant_type::grant_type(&auth, &identity.client, authorizes)?;
     identity.authorize_params = params(auth.authorize_params)?;
-    identity.client = client(&auth.static_client_info, &auth.client_metadata_url)?;
     identity.client_metadata = object(
         "--static-oauth-client-metadata",
         &auth.static_client_metadata,
@@ -62,6 +76,7 @@ pub(super) fn identity(
     identity.success_url = success_url(&auth.success_url, allow_http)?;
     identity.use_id_token = auth.use_id_token;
     identity.allow_missing_pkce = auth.allow_missing_pkce;
+    identity.by_code = auth.device_code;
     identity.raw_headers = auth.raw_headers;
     Ok(identity)
 }
@@ -89,19 +104,19 @@ fn params(given: Vec<v1::AuthorizeParam>) -> Result<Vec<(String, String)>, Strin
     given.into_iter().map(param).collect()
 }
 
-fn client(info: &str, metadata_url: &str) -> Result<ClientChoice, String> {
-    const FLAG: &str = "--static-oauth-client-info";
+/// Reads a client that was registered by hand (`flag`), or the URL of its document.
+pub(super) fn client(flag: &str, info: &str, metadata_url: &str) -> Result<ClientChoice, String> {
     if info.is_empty() {
         return match metadata_url {
             "" => Ok(ClientChoice::Dynamic),
             url => Ok(ClientChoice::MetadataUrl(document_url(url)?)),
         };
     }
-    let info = object(FLAG, info)?;
+    let info = object(flag, info)?;
     let text = |name: &str| match info.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{name} in the value of {FLAG} is not a string")),
+        Some(_) => Err(format!("{name} in the value of {flag} is not a string")),
     };
     let client_id = text("client_id")?.filter(|id| !id.is_empty());
     let uris = match info.get("redirect_uris") {
@@ -109,7 +124,7 @@ fn client(info: &str, metadata_url: &str) -> Result<ClientChoice, String> {
         _ => &[],
     };
     Ok(ClientChoice::PreRegistered {
-        client_id: client_id.ok_or_else(|| format!("the value of {FLAG} has no client_id"))?,
+        client_id: client_id.ok_or_else(|| format!("the value of {flag} has no client_id"))?,
         client_secret: text("client_secret")?.map(Secret::new),
         auth_method: text("token_endpoint_auth_method")?,
         redirect_uris: uris
@@ -130,7 +145,8 @@ fn document_url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| "the value of --client-metadata-url is not an https URL with a path".into())
 }
 
-fn is_plain(url: &Url) -> bool {
+/// Says whether a URL has no credentials in it.
+pub(super) fn is_plain(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none()
 }
 

@@ -73,6 +73,12 @@ async fn sign_in_and_check(
     patience: Option<Duration>,
 ) -> Result<RelayResponse, Status> {
     let (whom, server) = (deps.whom(), &deps.server.shown);
+    if let Some(source) = source.filter(|source| source.is_unattended())
+        && source.current().is_none()
+    {
+        // Earlier failures do not count. The check says why there is no token.
+        drop(sign_in(source, true, deps.non_interactive).await);
+    }
     for attempt in 0..SIGN_INS {
         let error = match relay::check(deps.clone()).await {
             Ok((result, warm, lease)) => {
@@ -85,16 +91,17 @@ async fn sign_in_and_check(
         };
         // Earlier refusals do not count for a person who asks; what the server
         // says of the new token does.
-        let signing_in = sign_in(source, attempt == 0);
+        let explicit = attempt == 0 && !deps.non_interactive;
+        let signing_in = sign_in(source, explicit, deps.non_interactive);
         let signed_in = match patience {
             None => signing_in.await,
             Some(patience) => match tokio::time::timeout(patience, signing_in).await {
                 Ok(signed_in) => signed_in,
                 Err(_) => {
                     return Err(Status::unauthenticated(format!(
-                        "{server} answered 401 unauthorized, and nobody signed in within {} s; run: {}",
+                        "{server} answered 401 unauthorized, and nobody signed in within {} s{}",
                         patience.as_secs(),
-                        whom.login()
+                        whom.advice()
                     )));
                 }
             },
@@ -106,17 +113,26 @@ async fn sign_in_and_check(
     )))
 }
 
-/// Joins the sign-in under way or begins one, and waits for its end.
-async fn sign_in(source: &TokenSource, explicit: bool) -> Result<(), TokenError> {
+/// Joins the sign-in under way or begins one, and waits for its end. `non_interactive`:
+/// neither.
+async fn sign_in(
+    source: &TokenSource,
+    explicit: bool,
+    non_interactive: bool,
+) -> Result<(), TokenError> {
     let rejected = source.current();
     let wanting = Wanting {
         explicit,
+        may_sign_in: !non_interactive,
         ..Wanting::default()
     };
     let renewed = source
         .renew(rejected.as_ref(), Challenge::default(), wanting)
         .await;
     match renewed {
+        Err(TokenError::LoginRequired { why, .. }) if non_interactive => {
+            Err(TokenError::Rejected(relay::nobody_is_asked(why)))
+        }
         Err(TokenError::LoginRequired {
             sign_in: Some(_), ..
         }) => source.signed_in(rejected.as_ref()).await.map(drop),
@@ -136,12 +152,9 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
         TokenError::Transient(why) => {
             Status::aborted(format!("{server} cannot be signed in to now: {why}"))
         }
-        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => {
-            Status::unauthenticated(format!(
-                "{server} answered 401 unauthorized: {why}; run: {}",
-                whom.login()
-            ))
-        }
+        TokenError::LoginRequired { .. } | TokenError::Rejected(_) => Status::unauthenticated(
+            format!("{server} answered 401 unauthorized: {why}{}", whom.advice()),
+        ),
     }
 }
 
@@ -150,9 +163,9 @@ fn refused(whom: Whom<'_>, error: &UpstreamError, why: &TokenError) -> Status {
 pub(super) fn unavailable(whom: Whom<'_>, error: &UpstreamError) -> Status {
     let sentence = relay::fault::sentence(whom, error);
     match error {
-        UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. } => {
-            Status::unauthenticated(sentence)
-        }
+        UpstreamError::Unauthorized(_)
+        | UpstreamError::NotSignedIn { .. }
+        | UpstreamError::NoToken(_) => Status::unauthenticated(sentence),
         _ => Status::aborted(sentence),
     }
 }

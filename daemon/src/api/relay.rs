@@ -113,6 +113,7 @@ pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, 
         tools: std::mem::take(&mut opening.tools),
         ping_interval: opening.ping_interval,
         auth_timeout: opening.auth_timeout.unwrap_or(relay::AUTH_TIMEOUT),
+        non_interactive: opening.display.non_interactive,
         stop: api.stop.clone(),
     })
 }

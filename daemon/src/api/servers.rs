@@ -6,7 +6,9 @@ use mcp_remote_proto::v1::{
 };
 
 use super::Api;
-use crate::configuration::document::{CacheLists, Reuse, Seconds, ServerTable, Texts, Transport};
+use crate::configuration::document::{
+    CacheLists, Dpop, Reuse, Seconds, ServerTable, Texts, Transport,
+};
 use crate::configuration::{self, Change, Entry, Settings};
 use crate::server_url::ServerUrl;
 use crate::session::Outdated;
@@ -132,6 +134,14 @@ fn configured(name: &str, entry: &Entry) -> ConfiguredServer {
     }
 }
 
+/// Returns a URL without what may be secret in it.
+fn shown_text(text: &str) -> String {
+    match url::Url::parse(text) {
+        Ok(url) => crate::server_url::shown(&url),
+        Err(_) => text.to_owned(),
+    }
+}
+
 /// Returns every setting that is not a secret, as in the file.
 fn settings(table: &ServerTable) -> Vec<Setting> {
     let switch = |value: Option<bool>| value.map(|value| value.to_string());
@@ -148,17 +158,21 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         Reuse::Sequential => "sequential",
         Reuse::Concurrent => "concurrent",
     });
+    let dpop = table.dpop.map(|dpop| match dpop {
+        Dpop::Auto => "auto",
+        Dpop::Always => "always",
+        Dpop::Never => "never",
+    });
     let cache_lists = table.cache_lists.map(CacheLists::text);
     let params = table.authorize_params.as_ref();
     let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
     // Credentials of a proxy are nobody's business.
-    let proxy = table
-        .proxy
-        .as_deref()
-        .map(|proxy| match url::Url::parse(proxy) {
-            Ok(url) => crate::server_url::shown(&url),
-            Err(_) => proxy.to_owned(),
-        });
+    let proxy = table.proxy.as_deref().map(shown_text);
+    let endpoint = table.token_endpoint.as_deref().map(shown_text);
+    // What follows the program may be secret.
+    let words = table.bearer_token_command.as_ref();
+    let command = words.and_then(|words| words.first().cloned());
+    let subject = table.subject_token_type.map(|kind| kind.as_str());
     let port = table.callback_port.map(|port| port.to_string());
     let all = [
         ("header_file", texts(&table.header_file)),
@@ -185,6 +199,8 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("callback_path", table.callback_path.clone()),
         ("auth_success_url", table.auth_success_url.clone()),
         ("no_browser", switch(table.no_browser)),
+        ("device_code", switch(table.device_code)),
+        ("non_interactive", switch(table.non_interactive)),
         ("client_metadata_url", table.client_metadata_url.clone()),
         ("resource", table.resource.clone()),
         (
@@ -195,6 +211,22 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("scope", table.scope.clone()),
         ("use_id_token", switch(table.use_id_token)),
         ("allow_missing_pkce", switch(table.allow_missing_pkce)),
+        ("client_credentials", switch(table.client_credentials)),
+        ("token_endpoint", endpoint),
+        ("client_key", table.client_key.clone()),
+        ("client_key_id", table.client_key_id.clone()),
+        (
+            "client_assertion_audience",
+            table.client_assertion_audience.clone(),
+        ),
+        ("bearer_token_file", table.bearer_token_file.clone()),
+        ("bearer_token_command", command),
+        ("dpop", dpop.map(str::to_owned)),
+        ("workload_token_file", table.workload_token_file.clone()),
+        ("identity_provider", table.identity_provider.clone()),
+        ("identity_provider_key", table.identity_provider_key.clone()),
+        ("subject_token_file", table.subject_token_file.clone()),
+        ("subject_token_type", subject.map(str::to_owned)),
     ];
     let written = all.into_iter().filter_map(|(key, value)| {
         Some(Setting {

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
+use super::code_text;
 use crate::oauth::Authority;
-use crate::oauth::browsers::{Attending, OpenBrowser, Shown};
+use crate::oauth::browsers::{Attending, OpenBrowser, Shown, SignInUrl};
 use crate::oauth::identity::Identity;
 use crate::oauth::token_source::{AuthState, AuthStatus, TokenSource};
 
@@ -61,6 +62,9 @@ pub(super) fn attend(
     asked_for: bool,
     tasks: &TaskTracker,
 ) -> (SignInFrames, SignInReplies) {
+    // Who is asked nothing need not hear of what others are asked: a code in the log of
+    // a build is anybody's.
+    let source = source.filter(|_| !display.non_interactive);
     let (ask, asked) = mpsc::channel(QUESTIONS);
     let (say, said) = mpsc::channel(SENTENCES);
     let answer = Answer::default();
@@ -72,7 +76,10 @@ pub(super) fn attend(
         asked,
         said,
         answer: answer.clone(),
-        told: Told::default(),
+        told: Told {
+            columns: display.stderr_columns,
+            ..Told::default()
+        },
         frames: VecDeque::new(),
         source: source.cloned(),
         _attending: source.map(|source| authority.attend(source.hash(), display, ask, asked_for)),
@@ -187,8 +194,10 @@ fn notice(text: String) -> Frame {
 /// What the shim has been told of the sign-in under way.
 #[derive(Debug, Default)]
 struct Told {
-    url: Option<String>,
+    url: Option<SignInUrl>,
     shown: Shown,
+    /// Columns of its terminal; 0: it has none.
+    columns: u32,
 }
 
 impl Told {
@@ -197,8 +206,22 @@ impl Told {
         let mut frames = Vec::new();
         for frame in self.frames(status, identity.server.shown()) {
             let begins = frame.state() == SignInState::Pending;
+            let hidden = frame.state() == SignInState::BrowserNotOpened;
+            let by_code = status
+                .sign_in
+                .as_ref()
+                .is_some_and(|it| it.url.code().is_some());
+            let offers_codes = status.sign_in.as_ref().is_some_and(|it| it.offers_codes);
             frames.push(Frame::SignIn(frame));
-            if let Some(uri) = identity.assumed_redirect_uri().filter(|_| begins) {
+            if hidden && offers_codes {
+                let login = identity.login_command();
+                let login = login.replacen("mcp-remote login ", "mcp-remote login --device ", 1);
+                frames.push(notice(format!(
+                    "Or sign in by a code that you type in on any machine: {login}"
+                )));
+            }
+            let redirects = begins && !by_code;
+            if let Some(uri) = identity.assumed_redirect_uri().filter(|_| redirects) {
                 frames.push(notice(format!(
                     "The client of --static-oauth-client-info has to be registered with {uri}. If it is not, name its redirect_uris there or give its port; the npm package uses port {} for this server.",
                     identity.npm_port()
@@ -237,16 +260,19 @@ impl Told {
             return frames;
         };
         let url = pending.url.as_str();
-        if self.url.as_deref() != Some(url) {
-            self.url = Some(url.to_owned());
+        if self.url.as_ref() != Some(&pending.url) {
+            self.url = Some(pending.url.clone());
             self.shown = Shown::Opening;
-            frames.push(frame(SignInState::Pending, url, String::new()));
+            let text = code_text::below(&pending.url, self.columns);
+            frames.push(frame(SignInState::Pending, url, text));
         }
         if self.shown != pending.shown {
             self.shown = pending.shown;
             match pending.shown {
                 Shown::Opening => {}
                 Shown::Opened => frames.push(frame(SignInState::BrowserOpened, url, String::new())),
+                // There any browser will do, and nobody expects one here.
+                Shown::NotOpened if pending.url.code().is_some() => {}
                 Shown::NotOpened => {
                     frames.push(frame(SignInState::BrowserNotOpened, url, String::new()));
                 }
@@ -275,7 +301,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::oauth::browsers::SignInUrl;
     use crate::oauth::identity::ClientChoice;
     use crate::oauth::sign_in::PendingSignIn;
 
@@ -286,6 +311,7 @@ mod tests {
                 url: SignInUrl::new(url::Url::parse(url).expect("a URL")),
                 since: SystemTime::UNIX_EPOCH,
                 shown,
+                offers_codes: false,
             }),
             ..AuthStatus::default()
         }
@@ -321,6 +347,57 @@ mod tests {
         assert_eq!(tell(&again), [Pending, BrowserNotOpened]);
         assert_eq!(tell(&in_state(AuthState::NeedsLogin)), [Failed]);
         assert_eq!(tell(&in_state(AuthState::NeedsLogin)), []);
+    }
+
+    fn by_code(code: &str) -> AuthStatus {
+        let page = url::Url::parse("https://as/device").expect("a URL");
+        let mut status = pending("https://as/", Shown::Opening);
+        let url = SignInUrl::by_code(&page, None, code);
+        status.sign_in.as_mut().expect("it waits").url = url;
+        status
+    }
+
+    #[test]
+    fn each_code_is_told_once_and_no_browser_is_missed() {
+        let mut told = Told::default();
+        let mut tell = |code: &str, shown: Shown| -> Vec<(SignInState, String)> {
+            let mut status = by_code(code);
+            status.sign_in.as_mut().expect("it waits").shown = shown;
+            let frames = told.frames(&status, "https://h/mcp").into_iter();
+            frames.map(|frame| (frame.state(), frame.text)).collect()
+        };
+        let one = vec![(SignInState::Pending, "Enter the code A there.".to_owned())];
+        assert_eq!(tell("A", Shown::Opening), one);
+        assert_eq!(tell("A", Shown::NotOpened), []);
+        assert_eq!(tell("B", Shown::NotOpened).len(), 1, "another code");
+        let opened = (SignInState::BrowserOpened, String::new());
+        assert_eq!(tell("B", Shown::Opened), [opened]);
+    }
+
+    #[test]
+    fn who_visits_a_page_hears_that_a_code_would_do() {
+        let server = crate::server_url::ServerUrl::parse("https://h/mcp", false);
+        let identity = Identity::new(
+            server.expect("valid"),
+            crate::http::NetworkOptions::default(),
+        );
+        let mut told = Told::default();
+        let mut status = pending("https://as/1", Shown::NotOpened);
+        assert_eq!(told.about(&identity, &status).len(), 2);
+        let sign_in = status.sign_in.as_mut().expect("it waits");
+        sign_in.url = SignInUrl::new(url::Url::parse("https://as/2").expect("a URL"));
+        sign_in.offers_codes = true;
+        let frames = told.about(&identity, &status);
+        let Some(Frame::Notice(notice)) = frames.last() else {
+            panic!("a notice follows: {frames:?}");
+        };
+        assert!(
+            notice
+                .text
+                .ends_with("mcp-remote login --device https://h/mcp"),
+            "{}",
+            notice.text
+        );
     }
 
     #[test]

@@ -182,12 +182,21 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
         AuthState::Expired => v1::AuthState::Expired,
         AuthState::SigningIn => v1::AuthState::SigningIn,
         AuthState::NeedsLogin => v1::AuthState::NeedsLogin,
+        AuthState::Failed => v1::AuthState::Failed,
     };
+    let identity = source.identity();
     let since_epoch = |time: Option<SystemTime>| {
         let time = time?.duration_since(UNIX_EPOCH).ok()?;
         u64::try_from(time.as_millis()).ok()
     };
     let ms = |time| since_epoch(time).unwrap_or_default();
+    let code = status
+        .sign_in
+        .as_ref()
+        .and_then(|pending| pending.url.code());
+    let (user_code, verification_uri) = code
+        .map(|code| (code.code.clone(), code.page.to_string()))
+        .unwrap_or_default();
     Some(v1::AuthStatus {
         state: state.into(),
         issuer: status.issuer.unwrap_or_default(),
@@ -209,7 +218,10 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
             .other_folder(source.hash())
             .map(|folder| folder.display().to_string())
             .unwrap_or_default(),
-        login: source.identity().login_command(),
+        login: identity.login_command(),
+        account: identity.account().unwrap_or_default(),
+        user_code,
+        verification_uri,
     })
 }
 
@@ -224,14 +236,18 @@ fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState
     if auth.iter().any(needs_somebody) {
         return ServerState::NeedsLogin;
     }
-    if facts.next_attempt().is_some() {
+    let needs_nobody = !auth.is_empty() && auth.iter().all(|grant| !grant.account.is_empty());
+    let has_failed = |grant: &v1::AuthStatus| grant.state() == v1::AuthState::Failed;
+    if facts.next_attempt().is_some() || (needs_nobody && auth.iter().any(has_failed)) {
         return ServerState::BackingOff;
     }
     if server.is_connecting() {
         return ServerState::Connecting;
     }
     match &facts.last_error {
-        Some(UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. }) => {
+        Some(UpstreamError::Unauthorized(_) | UpstreamError::NotSignedIn { .. })
+            if !needs_nobody =>
+        {
             ServerState::NeedsLogin
         }
         Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) if sessions > 0 => {

@@ -67,6 +67,8 @@ pub(crate) struct ServerTable {
     pub(crate) callback_path: Option<String>,
     pub(crate) auth_success_url: Option<String>,
     pub(crate) no_browser: Option<bool>,
+    pub(crate) device_code: Option<bool>,
+    pub(crate) non_interactive: Option<bool>,
     pub(crate) static_oauth_client_info: Option<Json>,
     pub(crate) static_oauth_client_metadata: Option<Json>,
     pub(crate) client_metadata_url: Option<String>,
@@ -76,6 +78,20 @@ pub(crate) struct ServerTable {
     pub(crate) scope: Option<String>,
     pub(crate) use_id_token: Option<bool>,
     pub(crate) allow_missing_pkce: Option<bool>,
+    pub(crate) client_credentials: Option<bool>,
+    pub(crate) token_endpoint: Option<String>,
+    pub(crate) client_key: Option<String>,
+    pub(crate) client_key_id: Option<String>,
+    pub(crate) client_assertion_audience: Option<String>,
+    pub(crate) bearer_token_file: Option<String>,
+    pub(crate) bearer_token_command: Option<Vec<String>>,
+    pub(crate) dpop: Option<Dpop>,
+    pub(crate) workload_token_file: Option<String>,
+    pub(crate) identity_provider: Option<String>,
+    pub(crate) identity_provider_client: Option<Json>,
+    pub(crate) identity_provider_key: Option<String>,
+    pub(crate) subject_token_file: Option<String>,
+    pub(crate) subject_token_type: Option<SubjectTokenType>,
 }
 
 /// Keys that belong to one server: `[defaults]` would give them to every server
@@ -87,6 +103,14 @@ pub(super) const OF_ONE_SERVER: &[&str] = &[
     "header_file",
     "resource",
     "static_oauth_client_info",
+    "client_credentials",
+    "token_endpoint",
+    "client_key",
+    "client_key_id",
+    "client_assertion_audience",
+    "bearer_token_file",
+    "bearer_token_command",
+    "workload_token_file",
 ];
 
 impl ServerTable {
@@ -95,6 +119,8 @@ impl ServerTable {
         let defaults = defaults.clone();
         // How to sign in as a client is said once, in one way or the other.
         let client = self.static_oauth_client_info.is_some() || self.client_metadata_url.is_some();
+        // Clients and tokens are shown to the identity provider that they are written with.
+        let provider = self.identity_provider.is_some();
         let resource = self.resource.is_some() || self.disable_resource_parameter.is_some();
         Self {
             url: self.url,
@@ -125,6 +151,8 @@ impl ServerTable {
             callback_path: self.callback_path.or(defaults.callback_path),
             auth_success_url: self.auth_success_url.or(defaults.auth_success_url),
             no_browser: self.no_browser.or(defaults.no_browser),
+            device_code: self.device_code.or(defaults.device_code),
+            non_interactive: self.non_interactive.or(defaults.non_interactive),
             static_oauth_client_info: self.static_oauth_client_info,
             static_oauth_client_metadata: self
                 .static_oauth_client_metadata
@@ -140,6 +168,28 @@ impl ServerTable {
             scope: self.scope.or(defaults.scope),
             use_id_token: self.use_id_token.or(defaults.use_id_token),
             allow_missing_pkce: self.allow_missing_pkce.or(defaults.allow_missing_pkce),
+            client_credentials: self.client_credentials,
+            token_endpoint: self.token_endpoint,
+            client_key: self.client_key,
+            client_key_id: self.client_key_id,
+            client_assertion_audience: self.client_assertion_audience,
+            bearer_token_file: self.bearer_token_file,
+            bearer_token_command: self.bearer_token_command,
+            dpop: self.dpop.or(defaults.dpop),
+            workload_token_file: self.workload_token_file,
+            identity_provider: self.identity_provider.or(defaults.identity_provider),
+            identity_provider_client: self
+                .identity_provider_client
+                .or(defaults.identity_provider_client.filter(|_| !provider)),
+            identity_provider_key: self
+                .identity_provider_key
+                .or(defaults.identity_provider_key.filter(|_| !provider)),
+            subject_token_file: self
+                .subject_token_file
+                .or(defaults.subject_token_file.filter(|_| !provider)),
+            subject_token_type: self
+                .subject_token_type
+                .or(defaults.subject_token_type.filter(|_| !provider)),
         }
     }
 }
@@ -161,6 +211,33 @@ pub(crate) enum Reuse {
     Never,
     Sequential,
     Concurrent,
+}
+
+/// When tokens are bound to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dpop {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is shown to an identity provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SubjectTokenType {
+    IdToken,
+    RefreshToken,
+}
+
+impl SubjectTokenType {
+    /// Returns the word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::IdToken => "id-token",
+            Self::RefreshToken => "refresh-token",
+        }
+    }
 }
 
 /// Where tokens are kept.

@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub(crate) client_info: Secret<String>,
     /// What to say when registering, as JSON; empty: nothing.
     pub(crate) client_metadata: Secret<String>,
+    /// The client registered at the identity provider, as JSON; empty: none.
+    pub(crate) identity_provider_client: Secret<String>,
     /// Why it cannot be used as things are, one sentence.
     pub(crate) trouble: Option<String>,
 }
@@ -59,13 +61,30 @@ impl Entry {
     /// Reads what a table names.
     pub(super) fn new(mut table: ServerTable, around: &Surroundings<'_>) -> Self {
         let absolute = |text: &String| file::path(text, around.home, around.folder);
-        table.ca_file = table
-            .ca_file
-            .map(|path| absolute(&path).display().to_string());
+        for path in [
+            &mut table.ca_file,
+            &mut table.client_key,
+            &mut table.bearer_token_file,
+            &mut table.workload_token_file,
+            &mut table.identity_provider_key,
+            &mut table.subject_token_file,
+        ] {
+            *path = path
+                .as_ref()
+                .map(|path| absolute(path).display().to_string());
+        }
+        let program = table.bearer_token_command.as_mut();
+        // One without a folder is looked for as a shell does.
+        if let Some(program) = program.and_then(|words| words.first_mut())
+            && program.contains('/')
+        {
+            *program = absolute(program).display().to_string();
+        }
         let mut entry = Self {
             headers: Vec::new(),
             client_info: Secret::new(String::new()),
             client_metadata: Secret::new(String::new()),
+            identity_provider_client: Secret::new(String::new()),
             trouble: None,
             table,
         };
@@ -100,6 +119,9 @@ impl Entry {
         let info = json("static_oauth_client_info", info.as_ref(), around)?;
         let metadata = json("static_oauth_client_metadata", metadata.as_ref(), around)?;
         self.client_info = Secret::new(info);
+        let provider = self.table.identity_provider_client.as_ref();
+        let provider = json("identity_provider_client", provider, around)?;
+        self.identity_provider_client = Secret::new(provider);
         self.client_metadata = Secret::new(with_scope(metadata, self.table.scope.as_deref()));
         Ok(())
     }

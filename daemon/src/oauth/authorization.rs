@@ -13,6 +13,7 @@ use url::{Url, form_urlencoded};
 
 use super::authorize_url::{self, AuthorizeUrlError};
 use super::discovery::Discovered;
+use super::dpop::Binding;
 use super::identity::Identity;
 use super::registration::Client;
 use super::scope::Scope;
@@ -20,13 +21,14 @@ use super::text::{after_colon, printable};
 use crate::secret::Secret;
 
 /// Parameters that decide whose sign-in it is; nobody but us sets them.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     "client_id",
     "redirect_uri",
     "response_type",
     "state",
     "code_challenge",
     "code_challenge_method",
+    "dpop_jkt",
 ];
 
 /// Longest redirect query that is read, in bytes; codes may be some kilobytes.
@@ -51,6 +53,8 @@ pub(crate) struct Pending {
     pub(crate) scope: Option<Scope>,
     /// The `resource` that was sent.
     pub(crate) resource: Option<String>,
+    /// What the tokens are bound to.
+    pub(crate) binding: Option<Binding>,
 }
 
 impl std::fmt::Debug for Pending {
@@ -85,6 +89,7 @@ pub(crate) fn begin(
     client: &Client,
     redirect_uri: &str,
     scope: Option<&Scope>,
+    binding: Option<Binding>,
 ) -> Result<Pending, BeginError> {
     let unusable = || BeginError::RedirectUri(printable(redirect_uri));
     let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| unusable())?;
@@ -101,6 +106,10 @@ pub(crate) fn begin(
     for (name, value) in parameters(identity, discovered, scope) {
         request = request.add_extra_param(name, value);
     }
+    if let Some(binding) = &binding {
+        // The code itself is worth nothing without the key (RFC 9449, section 10).
+        request = request.add_extra_param("dpop_jkt", binding.key.thumbprint());
+    }
     let (url, state) = request.url();
     let url = authorize_url::rebuild(&url).map_err(|why| BeginError::Url {
         issuer: printable(&server.issuer),
@@ -115,6 +124,7 @@ pub(crate) fn begin(
         iss_expected: server.iss_parameter_supported,
         scope: scope.cloned(),
         resource: discovered.resource.clone(),
+        binding,
     })
 }
 

@@ -20,17 +20,49 @@ const SHIM_TIMEOUT: Duration = Duration::from_secs(15);
 /// The address of a sign-in page. Whoever has it can finish or spoil the
 /// sign-in: it goes to this user, never into a log.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct SignInUrl(Url);
+pub(crate) struct SignInUrl {
+    url: Url,
+    code: Option<Arc<UserCode>>,
+}
+
+/// What a person types in where the page does not lead back by itself (RFC 8628).
+#[derive(PartialEq, Eq)]
+pub(crate) struct UserCode {
+    /// Plain and short.
+    pub(crate) code: String,
+    /// The page that asks for it.
+    pub(crate) page: Url,
+    /// Whether the address has it in it already.
+    pub(crate) is_filled_in: bool,
+}
 
 impl SignInUrl {
     /// Takes a URL that has been checked.
     pub(crate) fn new(url: Url) -> Self {
-        Self(url)
+        Self { url, code: None }
+    }
+
+    /// Takes a page that asks for a code, and the same with the code in it; both have
+    /// been checked.
+    pub(crate) fn by_code(page: &Url, complete: Option<&Url>, code: &str) -> Self {
+        Self {
+            url: complete.unwrap_or(page).clone(),
+            code: Some(Arc::new(UserCode {
+                code: code.to_owned(),
+                page: page.clone(),
+                is_filled_in: complete.is_some(),
+            })),
+        }
     }
 
     /// Returns it, for the user.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.url.as_str()
+    }
+
+    /// Returns what is typed in there.
+    pub(crate) fn code(&self) -> Option<&UserCode> {
+        self.code.as_deref()
     }
 }
 
@@ -158,6 +190,14 @@ impl Browsers {
             id,
             shared: self.0.clone(),
         }
+    }
+
+    /// Says whether nobody could show a page, as far as is known, and nobody wants
+    /// that so.
+    pub(super) fn are_missing(&self, hash: &IdentityHash) -> bool {
+        let state = self.0.lock();
+        let misses = |attendant: &Attendant| !attendant.can_open && !attendant.forbids;
+        state.desktop.is_none() && state.of(hash).all(|(_, attendant)| misses(attendant))
     }
 
     /// Opens a browser unless one is open (`shown`), now or as soon as somebody
@@ -359,6 +399,24 @@ mod tests {
         let mut person = attend(&browsers, &display(true), true);
         answer(&mut person, true).await;
         assert_eq!(said.recv().await, Some(Shown::Opened));
+    }
+
+    #[tokio::test]
+    async fn browsers_are_missing_where_nobody_has_or_forbids_one() {
+        let browsers = Browsers::opening_with(|_, _| panic!("nothing is shown"));
+        assert!(browsers.are_missing(&hash()));
+        let _blind = attend(&browsers, &display(false), true);
+        assert!(browsers.are_missing(&hash()));
+        let forbidding = Display {
+            no_browser: true,
+            ..display(true)
+        };
+        let forbids = attend(&browsers, &forbidding, false);
+        assert!(!browsers.are_missing(&hash()), "it is wanted so");
+        drop(forbids);
+        assert!(browsers.are_missing(&hash()));
+        drop(attend(&browsers, &display(true), false));
+        assert!(!browsers.are_missing(&hash()), "the daemon knows a desktop");
     }
 
     #[tokio::test]

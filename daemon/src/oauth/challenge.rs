@@ -1,5 +1,5 @@
 //! `WWW-Authenticate`: what a server says about why it refused (RFC 9110 section
-//! 11, RFC 6750 section 3, RFC 9728 section 5.1). Pure.
+//! 11, RFC 6750 section 3, RFC 9449 section 7.1, RFC 9728 section 5.1). Pure.
 //!
 //! Whatever a server sends, reading it ends and gives what could be understood:
 //! at worst nothing.
@@ -7,13 +7,16 @@
 use http::HeaderMap;
 use url::Url;
 
+use super::dpop::{self, Wanted};
+use super::grant::Grant;
 use super::scope::Scope;
 use super::text::printable;
 
 /// Bytes read of all the fields together; honest ones have a few hundred.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// What the `Bearer` challenges of a response say; all empty if there is none.
+/// What the `Bearer` and `DPoP` challenges of a response say; all empty if there is
+/// none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
     /// Where the metadata of the protected resource are said to be.
@@ -24,6 +27,8 @@ pub(crate) struct Challenge {
     pub(crate) error: Option<ChallengeError>,
     /// The same for people, as one harmless line.
     pub(crate) description: Option<String>,
+    /// Whether tokens are to be bound to a key.
+    pub(crate) bound_tokens: Wanted,
 }
 
 /// Why a token was refused (RFC 6750, section 3.1).
@@ -33,14 +38,25 @@ pub(crate) enum ChallengeError {
     InvalidToken,
     /// It needs more scopes.
     InsufficientScope,
+    /// The proof that came with it is not taken, or needs a nonce (RFC 9449, sections
+    /// 7.1 and 9).
+    Proof,
     /// Something else.
     Other,
+}
+
+impl ChallengeError {
+    /// Says whether another token would be refused as well.
+    pub(crate) fn is_about_proof(self) -> bool {
+        self == Self::Proof
+    }
 }
 
 impl Challenge {
     /// Reads the fields of a response.
     pub(crate) fn parse(headers: &HeaderMap) -> Self {
         let mut challenge = Self::default();
+        let mut schemes = Schemes::default();
         let mut left = MAX_LENGTH;
         for value in headers.get_all(http::header::WWW_AUTHENTICATE) {
             let text = String::from_utf8_lossy(value.as_bytes());
@@ -48,16 +64,34 @@ impl Challenge {
                 break;
             }
             left -= text.len();
-            let mut bearer = false;
+            schemes.current = None;
             for piece in Pieces(&text) {
                 match piece {
-                    Piece::Scheme(scheme) => bearer = scheme.eq_ignore_ascii_case("bearer"),
-                    Piece::Parameter(name, value) if bearer => challenge.take(name, &value),
+                    Piece::Scheme(scheme) => schemes.begin(scheme),
+                    Piece::Parameter("algs", value) if schemes.current == Some(Scheme::Proof) => {
+                        let mut known = value.split(' ');
+                        schemes.proof_fits = dpop::takes_ours(&mut known);
+                    }
+                    Piece::Parameter(name, value) if schemes.current.is_some() => {
+                        challenge.take(name, &value);
+                    }
                     Piece::Parameter(..) => {}
                 }
             }
         }
+        challenge.bound_tokens = schemes.wanted();
         challenge
+    }
+
+    /// Returns it as that of a server which has demanded that these tokens be bound:
+    /// not every refusal says so again.
+    #[must_use]
+    pub(crate) fn of_grant(mut self, grant: Option<&Grant>) -> Self {
+        let binding = grant.and_then(|grant| grant.binding.as_ref());
+        if binding.is_some_and(|binding| binding.demanded) {
+            self.bound_tokens = Wanted::Demanded;
+        }
+        self
     }
 
     /// Keeps a parameter; of two with one name the first.
@@ -71,6 +105,7 @@ impl Challenge {
                 self.error = Some(match value {
                     "invalid_token" => ChallengeError::InvalidToken,
                     "insufficient_scope" => ChallengeError::InsufficientScope,
+                    error if dpop::is_about_proof(error) => ChallengeError::Proof,
                     _ => ChallengeError::Other,
                 });
             }
@@ -78,6 +113,45 @@ impl Challenge {
                 self.description = Some(printable(value)).filter(|text| !text.is_empty());
             }
             _ => {}
+        }
+    }
+}
+
+/// The schemes of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Bearer,
+    Proof,
+}
+
+/// Those that were offered.
+#[derive(Debug, Default)]
+struct Schemes {
+    current: Option<Scheme>,
+    bearer: bool,
+    proof: bool,
+    /// By an algorithm of ours, as far as is said.
+    proof_fits: bool,
+}
+
+impl Schemes {
+    fn begin(&mut self, scheme: &str) {
+        self.current = None;
+        if scheme.eq_ignore_ascii_case("bearer") {
+            self.current = Some(Scheme::Bearer);
+            self.bearer = true;
+        } else if scheme.eq_ignore_ascii_case(dpop::SCHEME) {
+            self.current = Some(Scheme::Proof);
+            self.proof = true;
+            self.proof_fits = true;
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        match (self.proof, self.bearer) {
+            (true, false) => Wanted::Demanded,
+            (true, true) if self.proof_fits => Wanted::Taken,
+            _ => Wanted::Unsaid,
         }
     }
 }
@@ -271,6 +345,28 @@ mod tests {
         check(&many, None, Some("x"));
         let bytes: &[u8] = b"Bearer error_description=\"\xff\xfe\", scope=\"a\"";
         assert!(parse(&[bytes]).scope.is_some());
+    }
+
+    #[test]
+    fn challenges_say_whether_tokens_are_to_be_bound() {
+        let check = |fields: &[&[u8]], expected: Wanted| {
+            assert_eq!(parse(fields).bound_tokens, expected, "{fields:?}");
+        };
+        check(&[b"Bearer realm=x"], Wanted::Unsaid);
+        check(&[b"Basic realm=x"], Wanted::Unsaid);
+        check(&[b"DPoP algs=\"ES256 PS256\""], Wanted::Demanded);
+        check(&[b"dpop"], Wanted::Demanded);
+        // What it is to be proved with otherwise, the server will say.
+        check(&[b"DPoP algs=\"RS256\""], Wanted::Demanded);
+        check(&[b"Bearer, DPoP algs=\"PS256 ES256\""], Wanted::Taken);
+        check(&[b"DPoP algs=ES256", b"Bearer realm=x"], Wanted::Taken);
+        check(&[b"Bearer, DPoP algs=\"RS256\""], Wanted::Unsaid);
+        check(&[b"DPoP algs=\"", b"Bearer"], Wanted::Taken);
+        let challenge = parse(&[b"DPoP algs=\"ES256\", error=use_dpop_nonce, scope=\"a\""]);
+        assert_eq!(challenge.error, Some(ChallengeError::Proof));
+        assert_eq!(challenge.scope, Scope::parse("a"));
+        let challenge = parse(&[b"Bearer, DPoP error=\"invalid_token\", algs=ES256"]);
+        assert_eq!(challenge.error, Some(ChallengeError::InvalidToken));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod resource;
 mod server;
 
 use self::resource::Search;
+use self::server::Needs;
 pub(crate) use self::server::is_same_issuer;
 
 use std::collections::BTreeSet;
@@ -21,11 +22,15 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::challenge::Challenge;
+use super::dpop::Wanted;
 use super::grant::Grant;
 use super::http::{OAuthHttp, OAuthHttpError};
 use super::identity::{Identity, ResourceChoice};
 use super::scope::Scope;
 use crate::protocol::ProtocolVersion;
+
+/// The scope that stands for an ID token (OpenID Connect Core, section 3.1.2.1).
+const OPENID: &str = "openid";
 
 /// The scope that stands for a refresh token (OpenID Connect Core, section 11).
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -75,6 +80,8 @@ pub(crate) struct Discovered {
     pub(crate) resource: Option<String>,
     /// The scopes that the resource lists.
     pub(crate) scopes_supported: Option<Scope>,
+    /// Whether the resource wants tokens to be bound to a key.
+    pub(crate) bound_tokens: Wanted,
     /// The authorization server.
     pub(crate) server: AuthorizationServer,
 }
@@ -92,6 +99,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) registration_endpoint: Option<Url>,
     /// Where tokens are revoked.
     pub(crate) revocation_endpoint: Option<Url>,
+    /// Where sign-ins by code begin (RFC 8628).
+    pub(crate) device_authorization_endpoint: Option<Url>,
     /// The scopes that it lists.
     pub(crate) scopes_supported: Option<Scope>,
     /// How clients may say who they are; empty: not said.
@@ -102,6 +111,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) client_id_metadata_document_supported: bool,
     /// Whether its redirects always say who they come from (RFC 9207).
     pub(crate) iss_parameter_supported: bool,
+    /// Whether it binds tokens to keys like ours; `None`: not said.
+    pub(crate) takes_proofs: Option<bool>,
     /// Whether nothing says that it is there: these are the endpoints that revision
     /// 2025-03-26 falls back to.
     pub(crate) is_assumed: bool,
@@ -139,13 +150,17 @@ pub(crate) async fn discover(
     identity: &Identity,
     known: &Known,
 ) -> Result<Discovered, DiscoveryError> {
+    if identity.vouches.is_some() {
+        return identity_provider(http, identity).await;
+    }
     let asked = known.asked.as_ref();
+    let mut bound_tokens = Wanted::default();
     let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
-        Search::Found(metadata) => (
-            metadata.issuer(asked).map(str::to_owned),
-            Some(metadata.resource),
-            metadata.scopes,
-        ),
+        Search::Found(metadata) => {
+            bound_tokens = metadata.bound_tokens;
+            let issuer = metadata.issuer(asked).map(str::to_owned);
+            (issuer, Some(metadata.resource), metadata.scopes)
+        }
         Search::Nothing => (None, None, None),
         Search::Trouble(error) => match asked {
             Some(asked) => (Some(asked.issuer.clone()), asked.resource.clone(), None),
@@ -154,7 +169,7 @@ pub(crate) async fn discover(
     };
     let server = match issuer {
         Some(issuer) if !server::is_assumed(identity, &issuer, published.as_deref()) => {
-            server::of_issuer(http, &issuer, identity.allow_missing_pkce).await?
+            server::named(http, &issuer, identity).await?
         }
         _ => server::of_origin(http, identity).await?,
     };
@@ -166,6 +181,23 @@ pub(crate) async fn discover(
     Ok(Discovered {
         resource,
         scopes_supported,
+        bound_tokens,
+        server,
+    })
+}
+
+/// Asks an identity provider, whose issuer the user names: there is no resource, and
+/// what is wanted is an ID token.
+async fn identity_provider(
+    http: &OAuthHttp,
+    identity: &Identity,
+) -> Result<Discovered, DiscoveryError> {
+    let issuer = identity.server.url().as_str();
+    let server = server::named(http, issuer, identity).await?;
+    Ok(Discovered {
+        resource: None,
+        scopes_supported: Scope::parse(OPENID),
+        bound_tokens: Wanted::default(),
         server,
     })
 }
@@ -176,7 +208,7 @@ pub(crate) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    server::of_issuer(http, issuer, true).await
+    server::of_issuer(http, issuer, Needs::TokenEndpoint).await
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
@@ -208,7 +240,8 @@ pub(crate) fn scopes_to_ask(
         .scopes_supported
         .as_ref()
         .is_some_and(|scopes| scopes.contains(OFFLINE_ACCESS));
-    if !offers_refresh {
+    // Nobody renews tokens that a service account gets: it asks again.
+    if !offers_refresh || !identity.grant_type.needs_person() {
         return Some(wanted);
     }
     let offline = Scope::parse(OFFLINE_ACCESS).expect("it is a token");

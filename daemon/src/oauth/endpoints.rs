@@ -7,15 +7,19 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use super::authorization::{Code, Pending};
+use super::device::DeviceAuthorization;
 use super::discovery::cache::DiscoveryCache;
 use super::discovery::{self, AuthorizationServer, Discovered, DiscoveryError, Known};
+use super::dpop::Binding;
 use super::grant::Grant;
 use super::http::OAuthHttp;
 use super::identity::Identity;
+use super::kept_device::KeptDevice;
 use super::names::Names;
 use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
-use super::token::{self, TokenEndpointError, TokenKind, TokenResponse};
+use super::token::device::PollError;
+use super::token::{self, TokenEndpointError, TokenKind, TokenRequest, TokenResponse, Vouched};
 use crate::http::{HttpClients, HttpError};
 use crate::secret::Secret;
 
@@ -34,6 +38,8 @@ pub(crate) struct RefreshRequest<'a> {
     pub(crate) resource: Option<&'a str>,
     /// With which scope; `None`: the one granted.
     pub(crate) scope: Option<&'a Scope>,
+    /// What it is bound to.
+    pub(crate) binding: Option<&'a Binding>,
 }
 
 /// Reaches the servers of an identity.
@@ -72,6 +78,30 @@ pub(crate) trait Servers: Send + Sync {
         scope: Option<&'a Scope>,
     ) -> BoxFuture<'a, Result<Client, RegistrationError>>;
 
+    /// Returns the client to sign in as by a code.
+    fn register_device<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>>;
+
+    /// Begins a sign-in by code.
+    fn begin_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        parameters: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>>;
+
+    /// Asks for its tokens.
+    fn poll_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        kept: &'a KeptDevice,
+    ) -> BoxFuture<'a, Result<TokenResponse, PollError>>;
+
     /// Turns a code into tokens.
     fn exchange<'a>(
         &'a self,
@@ -86,6 +116,18 @@ pub(crate) trait Servers: Send + Sync {
         &'a self,
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks for a token without a person.
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>>;
+
+    /// Asks an identity provider to vouch for somebody.
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>>;
 
     /// Makes a grant's tokens worthless; false where that is not offered.
     fn revoke<'a>(
@@ -164,6 +206,35 @@ impl Servers for Connection {
         registration::register(&self.http, identity, discovered, redirect_uris, scope).boxed()
     }
 
+    fn register_device<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        registration::register_device(&self.http, identity, discovered, scope).boxed()
+    }
+
+    fn begin_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        parameters: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>> {
+        token::device::begin(&self.http, server, client, parameters).boxed()
+    }
+
+    fn poll_device<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        kept: &'a KeptDevice,
+    ) -> BoxFuture<'a, Result<TokenResponse, PollError>> {
+        let (issuer, code) = (&kept.issuer, &kept.begun.device_code);
+        let (resource, binding) = (kept.resource.as_deref(), kept.binding.as_ref());
+        token::device::poll(&self.http, server, client, issuer, code, resource, binding).boxed()
+    }
+
     fn exchange<'a>(
         &'a self,
         server: &'a AuthorizationServer,
@@ -178,16 +249,21 @@ impl Servers for Connection {
         &'a self,
         request: RefreshRequest<'a>,
     ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
-        token::refresh(
-            &self.http,
-            request.server,
-            request.client,
-            request.issuer,
-            request.refresh_token,
-            request.resource,
-            request.scope,
-        )
-        .boxed()
+        token::refresh(&self.http, request).boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        token::request(&self.http, request).boxed()
+    }
+
+    fn vouch<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        token::vouch(&self.http, request).boxed()
     }
 
     fn revoke<'a>(

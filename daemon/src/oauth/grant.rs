@@ -12,6 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::discovery::is_same_issuer;
+use super::dpop::{self, Binding, ProofKey};
 use super::identity::Identity;
 use super::registration::Client;
 use super::scope::Scope;
@@ -53,6 +54,11 @@ pub(crate) struct Grant {
     pub(crate) server: Option<String>,
     /// The client that got it, as which alone it is renewed; `None`: not known.
     pub(crate) client: Option<Client>,
+    /// What it is bound to; the refresh token may be even where the access token is
+    /// not.
+    pub(crate) binding: Option<Binding>,
+    /// Whether the access token is.
+    pub(crate) is_bound: bool,
 }
 
 /// The file. Unknown members are lost with the next write.
@@ -86,6 +92,11 @@ struct File {
     /// In the same file, so that no crash tears it from its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<Map<String, Value>>,
+    /// Likewise: without its key a token is worth nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop_demanded: bool,
 }
 
 impl Grant {
@@ -127,7 +138,18 @@ impl Grant {
             },
             server: before.and_then(|before| before.server.clone()),
             client: Some(client),
+            is_bound: response
+                .is_bound
+                .unwrap_or_else(|| before.is_some_and(|before| before.is_bound)),
+            binding: before.and_then(|before| before.binding.clone()),
         }
+    }
+
+    /// Notes what it is bound to.
+    #[must_use]
+    pub(crate) fn bound_to(mut self, binding: Option<&Binding>) -> Self {
+        self.binding = binding.cloned();
+        self
     }
 
     /// Notes which MCP server they are for.
@@ -141,6 +163,16 @@ impl Grant {
     #[must_use]
     pub(crate) fn stepped_up(mut self, signed_in_at: Option<u64>) -> Self {
         self.signed_in_at = signed_in_at.or(self.signed_in_at);
+        self
+    }
+
+    /// Uses the very key of another one, if they have the same, with what it has heard
+    /// from servers.
+    #[must_use]
+    pub(crate) fn with_key_of(mut self, other: &Self) -> Self {
+        if self.binding == other.binding {
+            self.binding.clone_from(&other.binding);
+        }
         self
     }
 
@@ -164,7 +196,8 @@ impl Grant {
         self
     }
 
-    /// Reads a file that was written at `written`; `None` if it holds no token.
+    /// Reads a file that was written at `written`; `None` if it holds no token, or not
+    /// the key that goes with it.
     pub(crate) fn read(content: &[u8], written: Option<SystemTime>) -> Option<Self> {
         let file: File = serde_json::from_slice(content).ok()?;
         let secret = |text: &Zeroizing<String>| Secret::new(text.to_string());
@@ -172,6 +205,18 @@ impl Grant {
             text.filter(|text| !text.is_empty())
                 .map(|text| secret(&text))
         };
+        let binding = match &file.dpop_key {
+            Some(kept) => Some(Binding {
+                key: ProofKey::of_kept(kept)?,
+                demanded: file.dpop_demanded,
+            }),
+            None => None,
+        };
+        let token_type = file.token_type.as_ref().and_then(Value::as_str);
+        let is_bound = token_type.is_some_and(|it| it.eq_ignore_ascii_case(dpop::SCHEME));
+        if is_bound && binding.is_none() {
+            return None;
+        }
         let life = file.expires_in.as_ref().and_then(number).map(life);
         let expires_at = match file.expires_at.as_ref().and_then(number) {
             Some(at) => UNIX_EPOCH.checked_add(Duration::from_millis(at)),
@@ -194,6 +239,8 @@ impl Grant {
             signed_in_at: file.signed_in_at,
             server: file.server,
             client: file.client.and_then(Client::of_kept),
+            binding,
+            is_bound,
         })
     }
 
@@ -205,7 +252,14 @@ impl Grant {
             refresh_token: self.refresh_token.as_ref().map(text),
             id_token: self.id_token.as_ref().map(text),
             expires_in: self.life.map(|life| life.as_secs().into()),
-            token_type: Some("Bearer".into()),
+            token_type: Some(
+                if self.is_bound {
+                    dpop::SCHEME
+                } else {
+                    "Bearer"
+                }
+                .into(),
+            ),
             scope: self.scope.as_ref().map(Scope::to_string),
             expires_at: self.expires_at.map(|at| milliseconds(at).into()),
             issuer: self.issuer.clone(),
@@ -215,6 +269,8 @@ impl Grant {
             signed_in_at: self.signed_in_at,
             server: self.server.clone(),
             client: self.client.as_ref().map(Client::to_keep),
+            dpop_key: self.binding.as_ref().map(|it| it.key.to_keep()),
+            dpop_demanded: self.binding.as_ref().is_some_and(|it| it.demanded),
         };
         Zeroizing::new(serde_json::to_vec_pretty(&file).expect("strings and numbers are JSON"))
     }
@@ -285,6 +341,8 @@ mod tests {
             signed_in_at: Some(1_700_000_000_000),
             server: Some("digits".into()),
             client: Client::of_kept(client.clone()),
+            binding: None,
+            is_bound: false,
         };
         let content = grant.write();
         assert_eq!(Grant::read(&content, None), Some(grant));
@@ -331,6 +389,48 @@ mod tests {
         check(r#"{"access_token":"a""#, None);
         check("[]", None);
         check("", None);
+    }
+
+    #[test]
+    fn bound_tokens_are_kept_with_their_key_and_worth_nothing_without() {
+        let key = ProofKey::generate();
+        let plain = Grant::read(br#"{"access_token":"a"}"#, None).expect("a token");
+        let grant = Grant {
+            is_bound: true,
+            binding: Some(Binding {
+                key: key.clone(),
+                demanded: true,
+            }),
+            ..plain.clone()
+        };
+        assert_eq!(Grant::read(&grant.write(), None), Some(grant.clone()));
+        let file: Value = serde_json::from_slice(&grant.write()).expect("JSON");
+        assert_eq!(file["token_type"], "DPoP");
+        let kept = key.to_keep();
+        assert!(!format!("{grant:?}").contains(&*kept));
+        // A refresh token may be bound where the access token is not.
+        let half = Grant {
+            is_bound: false,
+            ..grant.clone()
+        };
+        assert_eq!(Grant::read(&half.write(), None), Some(half));
+        for key in [
+            Value::Null,
+            "".into(),
+            "AAAA".into(),
+            kept[1..].into(),
+            7.into(),
+        ] {
+            let mut file = file.clone();
+            file["dpop_key"] = key.clone();
+            assert_eq!(
+                Grant::read(file.to_string().as_bytes(), None),
+                None,
+                "{key}"
+            );
+        }
+        let unbound = serde_json::from_slice::<Value>(&plain.write()).expect("JSON");
+        assert!(unbound.get("dpop_key").is_none() && unbound["token_type"] == "Bearer");
     }
 
     #[test]

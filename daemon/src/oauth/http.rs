@@ -60,6 +60,10 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// How long not to ask again, if it says so.
     pub(crate) retry_after: Option<Duration>,
+    /// When it was made, by the other side's clock.
+    pub(crate) date: Option<SystemTime>,
+    /// The header fields.
+    pub(crate) headers: HeaderMap,
 }
 
 /// Bodies carry tokens.
@@ -321,6 +325,9 @@ async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
     let status = response.status();
     let retry_after = response.header("retry-after");
     let retry_after = retry_after.and_then(|it| retry_after::read(it, SystemTime::now()));
+    let date = response.header("date");
+    let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let headers = response.headers().clone();
     let body = response.body(MAX_BODY).await.map_err(|error| match error {
         HttpError::TooLarge(limit) => refused(url, &format!("sent more than {limit} bytes")),
         error => unanswered(url, &format!("broke the connection: {error}")),
@@ -329,6 +336,8 @@ async fn read(url: &Url, response: Response) -> Result<Reply, OAuthHttpError> {
         status,
         body,
         retry_after,
+        date,
+        headers,
     })
 }
 

@@ -12,6 +12,8 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::dpop;
+use super::grant_type::GrantType;
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -104,6 +106,8 @@ pub(crate) struct Identity {
     pub(crate) authorize_params: Vec<(String, String)>,
     /// As which client.
     pub(crate) client: ClientChoice,
+    /// How tokens are come by.
+    pub(crate) grant_type: GrantType,
     /// What a registration says besides what we say.
     pub(crate) client_metadata: Map<String, serde_json::Value>,
     /// How the redirect comes back.
@@ -118,6 +122,13 @@ pub(crate) struct Identity {
     pub(crate) allow_missing_pkce: bool,
     /// The scopes that the client metadata pin.
     pub(crate) scope: Option<Scope>,
+    /// Whether people sign in by a code. Who did so is the same person as by a page.
+    pub(crate) by_code: bool,
+    /// Whether tokens are bound to a key.
+    pub(crate) dpop: dpop::Choice,
+    /// Where the server is no MCP server but an identity provider, which vouches elsewhere
+    /// for those who sign in there: what tells it from others.
+    pub(crate) vouches: Option<String>,
 }
 
 impl Identity {
@@ -133,6 +144,7 @@ impl Identity {
             resource: ResourceChoice::default(),
             authorize_params: Vec::new(),
             client: ClientChoice::default(),
+            grant_type: GrantType::default(),
             client_metadata: Map::new(),
             callback: CallbackOptions::default(),
             success_url: None,
@@ -140,6 +152,9 @@ impl Identity {
             raw_headers: Vec::new(),
             allow_missing_pkce: false,
             scope: None,
+            by_code: false,
+            dpop: dpop::Choice::default(),
+            vouches: None,
         }
     }
 
@@ -167,6 +182,9 @@ impl Identity {
         }
         if let ClientChoice::MetadataUrl(url) = &self.client {
             add("client-metadata-url", url.as_str());
+        }
+        for (name, value) in self.account_lines() {
+            add(name, &value);
         }
         IdentityHash {
             folder: self.folder.clone(),
@@ -216,8 +234,12 @@ impl Identity {
             ("--authorize-param ...", !self.authorize_params.is_empty()),
             ("--use-id-token", self.use_id_token),
             ("--allow-missing-pkce", self.allow_missing_pkce),
+            ("--device-code", self.by_code),
+            ("--dpop always", self.dpop == dpop::Choice::Always),
+            ("--dpop never", self.dpop == dpop::Choice::Never),
         ];
-        for (flag, _) in flags.iter().filter(|(_, given)| *given) {
+        let flags = flags.into_iter().chain(self.account_flags());
+        for (flag, _) in flags.filter(|(_, given)| *given) {
             command.push(' ');
             command += flag;
         }

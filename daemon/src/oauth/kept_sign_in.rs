@@ -15,6 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::authorization::{Code, Pending};
+use super::dpop::{Binding, ProofKey};
 use super::grant::{Grant, milliseconds};
 use super::registration::Client;
 use super::scope::Scope;
@@ -65,6 +66,10 @@ struct File {
     resource_metadata: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_in_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_key: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dpop_demanded: bool,
     since: u64,
     shown: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +111,8 @@ impl KeptSignIn {
             resource: pending.resource.clone(),
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
             signed_in_at: self.signed_in_at,
+            dpop_key: pending.binding.as_ref().map(|it| it.key.to_keep()),
+            dpop_demanded: pending.binding.as_ref().is_some_and(|it| it.demanded),
             since: milliseconds(self.since),
             shown: self.shown,
             code: self.answer.as_ref().map(|answer| text(&answer.code.0)),
@@ -130,6 +137,9 @@ impl KeptSignIn {
             return None;
         }
         let secret = |text: &Zeroizing<String>| Secret::new(text.to_string());
+        let demanded = file.dpop_demanded;
+        let key = file.dpop_key.map(|kept| ProofKey::of_kept(&kept).ok_or(()));
+        let binding = key.transpose().ok()?.map(|key| Binding { key, demanded });
         let answer = file.code.as_ref().zip(file.replaces);
         Some(Self {
             pending: Pending {
@@ -140,6 +150,7 @@ impl KeptSignIn {
                 iss_expected: file.iss_expected,
                 scope: file.scope.as_deref().and_then(Scope::parse),
                 resource: file.resource,
+                binding,
                 url,
             },
             client,
@@ -190,6 +201,10 @@ pub(crate) mod tests {
                 iss_expected: true,
                 scope: Scope::parse("read write"),
                 resource: Some("https://h/mcp".into()),
+                binding: Some(Binding {
+                    key: ProofKey::generate(),
+                    demanded: true,
+                }),
             },
             client: client("c"),
             since: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
@@ -212,6 +227,7 @@ pub(crate) mod tests {
             assert_eq!(read.pending.verifier, one.pending.verifier);
             assert_eq!(read.pending.url, one.pending.url);
             assert_eq!(read.pending.scope, one.pending.scope);
+            assert_eq!(read.pending.binding, one.pending.binding);
             assert_eq!((read.since, read.shown), (one.since, true));
             assert_eq!(read.answer, one.answer);
             assert_eq!(read.client, one.client);

@@ -84,9 +84,21 @@ pub(crate) fn listen_again(loopback: &Loopback, uri: &str) -> Result<Redirect, R
 /// this machine, so that the registration still fits when `--host` changes.
 pub(crate) fn to_register(redirect: &Redirect) -> Vec<String> {
     let port = redirect.listening.port();
-    let mut uris = vec![redirect.uri.clone()];
+    alike(redirect.uri.clone(), port, &redirect.path)
+}
+
+/// Returns what to register where nothing listens now: what the next sign-in in a
+/// browser uses if its port is free then.
+pub(crate) fn usual(callback: &CallbackOptions) -> Vec<String> {
+    let port = callback.port.unwrap_or(DEFAULT_PORT);
+    let first = uri(&callback.host, port, &callback.path);
+    alike(first, port, &callback.path)
+}
+
+fn alike(first: String, port: u16, path: &str) -> Vec<String> {
+    let mut uris = vec![first];
     for host in ["127.0.0.1", "localhost"] {
-        let uri = uri(host, port, &redirect.path);
+        let uri = uri(host, port, path);
         if !uris.contains(&uri) {
             uris.push(uri);
         }

@@ -116,7 +116,7 @@ impl RefreshJob {
             return Ok(self.grant.clone());
         }
         match on_disk {
-            OnDisk::Tokens(grant) => Ok(*grant),
+            OnDisk::Tokens(grant) => Ok(grant.with_key_of(&self.grant)),
             // What comes next takes its place.
             OnDisk::Damaged => Ok(self.grant.clone()),
             OnDisk::Nothing => Err(Refreshed::Gone),
@@ -271,6 +271,7 @@ impl RefreshJob {
             refresh_token,
             resource: discovered.resource.as_deref(),
             scope: None,
+            binding: grant.binding.as_ref(),
         };
         let sent = send()?;
         let answer = party.servers.refresh(request).await;
@@ -304,6 +305,7 @@ impl RefreshJob {
             TokenEndpointError::Later(_, after) => Refreshed::Later(why, *after),
             TokenEndpointError::Transient(_)
             | TokenEndpointError::Unusable(_)
+            | TokenEndpointError::Unproven(_)
             | TokenEndpointError::Spoiled { .. } => Refreshed::Failed(why),
         }
     }

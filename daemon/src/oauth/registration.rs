@@ -5,11 +5,16 @@
 //! A client belongs to the issuer that knows it and is never shown to another;
 //! tokens belong to the client that got them and are shown by no other.
 
+mod by_code;
+
+pub(crate) use by_code::register_device;
+
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
+use super::dpop::{self, BINDS_ALWAYS};
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::scope::Scope;
@@ -113,6 +118,19 @@ impl Client {
         })
     }
 
+    /// Returns what stands for no client at all.
+    pub(crate) fn without_id(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            client_id: String::new(),
+            client_secret: None,
+            auth_method: AuthMethod::None,
+            redirect_uris: Vec::new(),
+            secret_expires_at: None,
+            document: Map::new(),
+        }
+    }
+
     /// Reads one that was kept. The files of old npm packages do not name its issuer.
     pub(crate) fn of_kept(document: Map<String, Value>) -> Option<Self> {
         let issuer = document.get("issuer").and_then(Value::as_str);
@@ -169,6 +187,12 @@ impl Client {
             self.auth_method = secret_method(server);
         }
         self
+    }
+
+    /// Says whether it gets no tokens that are not bound to a key.
+    pub(crate) fn binds_always(&self) -> bool {
+        let said = self.document.get(BINDS_ALWAYS).and_then(Value::as_bool);
+        said == Some(true)
     }
 
     /// Says whether its secret has ended.
@@ -242,10 +266,19 @@ pub(crate) async fn register(
     if let Some(given) = given(identity, server) {
         return given;
     }
+    let wish = wish(identity, discovered, redirect_uris, scope);
+    registered_with(http, server, wish, redirect_uris).await
+}
+
+async fn registered_with(
+    http: &OAuthHttp,
+    server: &AuthorizationServer,
+    wish: Map<String, Value>,
+    redirect_uris: &[String],
+) -> Result<Client, RegistrationError> {
     let Some(endpoint) = &server.registration_endpoint else {
         return Err(RegistrationError::Closed(printable(&server.issuer)));
     };
-    let wish = wish(identity, server, redirect_uris, scope);
     let mut reply = http
         .post_json(endpoint, &Value::Object(wish.clone()))
         .await?;
@@ -256,6 +289,9 @@ pub(crate) async fn register(
     }
     registered(server, &reply, redirect_uris)
 }
+
+/// Which grants a client may ask for, in its registration.
+const GRANT_TYPES: &str = "grant_types";
 
 /// Returns the client that the user gave; `None`: we register one.
 pub(crate) fn given(
@@ -350,10 +386,11 @@ fn secret_method(server: &AuthorizationServer) -> AuthMethod {
 /// What a registration asks for.
 fn wish(
     identity: &Identity,
-    server: &AuthorizationServer,
+    discovered: &Discovered,
     redirect_uris: &[String],
     scope: Option<&Scope>,
 ) -> Map<String, Value> {
+    let server = &discovered.server;
     let methods = &server.token_endpoint_auth_methods;
     let offered = [AuthMethod::None, AuthMethod::Post, AuthMethod::Basic]
         .into_iter()
@@ -368,7 +405,7 @@ fn wish(
         "software_id": CLIENT_NAME,
         "software_version": env!("CARGO_PKG_VERSION"),
         "application_type": "native",
-        "grant_types": grants,
+        GRANT_TYPES: grants,
         "response_types": ["code"],
         "token_endpoint_auth_method": offered.unwrap_or(AuthMethod::None).as_str(),
     });
@@ -379,6 +416,9 @@ fn wish(
         wish.insert("scope".into(), scope.to_string().into());
     }
     wish.extend(identity.client_metadata.clone());
+    if dpop::binds_always(identity, discovered) {
+        wish.insert(BINDS_ALWAYS.into(), true.into());
+    }
     // Others lead to no listener of ours.
     wish.insert("redirect_uris".into(), redirect_uris.into());
     wish
@@ -388,7 +428,7 @@ fn wish(
 /// or more than one redirect URI. `None`: it is no smaller.
 fn smaller(wish: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut less = wish.clone();
-    for name in ["software_id", "software_version", "scope"] {
+    for name in ["software_id", "software_version", "scope", BINDS_ALWAYS] {
         less.remove(name);
     }
     if let Some(Value::Array(uris)) = less.get_mut("redirect_uris") {

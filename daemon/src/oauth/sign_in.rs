@@ -6,6 +6,7 @@
 //! the browser hears of success.
 
 mod attempt;
+mod by_device;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,13 +14,17 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use self::attempt::{Attempt, Party};
+use self::by_device::ByDevice;
 use super::authorization;
 use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
+use super::device;
 use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
+use super::dpop;
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
+use super::kept_device::KeptDevice;
 use super::kept_sign_in::KeptSignIn;
 use super::loopback::{Answers, Loopback};
 use super::on_its_way::OnItsWay;
@@ -28,6 +33,7 @@ use super::registration::{self, Client, RegistrationError};
 use super::scope::Scope;
 use super::store::{OnDisk, Store, StoreError, Unsaved};
 use super::token::TokenEndpointError;
+use super::token_source::TokenSource;
 use crate::changes::Changes;
 
 /// How long a person has. Pages of authorization servers live no longer.
@@ -50,6 +56,8 @@ pub(crate) struct Tools {
     pub(crate) now: fn() -> SystemTime,
     /// Who hears that a grant has changed.
     pub(crate) changes: Changes,
+    /// The grant by which an identity provider vouches for whoever has signed in there.
+    pub(crate) provider: Option<TokenSource>,
 }
 
 /// What a sign-in is for.
@@ -90,6 +98,8 @@ pub(crate) struct PendingSignIn {
     pub(crate) since: SystemTime,
     /// Whether a browser shows it.
     pub(crate) shown: Shown,
+    /// Whether it could be done by a code instead.
+    pub(crate) offers_codes: bool,
 }
 
 /// Tokens that a sign-in gave.
@@ -135,6 +145,9 @@ pub(crate) enum SignInError {
     /// The person did not come back.
     #[error("nobody finished the sign-in within {} minutes", PATIENCE.as_secs() / 60)]
     GivenUp,
+    /// Nobody typed the code in.
+    #[error("{0}")]
+    Expired(String),
 }
 
 impl From<StoreError> for SignInError {
@@ -202,6 +215,31 @@ pub(crate) async fn resume(
     ended(&tools, &identity, kept, client).await
 }
 
+/// Likewise with one by code.
+pub(crate) async fn resume_device(
+    tools: Tools,
+    identity: Arc<Identity>,
+    kept: KeptDevice,
+    progress: watch::Sender<Progress>,
+) -> Ended {
+    let client = Some(kept.client.clone());
+    let by_device = ByDevice {
+        tools: &tools,
+        identity: &identity,
+        hash: &identity.hash(),
+        kept,
+        party: None,
+        tab: false,
+    };
+    let kept = by_device.finish(progress).await;
+    let kept = kept.map_err(|error| match error {
+        // The last daemon may have got its tokens, and lost them.
+        SignInError::Failed(why) | SignInError::Client(why) => SignInError::Interrupted(why),
+        error => error,
+    });
+    ended(&tools, &identity, kept, client).await
+}
+
 async fn ended(
     tools: &Tools,
     identity: &Identity,
@@ -232,17 +270,34 @@ async fn attempt(
     // A person waits: what is old by an hour may cost a second attempt.
     servers.forget(identity);
     let discovered = servers.discover(identity, &wish.known).await?;
-    let issuer = &discovered.server.issuer;
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let scope = scope.as_ref();
-    let is_ours = registration::given(identity, &discovered.server).is_none();
-    let known = client
-        .clone()
-        .filter(|_| is_ours)
-        .map(|client| client.known_to(&discovered.server))
-        .filter(|client| client.issuer == *issuer && !client.has_expired((tools.now)()))
-        .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)));
+    let binding = dpop::decide(identity, &wish.challenge, &discovered);
+    let binding = binding.map_err(SignInError::Failed)?;
+    let asked = (&wish, scope, binding.as_ref());
+    if let Some(kept) =
+        by_device::begin(tools, identity, &*servers, &discovered, asked, client).await?
+    {
+        let client = kept.client.clone();
+        let by_device = ByDevice {
+            tools,
+            identity,
+            hash: &hash,
+            kept,
+            party: Some(Party {
+                servers,
+                discovered,
+                client,
+            }),
+            // Whoever wants a code may have no browser here on purpose.
+            tab: wish.tab && !identity.by_code,
+        };
+        return by_device.finish(progress).await;
+    }
+    let offers_codes = device::is_offered(&discovered.server);
+    let known = still_good(tools, identity, &discovered, scope, client.clone());
+    let known = known.filter(|client| binding.is_some() || !client.binds_always());
     let redirect = redirect::listen(&tools.loopback, identity, known.as_ref())
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let known = known.filter(|_| redirect.registered);
@@ -250,7 +305,8 @@ async fn attempt(
         Some(known) => known,
         None => register(&*servers, identity, &discovered, &redirect, scope).await?,
     });
-    let pending = authorization::begin(identity, &discovered, client, &redirect.uri, scope)
+    let uri = &redirect.uri;
+    let pending = authorization::begin(identity, &discovered, client, uri, scope, binding)
         .map_err(|error| SignInError::Failed(error.to_string()))?;
     let sign_in = KeptSignIn {
         pending,
@@ -275,8 +331,26 @@ async fn attempt(
         sign_in,
         party: Some(party),
         tab: wish.tab,
+        offers_codes,
     };
     attempt.finish(Some(answers), progress).await
+}
+
+/// Returns the client of earlier days if it can be used here.
+fn still_good(
+    tools: &Tools,
+    identity: &Identity,
+    discovered: &Discovered,
+    scope: Option<&Scope>,
+    client: Option<Client>,
+) -> Option<Client> {
+    let server = &discovered.server;
+    let is_ours = registration::given(identity, server).is_none();
+    client
+        .filter(|_| is_ours)
+        .map(|client| client.known_to(server))
+        .filter(|client| client.issuer == server.issuer && !client.has_expired((tools.now)()))
+        .filter(|client| scope.is_none_or(|scope| client.may_ask_for(scope)))
 }
 
 async fn attempt_again(
@@ -303,6 +377,7 @@ async fn attempt_again(
         sign_in,
         party: None,
         tab: true,
+        offers_codes: false,
     };
     let finishing = attempt.finish(answers, progress).await;
     finishing.map_err(|error| match error {

@@ -1,7 +1,7 @@
 //! The token files of this user: `mcp-remote-d1/{hash}_tokens.json`,
 //! `{hash}_client_info.json`, and while a sign-in is under way
-//! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`. Asynchronous over
-//! blocking threads; knows no OAuth requests.
+//! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`, or `{hash}_device_code.json`.
+//! Asynchronous over blocking threads; knows no OAuth requests.
 //!
 //! What a call has written survives a crash once the call has returned. Tokens and
 //! the client that got them are one file; `client_info.json`, as which the next
@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+mod subject;
 mod unsaved;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use self::folders::exists;
 use self::keyring::Keyring;
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
+use super::kept_device::KeptDevice;
 use super::kept_sign_in::KeptSignIn;
 use super::registration::Client;
 
@@ -39,6 +41,7 @@ const TOKENS: &str = "tokens.json";
 const CLIENT: &str = "client_info.json";
 const VERIFIER: &str = "code_verifier.txt";
 const SIGN_IN: &str = "sign_in.json";
+const DEVICE: &str = "device_code.json";
 /// Marks what has been taken over from the npm package, so that it happens once.
 const IMPORTED: &str = "imported.txt";
 const LOCK: &str = "lock";
@@ -78,6 +81,8 @@ pub(crate) struct Stored {
     pub(crate) client: Option<Client>,
     /// The sign-in that was under way when the last daemon ended.
     pub(crate) sign_in: Option<KeptSignIn>,
+    /// Likewise, by code.
+    pub(crate) device: Option<KeptDevice>,
     /// Whether the tokens have just been taken over from the npm package.
     pub(crate) taken_over: bool,
 }
@@ -182,7 +187,7 @@ impl Store {
                 return Ok(Stored::default());
             }
             files::prepare_folder(&folders.ours)?;
-            files::sweep(&folders.ours, &[VERIFIER, SIGN_IN], LEFTOVER_AGE);
+            files::sweep(&folders.ours, &[VERIFIER, SIGN_IN, DEVICE], LEFTOVER_AGE);
             let stored = folders.read(&hash)?;
             if stored.grant.is_some() || exists(&folders.path(&hash, IMPORTED))? {
                 return Ok(stored);
@@ -262,6 +267,7 @@ impl Store {
         hash: &IdentityHash,
         sign_in: &KeptSignIn,
     ) -> Result<(), StoreError> {
+        self.remove(hash, &[DEVICE]).await?;
         let verifier = sign_in.pending.verifier.reveal().clone().into_bytes();
         self.put(hash, VERIFIER, Zeroizing::new(verifier)).await?;
         self.update_sign_in(hash, sign_in).await
@@ -276,6 +282,16 @@ impl Store {
         self.put(hash, SIGN_IN, sign_in.write()).await
     }
 
+    /// Keeps a sign-in by code that begins. There is one sign-in at a time.
+    pub(crate) async fn put_device(
+        &self,
+        hash: &IdentityHash,
+        device: &KeptDevice,
+    ) -> Result<(), StoreError> {
+        self.remove(hash, &[SIGN_IN, VERIFIER]).await?;
+        self.put(hash, DEVICE, device.write()).await
+    }
+
     /// Deletes the tokens.
     pub(crate) async fn remove_grant(&self, hash: &IdentityHash) -> Result<(), StoreError> {
         self.remove(hash, &[TOKENS]).await
@@ -288,7 +304,7 @@ impl Store {
 
     /// Deletes what was kept of a sign-in.
     pub(crate) async fn remove_sign_in(&self, hash: &IdentityHash) -> Result<(), StoreError> {
-        self.remove(hash, &[SIGN_IN, VERIFIER]).await
+        self.remove(hash, &[SIGN_IN, VERIFIER, DEVICE]).await
     }
 
     /// Deletes everything of an identity. What the npm package has of it stays
@@ -298,7 +314,7 @@ impl Store {
             let marked = Zeroizing::new(b"signed out\n".to_vec());
             self.put(hash, IMPORTED, marked).await?;
         }
-        self.remove(hash, &[TOKENS, CLIENT, SIGN_IN, VERIFIER])
+        self.remove(hash, &[TOKENS, CLIENT, SIGN_IN, VERIFIER, DEVICE])
             .await
     }
 

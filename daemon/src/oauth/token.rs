@@ -1,10 +1,14 @@
 //! The token endpoint: codes and refresh tokens are exchanged there (RFC 6749,
-//! sections 4.1.3 and 6), and tokens revoked (RFC 7009). Keeps nothing.
+//! sections 4.1.3 and 6), bound to a key where that is wanted (RFC 9449, section 5),
+//! and tokens revoked (RFC 7009). Keeps nothing.
 //!
 //! Only `InvalidGrant` says that a grant is gone. Whatever else happens, the
 //! refresh token may still be good.
 
+pub(crate) mod device;
+mod request;
 mod response;
+mod vouch;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,14 +26,18 @@ use serde_json::Value;
 
 use super::authorization::{Code, Pending};
 use super::discovery::AuthorizationServer;
+use super::dpop::{self, Binding};
+use super::endpoints::RefreshRequest;
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::registration::{AuthMethod, Client};
 use super::scope::Scope;
 use super::text::{after_colon, printable, printable_without};
 use crate::secret::Secret;
 
+pub(crate) use request::{TokenRequest, request};
 pub(crate) use response::TokenResponse;
 use response::{Answer, Unusable};
+pub(crate) use vouch::{ID_JAG, Vouched, is_jwt, vouch};
 
 /// Why there is no token. Each completes "the sign-in failed: ..." or "the token
 /// could not be refreshed: ...".
@@ -60,6 +68,10 @@ pub(crate) enum TokenEndpointError {
     /// What it answered, or how it is reached, cannot be used.
     #[error("{0}")]
     Unusable(String),
+    /// It wants another proof of our key, which can be made now; what was sent works
+    /// only once.
+    #[error("{0}")]
+    Unproven(String),
     /// Nothing in what it answered can be used but the refresh token, in the place of
     /// the one that was sent.
     #[error("{why}")]
@@ -106,25 +118,30 @@ pub(crate) async fn exchange(
         http,
         server,
         secrets: secrets.into_iter().chain(&client.client_secret).collect(),
+        binding: pending.binding.as_ref(),
     };
     let answer = request.request_async(&endpoint).await;
-    match answer {
-        Ok(answer) if answer.is_untyped() => Err(endpoint.unusable(Unusable::NoType)),
-        answer => endpoint.answered(answer),
+    let response = endpoint.answered(answer)?;
+    match response.is_bound {
+        None => Err(endpoint.unusable(Unusable::NoType)),
+        Some(_) => endpoint.of_right_type(response).map_err(|(why, _)| why),
     }
 }
 
-/// Exchanges a refresh token. `issuer`: who gave it; it is shown to nobody else.
-/// `scope`: only to ask for less than before, or for servers that want it again.
+/// Exchanges a refresh token, which is shown to nobody but its issuer.
 pub(crate) async fn refresh(
     http: &OAuthHttp,
-    server: &AuthorizationServer,
-    client: &Client,
-    issuer: &str,
-    refresh_token: &Secret<String>,
-    resource: Option<&str>,
-    scope: Option<&Scope>,
+    request: RefreshRequest<'_>,
 ) -> Result<TokenResponse, TokenEndpointError> {
+    let RefreshRequest {
+        server,
+        client,
+        issuer,
+        refresh_token,
+        resource,
+        scope,
+        binding,
+    } = request;
     same_issuer(server, issuer)?;
     same_issuer(server, &client.issuer)?;
     let oauth = oauth(server, client);
@@ -141,19 +158,24 @@ pub(crate) async fn refresh(
         http,
         server,
         secrets: secrets.chain(&client.client_secret).collect(),
+        binding,
     };
     let answer = request.request_async(&endpoint).await;
     let rotated = match &answer {
         Err(RequestTokenError::Parse(_, body)) => response::refresh_token_in(body),
         _ => None,
     };
-    match (endpoint.answered(answer), rotated) {
-        (Err(error), Some(refresh_token)) => Err(TokenEndpointError::Spoiled {
+    let answered = match endpoint.answered(answer) {
+        Ok(response) => endpoint.of_right_type(response),
+        Err(error) => Err((error, rotated)),
+    };
+    answered.map_err(|(error, rotated)| match rotated {
+        Some(refresh_token) => TokenEndpointError::Spoiled {
             why: error.to_string(),
             refresh_token,
-        }),
-        (answered, _) => answered,
-    }
+        },
+        None => error,
+    })
 }
 
 /// What a token is, for a revocation.
@@ -202,9 +224,17 @@ fn revocation(client: &Client, token: &Secret<String>, kind: TokenKind) -> http:
         TokenKind::Access => "access_token",
         TokenKind::Refresh => "refresh_token",
     };
+    let fields = [
+        ("token", token.reveal().as_str()),
+        ("token_type_hint", hint),
+    ];
+    authenticated(client, &fields)
+}
+
+/// Makes a form that says who the client is, as it was registered to.
+fn authenticated(client: &Client, fields: &[(&str, &str)]) -> http::Request<Vec<u8>> {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
-    form.append_pair("token", token.reveal());
-    form.append_pair("token_type_hint", hint);
+    form.extend_pairs(fields);
     let mut authorization = None;
     match (&client.client_secret, client.auth_method) {
         (Some(secret), AuthMethod::Basic) => authorization = Some(basic(client, secret)),
@@ -283,6 +313,8 @@ struct Endpoint<'a> {
     server: &'a AuthorizationServer,
     /// What it is asked with, and must not be shown when it comes back.
     secrets: Vec<&'a Secret<String>>,
+    /// What the tokens are to be bound to.
+    binding: Option<&'a Binding>,
 }
 
 impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
@@ -292,7 +324,7 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let reply = self.http.post(&self.server.token_endpoint, request).await?;
+            let reply = self.post(request).await?;
             if let Some(refusal) = self.refusal(&reply) {
                 return Err(refusal);
             }
@@ -303,6 +335,15 @@ impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {
 }
 
 impl Endpoint<'_> {
+    /// Posts a request, with a proof if its tokens are to be bound.
+    async fn post(&self, request: HttpRequest) -> Result<Reply, OAuthHttpError> {
+        let url = &self.server.token_endpoint;
+        match self.binding {
+            Some(binding) => binding.key.post(self.http, url, request).await,
+            None => self.http.post(url, request).await,
+        }
+    }
+
     /// Tells whether an answer is a refusal. Some servers report errors with 200.
     fn refusal(&self, reply: &Reply) -> Option<TokenEndpointError> {
         let status = reply.status.as_u16();
@@ -326,6 +367,19 @@ impl Endpoint<'_> {
             None if reply.status.is_success() => None,
             Some("invalid_grant") => Some(TokenEndpointError::InvalidGrant(description)),
             Some("invalid_client") => Some(TokenEndpointError::InvalidClient(description)),
+            Some(error) if self.binding.is_some() && dpop::is_about_proof(error) => {
+                Some(TokenEndpointError::Unusable(format!(
+                    "the authorization server {} does not take our proof of the key that tokens are bound to ({error}){}: check the clock of this machine",
+                    printable(&self.server.issuer),
+                    after_colon(&description)
+                )))
+            }
+            Some(error) if dpop::is_about_proof(error) => Some(TokenEndpointError::Refused {
+                status,
+                error: error.to_owned(),
+                description: "it binds tokens to a key (DPoP), for which nobody has asked: sign in with --dpop always"
+                    .into(),
+            }),
             _ => Some(TokenEndpointError::Refused {
                 status,
                 error: error.unwrap_or_else(|| "without saying why".into()),
@@ -347,6 +401,21 @@ impl Endpoint<'_> {
                 self.unusable(Unusable::NotJson)
             }
         })
+    }
+
+    /// Checks that a token is bound where it has to be and only where we have the key;
+    /// otherwise returns the refresh token that came with it.
+    fn of_right_type(
+        &self,
+        response: TokenResponse,
+    ) -> Result<TokenResponse, (TokenEndpointError, Option<Secret<String>>)> {
+        let demanded = self.binding.is_some_and(|binding| binding.demanded);
+        let why = match response.is_bound {
+            Some(true) if self.binding.is_none() => Unusable::Type,
+            Some(false) if demanded => Unusable::NotBound,
+            _ => return Ok(response),
+        };
+        Err((self.unusable(why), response.refresh_token))
     }
 
     fn unusable(&self, why: Unusable) -> TokenEndpointError {

@@ -5,6 +5,7 @@
 
 mod actor;
 mod brakes;
+mod unattended;
 
 pub(crate) use self::actor::END_TIMEOUT;
 
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::challenge::Challenge;
+use super::dpop::{self, Proofs};
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::scope::Scope;
@@ -29,6 +31,10 @@ const MAILBOX: usize = 64;
 /// How long a token is waited for that nobody has asked the server about yet.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a token is waited for that needs nobody: longer than any program or server
+/// may take for it, shorter than a client waits for its first answer.
+const OBTAIN_TIMEOUT: Duration = Duration::from_secs(25);
+
 /// A token in use. Never shown.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessToken {
@@ -36,27 +42,39 @@ pub(crate) struct AccessToken {
     /// When somebody signed in for it; 0: nobody knows.
     signed_in_at: u64,
     header: HeaderValue,
+    /// What has to go along with it.
+    proofs: Option<Proofs>,
     /// The server has taken it.
     accepted: Arc<AtomicBool>,
 }
 
 impl AccessToken {
     fn new(generation: u64, grant: &Grant, use_id_token: bool) -> Option<Self> {
-        let token = grant.id_token.as_ref().filter(|_| use_id_token);
-        let token = token.unwrap_or(&grant.access_token);
-        let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok()?;
+        let id_token = grant.id_token.as_ref().filter(|_| use_id_token);
+        let token = id_token.unwrap_or(&grant.access_token).reveal();
+        let binding = grant.binding.as_ref();
+        let binding = binding.filter(|_| grant.is_bound && id_token.is_none());
+        let proofs = binding.map(|binding| Proofs::new(binding.key.clone(), token));
+        let scheme = if proofs.is_some() {
+            dpop::SCHEME
+        } else {
+            "Bearer"
+        };
+        let mut header = HeaderValue::from_str(&format!("{scheme} {token}")).ok()?;
         header.set_sensitive(true);
         Some(Self {
             generation,
             signed_in_at: grant.signed_in_at.unwrap_or_default(),
             header,
+            proofs,
             accepted: Arc::default(),
         })
     }
 
     /// Returns the token, to be taken out of foreign texts.
     pub(crate) fn text(&self) -> Option<&str> {
-        self.header.to_str().ok()?.strip_prefix("Bearer ")
+        let (_scheme, token) = self.header.to_str().ok()?.split_once(' ')?;
+        Some(token)
     }
 
     /// Notes that the server has taken it.
@@ -68,6 +86,11 @@ impl AccessToken {
 
     fn is_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Returns what has to go along with it, one for each request; `None`: nothing.
+    pub(crate) fn proofs(&self) -> Option<&Proofs> {
+        self.proofs.as_ref()
     }
 
     /// Returns the value of `Authorization`.
@@ -146,6 +169,8 @@ pub(crate) enum AuthState {
     SigningIn,
     /// Somebody has to sign in; nothing is under way.
     NeedsLogin,
+    /// Nobody has to sign in, and no token could be obtained.
+    Failed,
 }
 
 /// A grant as people see it.
@@ -241,8 +266,13 @@ impl TokenSource {
         let (held_tx, held) = watch::channel(Held::default());
         let (status_tx, status) = watch::channel(AuthStatus::default());
         let identity = Arc::new(identity);
-        let actor = actor::Actor::new(identity.clone(), tools, held_tx, status_tx);
-        tasks.spawn(actor.run(received, stop));
+        if identity.grant_type.needs_person() {
+            let actor = actor::Actor::new(identity.clone(), tools, held_tx, status_tx);
+            tasks.spawn(actor.run(received, stop));
+        } else {
+            let actor = unattended::Unattended::new(identity.clone(), tools, held_tx, status_tx);
+            tasks.spawn(actor.run(received, stop));
+        }
         Self {
             hash: identity.hash(),
             identity: Arc::new(Mutex::new(identity)),
@@ -258,6 +288,11 @@ impl TokenSource {
         status.taken_over && !self.told_of_origin.swap(true, Ordering::Relaxed)
     }
 
+    /// Says whether nobody has to sign in for it.
+    pub(crate) fn is_unattended(&self) -> bool {
+        !self.identity().grant_type.needs_person()
+    }
+
     /// Returns what its files are named after.
     pub(crate) fn hash(&self) -> &IdentityHash {
         &self.hash
@@ -271,9 +306,12 @@ impl TokenSource {
             .clone()
     }
 
-    /// Says whether it holds nothing and nobody else has a handle on it.
+    /// Says whether it holds nothing that costs somebody a sign-in and nobody else has
+    /// a handle on it.
     pub(super) fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.identity) == 1 && self.status.borrow().state == AuthState::Anonymous
+        let is_cheap =
+            || self.status.borrow().state == AuthState::Anonymous || self.is_unattended();
+        Arc::strong_count(&self.identity) == 1 && is_cheap()
     }
 
     /// Takes what a newer shim says of the same identity: how to reach servers,
@@ -296,6 +334,33 @@ impl TokenSource {
         let mut held = self.held.clone();
         let ready = held.wait_for(|held| held.ready);
         drop(tokio::time::timeout(READY_TIMEOUT, ready).await);
+    }
+
+    /// Does the same for whoever is about to send something; where nobody has to sign
+    /// in, obtains a token.
+    ///
+    /// # Errors
+    /// Why there is none, and nothing is to be sent without. Whether somebody has to
+    /// sign in is for the server to say.
+    pub(crate) async fn prepare(&self) -> Result<(), TokenError> {
+        self.ready().await;
+        if self.current().is_some() || !self.is_unattended() {
+            return Ok(());
+        }
+        let wanting = Wanting {
+            may_sign_in: false,
+            ..Wanting::default()
+        };
+        let obtaining = self.renew(None, Challenge::default(), wanting);
+        match tokio::time::timeout(OBTAIN_TIMEOUT, obtaining).await {
+            // The server has to say first whom to ask.
+            Ok(Ok(_) | Err(TokenError::NotOffered | TokenError::LoginRequired { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(TokenError::Transient(format!(
+                "there is no token after {} s",
+                OBTAIN_TIMEOUT.as_secs()
+            ))),
+        }
     }
 
     /// Returns the token to send; `None`: the server gets none.

@@ -49,6 +49,10 @@ impl Relay {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let id = format!("mcp-remote-{}", now.unwrap_or_default().as_micros());
         let server = &self.deps.server.shown;
+        let message = match url.code() {
+            Some(code) => format!("Sign in to {server} with the code {} to go on.", code.code),
+            None => format!("Sign in to {server} to go on."),
+        };
         // A text: the ids of what servers ask are numbers.
         let question = json!({
             "jsonrpc": "2.0",
@@ -58,7 +62,7 @@ impl Relay {
                 "mode": "url",
                 "elicitationId": id,
                 "url": url.as_str(),
-                "message": format!("Sign in to {server} to go on."),
+                "message": message,
             },
         });
         self.sign_in.page = Page::Offered(url.clone(), id);

@@ -23,8 +23,17 @@ pub(crate) struct Whom<'a> {
 }
 
 impl Whom<'_> {
+    /// Returns what to do where nobody is signed in, to be said last.
+    pub(crate) fn advice(&self) -> String {
+        match self.tokens.is_some_and(TokenSource::is_unattended) {
+            // What is wrong with its account is said already.
+            true => String::new(),
+            false => format!("; run: {}", self.login()),
+        }
+    }
+
     /// Returns the command that signs in.
-    pub(crate) fn login(&self) -> String {
+    fn login(&self) -> String {
         match self.tokens {
             Some(tokens) => tokens.identity().login_command(),
             None => format!("mcp-remote login {}", self.server),
@@ -50,7 +59,7 @@ pub(super) fn said(whom: Whom<'_>, error: &UpstreamError, maybe_executed: bool) 
         UpstreamError::Unreachable(_) => "; check the URL and the server, then try again",
         UpstreamError::TimedOut(_) if !maybe_executed => "; try again, or ask whoever runs it",
         UpstreamError::NotSignedIn { .. } => {
-            return format!("{server} {error}; run: {}{caution}", whom.login());
+            return format!("{server} {error}{}{caution}", whom.advice());
         }
         _ => "",
     };
@@ -75,8 +84,18 @@ pub(crate) fn response(
     }
     if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
         data["authorizationUrl"] = url.as_str().into();
+        if let Some(code) = url.code() {
+            data["userCode"] = code.code.as_str().into();
+            data["verificationUri"] = code.page.as_str().into();
+        }
     }
-    let message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
+    let mut message = format!("mcp-remote: {}", said(whom, error, maybe_executed));
+    if let UpstreamError::NotSignedIn { url: Some(url), .. } = error
+        && let Some(code) = url.code()
+    {
+        // Here only: a sentence is logged, and who reads a log could use the code.
+        message.push_str(&format!("; or visit {} and enter {}", code.page, code.code));
+    }
     if maybe_executed {
         data["maybeExecuted"] = true.into();
     }
@@ -182,6 +201,27 @@ mod tests {
             bytes,
             r#"{"jsonrpc":"2.0","id":"x","error":{"code":-32099,"message":"m","data":{"n":9007199254740993}}}"#
         );
+    }
+
+    #[test]
+    fn a_sign_in_by_code_is_told_whole() {
+        let url = |text: &str| url::Url::parse(text).expect("a URL");
+        let (page, complete) = (url("https://as/device"), url("https://as/device?c=A-B"));
+        for (given, expected) in [(Some(&complete), &complete), (None, &page)] {
+            let error = UpstreamError::NotSignedIn {
+                status: 401,
+                why: "somebody has to sign in".into(),
+                url: Some(SignInUrl::by_code(&page, given, "A-B")),
+            };
+            assert!(!sentence(whom("https://h/mcp"), &error).contains("A-B"));
+            let error = answer(&error, false)["error"].clone();
+            let message = error["message"].as_str().expect("a message");
+            assert!(message.ends_with("; or visit https://as/device and enter A-B"));
+            let data = &error["data"];
+            assert_eq!(data["authorizationUrl"], expected.as_str());
+            assert_eq!(data["verificationUri"], page.as_str());
+            assert_eq!(data["userCode"], "A-B");
+        }
     }
 
     #[test]

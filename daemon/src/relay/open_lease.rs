@@ -101,10 +101,8 @@ pub(super) async fn acquire(
     lease: Option<LeaseToken>,
     inbox: mpsc::Sender<Box<Inbound>>,
 ) -> Result<(OpenLease, News), UpstreamError> {
-    if let Some(tokens) = &deps.spec.tokens {
-        // Whose session it is stands in the key.
-        tokens.ready().await;
-    }
+    // Whose session it is stands in the key.
+    deps.spec.prepare().await?;
     let key = handshake.key(deps.spec.clone(), deps.reuse);
     let lease = deps
         .pool

@@ -70,6 +70,8 @@ pub(crate) struct RelayDeps {
     pub(crate) ping_interval: Option<Duration>,
     /// How long a request waits for somebody to sign in.
     pub(crate) auth_timeout: Duration,
+    /// Whether nobody is asked to sign in for it, and nobody waited for.
+    pub(crate) non_interactive: bool,
     /// Ends the relay, after answers in flight.
     pub(crate) stop: CancellationToken,
 }

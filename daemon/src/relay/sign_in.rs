@@ -256,8 +256,12 @@ impl Relay {
             let deadline = Instant::now() + self.deps.auth_timeout;
             let patience = (deadline, self.deps.auth_timeout);
             let ended = self.sign_in.input_ended.clone();
-            let operation = operation(request);
-            let asking = ask(tokens, refusal.clone(), operation, patience, ended);
+            let wanting = Wanting {
+                operation: operation(request),
+                may_sign_in: !self.deps.non_interactive,
+                ..Wanting::default()
+            };
+            let asking = ask(tokens, refusal.clone(), wanting, patience, ended);
             self.sign_in.waiting.spawn(asking);
         }
     }
@@ -343,14 +347,11 @@ impl Relay {
 async fn ask(
     tokens: TokenSource,
     refusal: Refusal,
-    operation: String,
+    wanting: Wanting,
     (deadline, patience): (Instant, Duration),
     input_ended: CancellationToken,
 ) -> Step {
-    let wanting = Wanting {
-        operation,
-        ..Wanting::default()
-    };
+    let waits = wanting.may_sign_in;
     let challenge = refusal.challenge.clone();
     let last_wait = async {
         input_ended.cancelled().await;
@@ -359,7 +360,13 @@ async fn ask(
     let why = tokio::select! {
         biased;
         renewed = tokens.renew(refusal.token.as_ref(), challenge, wanting) => {
-            return asked(refusal, renewed, deadline);
+            return match renewed {
+                // Others may wait for somebody; that is theirs.
+                Err(TokenError::LoginRequired { why, .. }) if !waits => {
+                    Step::Failed(not_signed_in(&refusal, nobody_is_asked(why), None))
+                }
+                renewed => asked(refusal, renewed, deadline),
+            };
         }
         () = last_wait => "its authorization server has not answered yet".to_owned(),
         () = tokio::time::sleep_until(deadline) => {
@@ -412,6 +419,16 @@ async fn is_hidden(tokens: &TokenSource) {
     });
     if hidden.await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// Says why nobody was asked to sign in on behalf of a command that is not interactive.
+pub(crate) fn nobody_is_asked(why: Option<String>) -> String {
+    const SENTENCE: &str =
+        "somebody has to sign in, and a command that is not interactive asks nobody";
+    match why {
+        Some(why) => format!("{SENTENCE} ({why})"),
+        None => SENTENCE.to_owned(),
     }
 }
 

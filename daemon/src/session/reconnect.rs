@@ -109,6 +109,7 @@ pub(super) fn is_final(error: &UpstreamError) -> bool {
         }
         UpstreamError::Unauthorized(_)
         | UpstreamError::NotSignedIn { .. }
+        | UpstreamError::NoToken(_)
         | UpstreamError::NotMcp { .. }
         | UpstreamError::Redirected(_)
         | UpstreamError::Protocol(_)

@@ -12,7 +12,8 @@ for (const level of ["info", "warn"]) {
   const say = console[level];
   console[level] = (...said) => String(said[0]).startsWith("oidc-provider ") || say(...said);
 }
-const { default: Provider } = await import("oidc-provider");
+/** The errors of its grants, for those who register more. */
+export const { default: Provider, errors } = await import("oidc-provider");
 
 /** What anybody who signs in may use, and what takes more. */
 export const SCOPES = { usual: "tools", more: "admin" };
@@ -53,6 +54,8 @@ export class AuthorizationServer {
   #listener;
   #provider;
   #grants = new Set();
+  /** What its tokens are signed with; RS256. */
+  signingKey;
   /** Seconds that the next access tokens live. */
   tokenLife = HOUR;
   /** Every request, as `POST /token`. */
@@ -60,7 +63,11 @@ export class AuthorizationServer {
   /** What happened, in order, in words. */
   events = [];
 
-  static async start() {
+  /**
+   * Starts it. `configure` may change what it offers; `prepare` gets the provider
+   * before anybody else does, such as to register grants.
+   */
+  static async start({ configure = (usual) => usual, prepare = () => {} } = {}) {
     const server = new AuthorizationServer();
     server.#listener = http.createServer((request, response) => {
       server.requests.push(`${request.method} ${new URL(request.url, "http://h").pathname}`);
@@ -70,7 +77,9 @@ export class AuthorizationServer {
     await once(server.#listener, "listening");
     const { privateKey } = await generateKeyPair("RS256", { extractable: true });
     const key = { ...(await exportJWK(privateKey)), alg: "RS256", use: "sig" };
-    server.#provider = new Provider(server.issuer, configuration(server, key));
+    server.signingKey = privateKey;
+    server.#provider = new Provider(server.issuer, configure(configuration(server, key), server));
+    prepare(server.#provider, server);
     server.#count();
     return server;
   }
@@ -98,6 +107,11 @@ export class AuthorizationServer {
     provider.on("refresh_token.destroyed", () => say("refresh token destroyed"));
     provider.on("server_error", (_context, error) => say(`server error: ${error.stack}`));
     provider.on("grant.saved", (grant) => this.#grants.add(grant.jti));
+  }
+
+  /** How often somebody asked for tokens, whatever came of it. */
+  get tokenRequests() {
+    return this.requests.filter((request) => request === "POST /token").length;
   }
 
   /** How often this happened. */

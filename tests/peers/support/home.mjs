@@ -154,6 +154,15 @@ export class Home {
     return pid;
   }
 
+  /** The files that our programs wrote without need and that hold `text`, such as logs. */
+  holds(text) {
+    const files = readdirSync(this.folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    const written = files.map(({ name, parentPath }) => path.join(parentPath, name));
+    // Grants are kept in the one; a user writes the other.
+    const own = (file) => !file.includes("/.mcp-auth/") && !file.includes("/.config/") && path.dirname(file) !== this.folder;
+    return written.filter((file) => own(file) && readFileSync(file, "latin1").includes(text));
+  }
+
   /** Closes the clients, ends the daemon, deletes the folder. */
   async end() {
     await Promise.all(this.#clients.map((client) => client.close()));

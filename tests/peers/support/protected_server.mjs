@@ -17,7 +17,7 @@ import { z } from "zod";
 import { SCOPES } from "./authorization_server.mjs";
 
 /** What a token says, if it is one of this issuer for this resource. */
-function verifier(issuer, resource) {
+export function verifier(issuer, resource) {
   const keys = createRemoteJWKSet(new URL("/jwks", issuer));
   return {
     async verifyAccessToken(token) {
@@ -28,13 +28,43 @@ function verifier(issuer, resource) {
       return {
         token,
         clientId: payload.client_id,
-        scopes: payload.scope.split(" "),
+        scopes: payload.scope?.split(" ") ?? [],
         expiresAt: payload.exp,
         resource: new URL(payload.aud),
-        extra: { subject: payload.sub },
+        extra: { subject: payload.sub, key: payload.cnf?.jkt },
       };
     },
   };
+}
+
+/** The SDK's own guard: takes a token from whoever bears it, until it distrusts that token. */
+export class BearerGuard {
+  #borne = new Set();
+  #distrusted = new Set();
+  /** What the resource's metadata says besides. */
+  metadata = {};
+
+  /** The check of a server at `resource` for tokens with these scopes. */
+  wanting(issuer, resource, requiredScopes) {
+    const { verifyAccessToken } = verifier(issuer, resource);
+    return requireBearerAuth({
+      verifier: {
+        verifyAccessToken: (token) => {
+          if (this.#distrusted.has(token)) throw new InvalidTokenError("this token is trusted no more");
+          this.#borne.add(token);
+          return verifyAccessToken(token);
+        },
+      },
+      requiredScopes,
+      resourceMetadataUrl: getOAuthProtectedResourceMetadataUrl(resource),
+      expectedResource: resource,
+    });
+  }
+
+  /** Refuses every token that was used until now, though none has expired. */
+  distrustAll() {
+    for (const token of this.#borne) this.#distrusted.add(token);
+  }
 }
 
 function tools() {
@@ -51,16 +81,21 @@ export class ProtectedServer {
   #listener;
   #sessions = new Map();
   #mode;
+  /** Who looks at the tokens. */
+  guard;
   /** How often a message was refused, by status. */
   refused = { 401: 0, 403: 0 };
 
-  static async start(authorizationServer, mode = "http") {
+  /** Starts it; `guard` decides which tokens do. */
+  static async start(authorizationServer, mode = "http", guard = new BearerGuard()) {
     const server = new ProtectedServer();
     server.#mode = mode;
+    server.guard = guard;
     const app = express();
     server.#listener = app.listen(0, "127.0.0.1");
     await once(server.#listener, "listening");
     const resourceServerUrl = new URL(server.url);
+    app.get(new URL(getOAuthProtectedResourceMetadataUrl(resourceServerUrl)).pathname, server.#metadata);
     app.use(
       mcpAuthMetadataRouter({
         oauthMetadata: await authorizationServer.metadata(),
@@ -69,7 +104,7 @@ export class ProtectedServer {
         resourceName: "the protected server",
       }),
     );
-    app.use(server.#bearer(authorizationServer.issuer, resourceServerUrl));
+    app.use(server.#guarded(authorizationServer.issuer, resourceServerUrl));
     server.#serve(app);
     return server;
   }
@@ -79,17 +114,17 @@ export class ProtectedServer {
     return `http://127.0.0.1:${this.#listener.address().port}${path}`;
   }
 
+  /** Adds what the guard says of itself to what the SDK says of the resource. */
+  #metadata = (_request, response, next) => {
+    const say = response.json.bind(response);
+    response.json = (metadata) => say({ ...metadata, ...this.guard.metadata });
+    next();
+  };
+
   /** Wants a token, and another one for the tool that is not for everybody. */
-  #bearer(issuer, resource) {
-    const wanting = (...requiredScopes) =>
-      requireBearerAuth({
-        verifier: verifier(issuer, resource),
-        requiredScopes,
-        resourceMetadataUrl: getOAuthProtectedResourceMetadataUrl(resource),
-        expectedResource: resource,
-      });
-    const usual = wanting(SCOPES.usual);
-    const more = wanting(SCOPES.usual, SCOPES.more);
+  #guarded(issuer, resource) {
+    const usual = this.guard.wanting(issuer, resource, [SCOPES.usual]);
+    const more = this.guard.wanting(issuer, resource, [SCOPES.usual, SCOPES.more]);
     return [
       express.json({ limit: "4mb" }),
       (request, response, next) => {

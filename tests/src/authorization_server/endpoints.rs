@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::{Client, Code, Grant, ResourceMetadata, Reuse, Shared, State};
+use super::proofs::{self, at_token_endpoint};
+use super::{
+    Client, Code, Grant, ResourceMetadata, Reuse, Shared, State, assertions, device, service,
+};
 use crate::upstream::{Reply, Request};
 
 /// Names a request.
@@ -18,9 +21,14 @@ pub(super) fn label(request: &Request) -> String {
         ("GET", "/authorize") => "authorize".to_owned(),
         ("POST", "/register") => "register".to_owned(),
         ("POST", "/revoke") => "revoke".to_owned(),
+        ("POST", "/device") => "device".to_owned(),
         ("POST", "/token") => match form(request).get("grant_type").map(String::as_str) {
             Some("authorization_code") => "token code".to_owned(),
             Some("refresh_token") => "token refresh".to_owned(),
+            Some("client_credentials") => "token client".to_owned(),
+            Some(device::GRANT_TYPE) => "token device".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => "token assertion".to_owned(),
+            Some("urn:ietf:params:oauth:grant-type:token-exchange") => "token exchange".to_owned(),
             _ => "token ?".to_owned(),
         },
         ("GET", path) => path.to_owned(),
@@ -37,8 +45,17 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "authorize" => Some(authorize(shared, origin, request)),
         "register" if shared.config.registration => Some(register(shared, request)),
         "revoke" => Some(revoke(shared, request)),
-        "token code" => Some(exchange(shared, request)),
-        "token refresh" => Some(refresh(shared, request)),
+        "token client" => Some(at_token_endpoint(
+            shared,
+            origin,
+            request,
+            |shared, request| service::client_credentials(shared, origin, request),
+        )),
+        "token code" => Some(at_token_endpoint(shared, origin, request, exchange)),
+        "token refresh" => Some(at_token_endpoint(shared, origin, request, refresh)),
+        "device" => device::begin(shared, origin, request),
+        "token device" => Some(at_token_endpoint(shared, origin, request, device::poll)),
+        "token assertion" => Some(assertions::reply(shared, origin, request)),
         _ => None,
     }
 }
@@ -49,7 +66,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn form(request: &Request) -> BTreeMap<String, String> {
+pub(super) fn form(request: &Request) -> BTreeMap<String, String> {
     pairs(&request.text())
 }
 
@@ -86,6 +103,7 @@ fn authorize(shared: &Shared, origin: &str, request: &Request) -> Reply {
         challenge: get("code_challenge"),
         resource: asked.get("resource").cloned(),
         scope: asked.get("scope").cloned(),
+        jkt: asked.get("dpop_jkt").cloned(),
     };
     let minted = shared.state.update(|state| {
         let minted = state.mint("code");
@@ -120,11 +138,14 @@ fn register(shared: &Shared, request: &Request) -> Reply {
         Some("none") => None,
         _ => Some(shared.state.update(|state| state.mint("client"))),
     };
+    let grants = document["grant_types"].as_array().into_iter().flatten();
+    let device = { grants }.any(|grant| grant == device::GRANT_TYPE);
     let id = shared.state.update(|state| {
         let id = format!("client-{}", state.clients.len() + 1);
         let client = Client {
             redirect_uris: uris,
             secret: secret.clone(),
+            device,
         };
         state.clients.insert(id.clone(), client);
         id
@@ -148,7 +169,7 @@ fn revoke(shared: &Shared, request: &Request) -> Reply {
     Reply::status(200)
 }
 
-fn refused(error: &str) -> Reply {
+pub(super) fn refused(error: &str) -> Reply {
     Reply::json(400, json!({ "error": error }).to_string())
 }
 
@@ -172,12 +193,18 @@ fn exchange(shared: &Shared, request: &Request) -> Reply {
         return refused("invalid_grant");
     }
     check_resource(shared, &code.resource, form.get("resource"));
+    let jkt = proofs::thumbprint(request);
+    if jkt != code.jkt {
+        shared.complain(format!("a code with another key: {code:?}"));
+        return refused("invalid_grant");
+    }
     shared.state.update(|state| {
         let grant = Grant {
             client: code.client,
             resource: code.resource,
             scope: code.scope.or_else(|| shared.config.scopes.clone()),
             revoked: false,
+            jkt,
         };
         state.grants.push(grant);
         tokens(shared, state, state.grants.len() - 1, None)
@@ -216,6 +243,10 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
         return refusal;
     }
     check_resource(shared, &grant.resource, form.get("resource"));
+    if proofs::thumbprint(request) != grant.jkt {
+        shared.complain("a refresh token with another key".to_owned());
+        return refused("invalid_grant");
+    }
     shared.state.update(|state| {
         if shared.config.rotation {
             state.refresh.remove(&token);
@@ -227,10 +258,18 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
 }
 
 /// Gives a pair of tokens for a grant; one that is not rotated is not repeated.
-fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>) -> Reply {
+pub(super) fn tokens(
+    shared: &Shared,
+    state: &mut State,
+    grant: usize,
+    kept: Option<String>,
+) -> Reply {
     let access = state.mint("access");
     state.access.insert(access.clone(), grant);
     let mut document = json!({ "access_token": access, "token_type": "Bearer" });
+    if state.is_bound(grant) {
+        document["token_type"] = "DPoP".into();
+    }
     if let Some(expires_in) = &shared.config.expires_in {
         document["expires_in"] = expires_in.clone();
     }
@@ -242,11 +281,16 @@ fn tokens(shared: &Shared, state: &mut State, grant: usize, kept: Option<String>
         state.refresh.insert(refresh.clone(), grant);
         document["refresh_token"] = refresh.into();
     }
+    if shared.config.id_tokens {
+        let id_token = format!("e30.{}.c2ln", state.mint("id"));
+        state.id_tokens.insert(id_token.clone());
+        document["id_token"] = id_token.into();
+    }
     Reply::json(200, document.to_string()).with("Cache-Control", "no-store")
 }
 
 /// Says how a client that is not who it says is refused.
-fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
+pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     let known = shared.state.look(|state| state.clients.get(id).cloned());
     let Some(known) = known else {
         return Some(Reply::json(
@@ -259,7 +303,9 @@ fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
         let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;
         let (id, secret) = text.split_once(':')?;
-        Some((id.to_owned(), secret.to_owned()))
+        // Both parts are encoded (RFC 6749, section 2.3.1).
+        let decoded = |part: &str| pairs(&format!("part={part}")).remove("part");
+        Some((decoded(id)?, decoded(secret)?))
     });
     let sent = match basic {
         Some((id, secret)) => (Some(id), Some(secret)),
@@ -278,7 +324,7 @@ fn authenticate(shared: &Shared, id: &str, request: &Request) -> Option<Reply> {
     None
 }
 
-fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
+pub(super) fn check_resource(shared: &Shared, asked: &Option<String>, sent: Option<&String>) {
     if asked.as_ref() != sent {
         shared.complain(format!("resource is {sent:?} after {asked:?}"));
     }

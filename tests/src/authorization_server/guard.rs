@@ -1,6 +1,6 @@
 //! The guard before a fake MCP server: no token, no answer.
 
-use super::{ResourceMetadata, Shared, metadata};
+use super::{ResourceMetadata, Shared, metadata, proofs};
 use crate::upstream::{Reply, Request};
 
 /// Answers what is not for the MCP server itself, which is at `origin`.
@@ -31,19 +31,37 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         }
         _ => String::new(),
     };
-    let Some(token) = request.header("Authorization") else {
-        let challenge = format!(r#"Bearer realm="fake"{challenge}"#);
-        return Some(Reply::status(401).with("WWW-Authenticate", &challenge));
+    let refused = |about: &str| {
+        let about = format!("{about}{challenge}");
+        let schemes = match &shared.config.dpop {
+            None => format!("Bearer {about}"),
+            Some(dpop) if dpop.bearer => format!(r#"Bearer {about}, DPoP algs="ES256 PS256""#),
+            Some(_) => format!(r#"DPoP {about}, algs="ES256 PS256""#),
+        };
+        Some(Reply::status(401).with("WWW-Authenticate", &schemes))
     };
-    let token = token.strip_prefix("Bearer ").unwrap_or_default();
+    let Some(authorization) = request.header("Authorization") else {
+        return refused(r#"realm="fake""#);
+    };
+    let (scheme, token) = authorization.split_once(' ').unwrap_or_default();
     let granted = shared.state.look(|state| {
-        let grant = state.access.get(token).map(|grant| &state.grants[*grant]);
-        grant.filter(|grant| !grant.revoked).cloned()
+        let number = *state.access.get(token)?;
+        let grant = &state.grants[number];
+        (!grant.revoked).then(|| (grant.clone(), state.is_bound(number)))
     });
-    let Some(grant) = granted else {
-        let challenge = format!(r#"Bearer error="invalid_token"{challenge}"#);
-        return Some(Reply::status(401).with("WWW-Authenticate", &challenge));
+    let Some((grant, is_bound)) = granted else {
+        return refused(r#"error="invalid_token""#);
     };
+    if is_bound != (scheme == "DPoP") || is_bound != request.header("DPoP").is_some() {
+        shared.complain(format!("a token of another type: {request:?}"));
+    }
+    if let Some(jkt) = grant.jkt.as_ref().filter(|_| is_bound) {
+        if let Some(reply) = proofs::at_guard(shared, origin, request, token, jkt) {
+            return Some(reply);
+        }
+    } else if shared.config.dpop.as_ref().is_some_and(|it| !it.bearer) {
+        return refused(r#"error="invalid_token""#);
+    }
     if shared.state.look(|state| state.holds_uses) {
         return Some(Reply::Hang);
     }

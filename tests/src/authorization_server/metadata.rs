@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Metadata, ResourceMetadata, Shared};
+use super::{Metadata, ResourceMetadata, Shared, device};
 use crate::upstream::{Reply, Request};
 
 /// Answers where the metadata of the authorization server at `origin` stand.
@@ -29,6 +29,16 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
         "authorization_response_iss_parameter_supported": shared.config.iss,
     });
+    if let Some(config) = &shared.config.device {
+        document["device_authorization_endpoint"] = format!("{origin}/device").into();
+        if config.listed {
+            let grants = document["grant_types_supported"].as_array_mut();
+            grants.expect("a list").push(device::GRANT_TYPE.into());
+        }
+    }
+    if shared.config.dpop.is_some() {
+        document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+    }
     if shared.config.registration {
         document["registration_endpoint"] = format!("{origin}/register").into();
     }
@@ -51,6 +61,10 @@ pub(super) fn resource_reply(shared: &Shared, origin: &str, request: &Request) -
         "authorization_servers": [shared.issuer(&shared.origin)],
         "bearer_methods_supported": ["header"],
     });
+    if let Some(dpop) = &shared.config.dpop {
+        document["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+        document["dpop_bound_access_tokens_required"] = (!dpop.bearer).into();
+    }
     if let Some(scopes) = &shared.config.scopes {
         document["scopes_supported"] = scopes.split(' ').collect();
     }

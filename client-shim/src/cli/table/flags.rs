@@ -107,6 +107,14 @@ pub(super) const BRIDGE: &[Flag] = &[
         &["--no-browser"],
         "print the URL to sign in at, open no browser",
     ),
+    switch(
+        &["--device-code", "--device"],
+        "sign in by a code that is typed in on any machine",
+    ),
+    switch(
+        &["--non-interactive"],
+        "ask nobody to sign in: fail at once (as with CI=true and no terminal)",
+    ),
     valued(
         &["--auth-timeout"],
         "SECONDS",
@@ -167,8 +175,84 @@ pub(super) const BRIDGE: &[Flag] = &[
         "send the ID token instead of the access token",
     ),
     switch(
+        &["--client-credentials"],
+        "nobody signs in: the client given by hand is a service account",
+    ),
+    valued(
+        &["--token-endpoint"],
+        "URL",
+        Values::Any,
+        "where the service account asks, instead of where the server leads",
+    ),
+    valued(
+        &["--client-key"],
+        "PATH",
+        Values::File,
+        "its private key (PEM or JWK) instead of a secret",
+    ),
+    valued(
+        &["--client-key-id"],
+        "ID",
+        Values::Any,
+        "how the authorization server calls that key",
+    ),
+    valued(
+        &["--client-assertion-audience"],
+        "AUDIENCE",
+        Values::Any,
+        "for whom it signs: issuer (default), token-endpoint, or a URL",
+    ),
+    valued(
+        &["--bearer-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in: send the token of this file, read again when it changes",
+    ),
+    switch(
         &["--allow-missing-pkce"],
         "accept an authorization server that does not announce PKCE",
+    ),
+    valued(
+        &["--dpop"],
+        "WHEN",
+        Values::OneOf(&["auto", "always", "never"]),
+        "when tokens are bound to a key (auto: where the server asks for it)",
+    ),
+    valued(
+        &["--workload-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in: show the workload token of this file (experimental)",
+    ),
+    valued(
+        &["--identity-provider"],
+        "URL",
+        Values::Any,
+        "sign in at this identity provider, which vouches for you (experimental)",
+    ),
+    valued(
+        &["--identity-provider-client"],
+        "JSON",
+        Values::Any,
+        "the client registered there; @file reads a file",
+    ),
+    valued(
+        &["--identity-provider-key"],
+        "PATH",
+        Values::File,
+        "the private key of that client, PEM or JWK",
+    ),
+    valued(
+        &["--subject-token-file"],
+        "PATH",
+        Values::File,
+        "nobody signs in there: show it the token of this file",
+    ),
+    valued(
+        &["--subject-token-type"],
+        "TYPE",
+        Values::OneOf(&["id-token", "refresh-token"]),
+        "what that file holds (id-token)",
     ),
 ];
 

@@ -77,6 +77,9 @@ fn grant(grant: &AuthStatus) -> String {
         .string("last_error", &grant.last_error)
         .string("folder", &grant.folder)
         .string("login", &grant.login)
+        .string("user_code", &grant.user_code)
+        .string("verification_uri", &grant.verification_uri)
+        .string("account", &grant.account)
         .end()
 }
 
@@ -88,6 +91,7 @@ pub(super) fn auth_word(state: AuthState) -> &'static str {
         AuthState::Expired => "expired",
         AuthState::SigningIn => "signing-in",
         AuthState::NeedsLogin => "needs-login",
+        AuthState::Failed => "no-token",
     }
 }
 
@@ -143,7 +147,8 @@ mod tests {
              \"p99_us\":null,\"last_error\":\"said \\\"no\\\"\",\"last_used_unix_ms\":0,\
              \"auth\":[{\"state\":\"signed-in\",\"issuer\":\"https://as\",\"scopes\":\"\",\
              \"expires_at_unix_ms\":9,\"last_refresh_unix_ms\":0,\"next_refresh_unix_ms\":0,\
-             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\"}],\
+             \"sign_in_url\":\"\",\"identity\":\"\",\"last_error\":\"\",\"folder\":\"\",\"login\":\"\",\"user_code\":\"\",\
+             \"verification_uri\":\"\",\"account\":\"\"}],\
              \"tools_known\":null,\
              \"next_attempt_unix_ms\":0,\"action\":\"retry\",\"command\":\"\",\
              \"note\":\"said \\\"no\\\"; tried again at the next request\",\"names\":[]}],\

@@ -12,7 +12,7 @@ use super::table::duration;
 /// Writes the cell of a server: the grant that needs somebody most.
 pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
     let urgency = |grant: &&AuthStatus| match grant.state() {
-        AuthState::NeedsLogin => 0,
+        AuthState::NeedsLogin | AuthState::Failed => 0,
         AuthState::SigningIn => 1,
         AuthState::Expired => 2,
         AuthState::SignedIn => 3,
@@ -21,7 +21,11 @@ pub(super) fn cell(grants: &[AuthStatus], now: u64) -> String {
     let Some(grant) = grants.iter().min_by_key(urgency) else {
         return "-".to_owned();
     };
-    let word = auth_word(grant.state());
+    let word = match grant.state() {
+        // Nobody has signed in.
+        AuthState::SignedIn if !grant.account.is_empty() => "token",
+        state => auth_word(state),
+    };
     match grant.expires_at_unix_ms.checked_sub(now) {
         Some(left) if left > 0 && grant.state() == AuthState::SignedIn => {
             format!("{word} {}", duration(left))
@@ -48,7 +52,13 @@ pub(super) fn lines(server: &ServerStatus, now: u64) -> String {
 fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
     let mut line = match grant.state() {
         AuthState::SignedIn | AuthState::Expired => {
-            let mut line = format!("{server} is signed in at {}", plain(&grant.issuer));
+            let mut line = match (grant.account.as_str(), grant.issuer.as_str()) {
+                ("", issuer) => format!("{server} is signed in at {}", plain(issuer)),
+                (account, "") => format!("{server} uses {}", plain(account)),
+                (account, issuer) => {
+                    format!("{server} uses {} at {}", plain(account), plain(issuer))
+                }
+            };
             if !grant.folder.is_empty() {
                 line.push_str(&format!(" with tokens in {}", plain(&grant.folder)));
             }
@@ -57,10 +67,21 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
             }
             line + &times(grant, now)
         }
-        AuthState::SigningIn => format!(
-            "{server} waits for a sign-in at {}",
-            plain(&grant.sign_in_url)
-        ),
+        AuthState::Failed => {
+            format!("{server} has no token from {}", plain(&grant.account))
+        }
+        AuthState::SigningIn => {
+            let url = plain(&grant.sign_in_url);
+            let mut line = format!("{server} waits for a sign-in at {url}");
+            if !grant.user_code.is_empty() {
+                let (code, page) = (plain(&grant.user_code), plain(&grant.verification_uri));
+                line.push_str(&format!(" with the code {code}"));
+                if page != url {
+                    line.push_str(&format!(", to be entered at {page} if it is asked for"));
+                }
+            }
+            line
+        }
         AuthState::NeedsLogin | AuthState::Unspecified => {
             // Older daemons name none.
             let login = match grant.login.as_str() {
@@ -156,6 +177,32 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_signs_in_it_is_said_whose_token_it_is() {
+        let service = AuthStatus {
+            account: "service account ci-bot".into(),
+            ..signed_in()
+        };
+        assert_eq!(cell(std::slice::from_ref(&service), NOW), "token 42m00s");
+        let start = "https://h/mcp uses service account ci-bot at https://as (read write); the token expires in 42m00s";
+        let said = line("https://h/mcp", &service, NOW);
+        assert!(said.starts_with(start), "{said}");
+        let file = AuthStatus {
+            state: AuthState::SignedIn.into(),
+            account: "token file /t".into(),
+            ..AuthStatus::default()
+        };
+        assert_eq!(line("h", &file, NOW), "h uses token file /t\n");
+        let failed = AuthStatus {
+            state: AuthState::Failed.into(),
+            last_error: "it is empty".into(),
+            ..file
+        };
+        assert_eq!(cell(std::slice::from_ref(&failed), NOW), "no-token");
+        let said = line("h", &failed, NOW);
+        assert_eq!(said, "h has no token from token file /t; it is empty\n");
+    }
+
+    #[test]
     fn a_line_says_who_until_when() {
         assert_eq!(
             line("https://h/mcp", &signed_in(), NOW),
@@ -165,6 +212,16 @@ mod tests {
         assert_eq!(
             line("https://h/mcp", &pending(), NOW),
             "https://h/mcp waits for a sign-in at https://as/authorize?x\n"
+        );
+        let by_code = AuthStatus {
+            user_code: "WDJB-MJHT".into(),
+            verification_uri: "https://as/device".into(),
+            ..pending()
+        };
+        assert_eq!(
+            line("https://h/mcp", &by_code, NOW),
+            "https://h/mcp waits for a sign-in at https://as/authorize?x with the code WDJB-MJHT, \
+             to be entered at https://as/device if it is asked for\n"
         );
         let lost = AuthStatus {
             state: AuthState::NeedsLogin.into(),

@@ -10,17 +10,20 @@ fn discovered(endpoint: &str) -> Discovered {
     Discovered {
         resource: Some("https://H/mcp/".into()),
         scopes_supported: None,
+        bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
             issuer: "https://as".into(),
             authorization_endpoint: url(endpoint),
             token_endpoint: url("https://as/token"),
             registration_endpoint: None,
             revocation_endpoint: None,
+            device_authorization_endpoint: None,
             scopes_supported: None,
             token_endpoint_auth_methods: Vec::new(),
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
         },
     }
@@ -46,6 +49,7 @@ fn begun(identity: &Identity, endpoint: &str, scope: Option<&str>) -> Pending {
         &client(),
         REDIRECT,
         scope.as_ref(),
+        None,
     )
     .expect("usable")
 }
@@ -104,12 +108,32 @@ fn parameters_of_the_user_take_the_place_of_ours_but_not_of_the_reserved() {
 }
 
 #[test]
+fn a_code_is_bound_to_the_key_of_its_tokens() {
+    let binding = Binding {
+        key: crate::oauth::dpop::ProofKey::generate(),
+        demanded: false,
+    };
+    let expected = binding.key.thumbprint();
+    let begun = begin(
+        &identity("https://h/mcp"),
+        &discovered("https://as/authorize"),
+        &client(),
+        REDIRECT,
+        None,
+        Some(binding.clone()),
+    );
+    let begun = begun.expect("usable");
+    assert_eq!(values(&begun.url, "dpop_jkt"), [expected]);
+    assert_eq!(begun.binding, Some(binding));
+}
+
+#[test]
 fn an_endpoint_cannot_answer_our_questions_itself() {
-    let endpoint =
-        "https://as/a?state=x&x=%26y&code_challenge=z&response_type=token&redirect_uri=http://evil";
+    let endpoint = "https://as/a?state=x&x=%26y&code_challenge=z&response_type=token&redirect_uri=http://evil&dpop_jkt=t";
     let pending = begun(&identity("https://h/mcp"), endpoint, None);
     for name in RESERVED {
-        assert_eq!(values(&pending.url, name).len(), 1, "{name}");
+        let expected = usize::from(name != "dpop_jkt");
+        assert_eq!(values(&pending.url, name).len(), expected, "{name}");
     }
     assert_eq!(values(&pending.url, "x"), ["&y"]);
     assert_eq!(values(&pending.url, "response_type"), ["code"]);
@@ -123,6 +147,7 @@ fn a_sign_in_page_that_must_not_be_opened_is_refused() {
             &discovered(endpoint),
             &client(),
             REDIRECT,
+            None,
             None,
         );
         let error = begun.expect_err(endpoint).to_string();
@@ -154,6 +179,7 @@ fn pending(iss_expected: bool) -> Pending {
         iss_expected,
         scope: None,
         resource: None,
+        binding: None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     Asked, DiscoveryError, Known, Look, distinct, is_same_issuer, look, scopes, text, texts,
     well_known,
 };
+use crate::oauth::dpop::{Wanted, takes_ours};
 use crate::oauth::http::OAuthHttp;
 use crate::oauth::identity::{Identity, ResourceChoice};
 use crate::oauth::scope::Scope;
@@ -21,6 +22,8 @@ pub(super) struct ResourceMetadata {
     issuers: Vec<String>,
     /// The scopes that it lists.
     pub(super) scopes: Option<Scope>,
+    /// Whether it wants tokens to be bound to a key.
+    pub(super) bound_tokens: Wanted,
 }
 
 impl ResourceMetadata {
@@ -102,7 +105,20 @@ fn read(
             .map(str::to_owned)
             .collect(),
         scopes: scopes(document),
+        bound_tokens: bound_tokens(document),
     })
+}
+
+/// RFC 9728, section 2.
+fn bound_tokens(document: &Map<String, Value>) -> Wanted {
+    let demands = document.get("dpop_bound_access_tokens_required");
+    if demands.and_then(Value::as_bool) == Some(true) {
+        return Wanted::Demanded;
+    }
+    match takes_ours(texts(document, "dpop_signing_alg_values_supported")) {
+        true => Wanted::Taken,
+        false => Wanted::Unsaid,
+    }
 }
 
 /// Says whether metadata for `resource` are those of a server: it is the server

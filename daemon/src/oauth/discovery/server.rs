@@ -9,15 +9,61 @@ use super::{
     well_known,
 };
 use crate::oauth::authorize_url;
+use crate::oauth::dpop;
 use crate::oauth::http::{OAuthHttp, OAuthHttpError};
 use crate::oauth::identity::Identity;
 use crate::oauth::text::printable;
+
+impl AuthorizationServer {
+    /// Returns the one of which the user names nothing but the token endpoint; that
+    /// is also what it is called.
+    pub(crate) fn at_token_endpoint(endpoint: &Url) -> Self {
+        Self {
+            authorization_endpoint: endpoint.clone(),
+            token_endpoint: endpoint.clone(),
+            registration_endpoint: None,
+            is_assumed: false,
+            ..default_endpoints(endpoint.as_str().to_owned(), endpoint)
+        }
+    }
+}
+
+/// What metadata have to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// How somebody signs in, with PKCE.
+    SignIn,
+    /// The same; PKCE is trusted to be there.
+    SignInAnyhow,
+    /// Where tokens are asked for. Nobody signs in.
+    TokenEndpoint,
+}
+
+impl Needs {
+    /// Returns those of whoever uses them.
+    fn of(identity: &Identity) -> Self {
+        match identity.grant_type.needs_person() {
+            false => Self::TokenEndpoint,
+            true if identity.allow_missing_pkce => Self::SignInAnyhow,
+            true => Self::SignIn,
+        }
+    }
+}
+
+/// Returns the metadata of an issuer that somebody has named, for this identity.
+pub(super) async fn named(
+    http: &OAuthHttp,
+    issuer: &str,
+    identity: &Identity,
+) -> Result<AuthorizationServer, DiscoveryError> {
+    of_issuer(http, issuer, Needs::of(identity)).await
+}
 
 /// Returns the metadata of an issuer that somebody has named.
 pub(super) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
-    allow_missing_pkce: bool,
+    needs: Needs,
 ) -> Result<AuthorizationServer, DiscoveryError> {
     let refused = |why: &str| {
         let issuer = printable(issuer);
@@ -37,7 +83,7 @@ pub(super) async fn of_issuer(
                     "publishes the metadata of another one, {found}: nothing is sent there"
                 )));
             }
-            read(http, &document, allow_missing_pkce)
+            read(http, &document, needs)
         }
         Look::Absent => Err(refused(
             "publishes no metadata, so nobody can sign in there",
@@ -70,10 +116,10 @@ pub(super) async fn of_origin(
         Look::Found(document) => {
             let issuer = text(&document, "issuer").unwrap_or_default();
             if is_same_issuer(issuer, &origin) {
-                return read(http, &document, identity.allow_missing_pkce);
+                return read(http, &document, Needs::of(identity));
             }
             // An origin cannot speak for another issuer, but it may name it.
-            of_issuer(http, issuer, identity.allow_missing_pkce).await
+            named(http, issuer, identity).await
         }
         Look::Absent => Ok(default_endpoints(origin, &url)),
         Look::Trouble(error) | Look::Broken(error) => Err(error),
@@ -113,7 +159,7 @@ pub(crate) fn is_same_issuer(one: &str, other: &str) -> bool {
 fn read(
     http: &OAuthHttp,
     document: &Map<String, Value>,
-    allow_missing_pkce: bool,
+    needs: Needs,
 ) -> Result<AuthorizationServer, DiscoveryError> {
     let issuer = text(document, "issuer").unwrap_or_default().to_owned();
     let endpoint = |name: &str| endpoint(http, document, &issuer, name);
@@ -121,17 +167,25 @@ fn read(
         let missing = || refused(&issuer, name, "is missing in its metadata");
         endpoint(name)?.ok_or_else(missing)
     };
-    let authorization_endpoint = needed("authorization_endpoint")?;
-    authorize_url::rebuild(&authorization_endpoint)
-        .map_err(|error| refused(&issuer, "authorization_endpoint", &error.to_string()))?;
     let token_endpoint = needed("token_endpoint")?;
+    let authorization_endpoint = match needs {
+        // RFC 8414, section 2: there may be none, and no browser goes there.
+        Needs::TokenEndpoint => token_endpoint.clone(),
+        Needs::SignIn | Needs::SignInAnyhow => {
+            let endpoint = needed("authorization_endpoint")?;
+            authorize_url::rebuild(&endpoint)
+                .map_err(|error| refused(&issuer, "authorization_endpoint", &error.to_string()))?;
+            endpoint
+        }
+    };
     let registration_endpoint = endpoint("registration_endpoint")?;
     const METHODS: &str = "code_challenge_methods_supported";
+    const PROOFS: &str = "dpop_signing_alg_values_supported";
     let announces = match document.get(METHODS) {
         Some(Value::Array(_)) => texts(document, METHODS).any(|method| method == "S256"),
-        _ => allow_missing_pkce,
+        _ => needs == Needs::SignInAnyhow,
     };
-    if !announces {
+    if !announces && needs != Needs::TokenEndpoint {
         return Err(DiscoveryError::NoPkce(printable(&issuer)));
     }
     let flag = |name: &str| document.get(name).and_then(Value::as_bool) == Some(true);
@@ -142,11 +196,16 @@ fn read(
         registration_endpoint,
         // Nobody is kept from signing in by an endpoint that is not needed for it.
         revocation_endpoint: endpoint("revocation_endpoint").unwrap_or_default(),
+        device_authorization_endpoint: endpoint("device_authorization_endpoint")
+            .unwrap_or_default(),
         scopes_supported: scopes(document),
         token_endpoint_auth_methods: list("token_endpoint_auth_methods_supported"),
         grant_types: list("grant_types_supported"),
         client_id_metadata_document_supported: flag("client_id_metadata_document_supported"),
         iss_parameter_supported: flag("authorization_response_iss_parameter_supported"),
+        takes_proofs: document
+            .contains_key(PROOFS)
+            .then(|| dpop::takes_ours(texts(document, PROOFS))),
         is_assumed: false,
         issuer,
     })
@@ -195,11 +254,13 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         token_endpoint: at("/token"),
         registration_endpoint: Some(at("/register")),
         revocation_endpoint: None,
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        takes_proofs: None,
         is_assumed: true,
     }
 }

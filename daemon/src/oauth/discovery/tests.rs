@@ -394,6 +394,7 @@ fn scopes_follow_the_selection_rule() {
         let discovered = Discovered {
             resource: None,
             scopes_supported: scope(listed),
+            bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
             server: AuthorizationServer {
                 scopes_supported: scope(offline),
                 ..server_without_anything()
@@ -433,11 +434,13 @@ fn server_without_anything() -> AuthorizationServer {
         token_endpoint: url,
         registration_endpoint: None,
         revocation_endpoint: None,
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        takes_proofs: None,
         is_assumed: true,
     }
 }

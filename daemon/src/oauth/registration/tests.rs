@@ -10,17 +10,20 @@ fn discovered(origin: &str) -> Discovered {
     Discovered {
         resource: None,
         scopes_supported: None,
+        bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
             issuer: origin.to_owned(),
             authorization_endpoint: at("/authorize"),
             token_endpoint: at("/token"),
             registration_endpoint: Some(at("/register")),
             revocation_endpoint: None,
+            device_authorization_endpoint: None,
             scopes_supported: None,
             token_endpoint_auth_methods: Vec::new(),
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
         },
     }

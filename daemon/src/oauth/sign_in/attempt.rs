@@ -35,6 +35,8 @@ pub(super) struct Attempt<'a> {
     pub(super) party: Option<Party>,
     /// Whether a browser is opened unasked.
     pub(super) tab: bool,
+    /// Whether it could be done by a code instead.
+    pub(super) offers_codes: bool,
 }
 
 /// A code, and who waits to hear what became of it.
@@ -95,10 +97,14 @@ impl Attempt<'_> {
     ) -> Result<Answered, SignInError> {
         let pending = self.sign_in.pending.clone();
         let url = SignInUrl::new(pending.url.clone());
-        let since = self.sign_in.since;
+        let (since, offers_codes) = (self.sign_in.since, self.offers_codes);
         let say = |shown| {
-            let url = url.clone();
-            progress.send_replace(Progress::Pending(PendingSignIn { url, since, shown }));
+            progress.send_replace(Progress::Pending(PendingSignIn {
+                url: url.clone(),
+                since,
+                shown,
+                offers_codes,
+            }));
         };
         let shown = match self.sign_in.shown {
             true => Shown::Opened,
@@ -186,6 +192,7 @@ impl Attempt<'_> {
             self.identity.use_id_token,
             (self.tools.now)(),
         )
+        .bound_to(pending.binding.as_ref())
         .told_of(self.sign_in.resource_metadata.as_ref())
         .stepped_up(self.sign_in.signed_in_at)
         .for_server_of(self.identity);
@@ -197,9 +204,6 @@ impl Attempt<'_> {
 
     /// Finds the authorization server that was asked.
     async fn find(&self) -> Result<Party, SignInError> {
-        let identity = self.identity;
-        let servers = self.tools.endpoints.connect(identity).await;
-        let servers = servers.map_err(unusable)?;
         let pending = &self.sign_in.pending;
         let known = Known {
             resource_metadata: self.sign_in.resource_metadata.clone(),
@@ -208,21 +212,33 @@ impl Attempt<'_> {
                 resource: pending.resource.clone(),
             }),
         };
-        let discovered = servers.discover(identity, &known).await?;
-        if discovered.server.issuer != pending.issuer {
-            let why = "its authorization server is another one than before";
-            return Err(SignInError::Failed(why.into()));
-        }
-        let asked_as = Some(&self.sign_in.client);
-        let client = registration::of_tokens(asked_as, identity, &discovered.server)?;
-        let client = client.filter(|client| !client.has_expired((self.tools.now)()));
-        let expired = || SignInError::Failed("the secret of its client has ended".into());
-        Ok(Party {
-            client: client.ok_or_else(expired)?,
-            servers,
-            discovered,
-        })
+        let client = &self.sign_in.client;
+        find(self.tools, self.identity, known, &pending.issuer, client).await
     }
+}
+
+/// Finds the authorization server that was asked, as this client.
+pub(super) async fn find(
+    tools: &Tools,
+    identity: &Identity,
+    known: Known,
+    issuer: &str,
+    asked_as: &Client,
+) -> Result<Party, SignInError> {
+    let servers = tools.endpoints.connect(identity).await.map_err(unusable)?;
+    let discovered = servers.discover(identity, &known).await?;
+    if discovered.server.issuer != issuer {
+        let why = "its authorization server is another one than before";
+        return Err(SignInError::Failed(why.into()));
+    }
+    let client = registration::of_tokens(Some(asked_as), identity, &discovered.server)?;
+    let client = client.filter(|client| !client.has_expired((tools.now)()));
+    let expired = || SignInError::Failed("the secret of its client has ended".into());
+    Ok(Party {
+        client: client.ok_or_else(expired)?,
+        servers,
+        discovered,
+    })
 }
 
 /// Waits for the answer that counts. Cancel safe.

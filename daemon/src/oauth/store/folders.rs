@@ -8,11 +8,12 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Loose, Replacement};
 use super::{
-    CLIENT, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, Stored, TOKENS, VERIFIER,
-    import, keyring,
+    CLIENT, DEVICE, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, Stored, TOKENS,
+    VERIFIER, import, keyring,
 };
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::{ClientChoice, Identity, IdentityHash};
+use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::kept_sign_in::KeptSignIn;
 use crate::oauth::registration::Client;
 
@@ -79,6 +80,7 @@ impl Folders {
         Ok(Stored {
             grant: self.tokens(hash)?.tokens(),
             sign_in: self.sign_in(hash)?,
+            device: self.device(hash)?,
             client: self.client(hash)?,
             taken_over: false,
         })
@@ -117,6 +119,11 @@ impl Folders {
         let kept = self.secret(hash, SIGN_IN)?;
         let kept = kept.zip(self.secret(hash, VERIFIER)?);
         Ok(kept.and_then(|(content, verifier)| KeptSignIn::read(&content, &verifier)))
+    }
+
+    fn device(&self, hash: &IdentityHash) -> Result<Option<KeptDevice>, FileError> {
+        let kept = self.secret(hash, DEVICE)?;
+        Ok(kept.and_then(|content| KeptDevice::read(&content)))
     }
 
     pub(super) fn tokens(&self, hash: &IdentityHash) -> Result<OnDisk, FileError> {
@@ -172,6 +179,7 @@ impl Folders {
             grant: Some(grant),
             client: found.client,
             sign_in: None,
+            device: None,
             taken_over: true,
         })
     }

@@ -7,6 +7,7 @@ use oauth2::basic::BasicTokenType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::oauth::dpop;
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
 
@@ -29,6 +30,8 @@ pub(crate) struct TokenResponse {
     pub(crate) scope: Option<Scope>,
     /// Fits into a header.
     pub(crate) id_token: Option<Secret<String>>,
+    /// Whether the access token is bound to a key (DPoP); `None`: not said.
+    pub(crate) is_bound: Option<bool>,
 }
 
 /// The same for the `oauth2` crate, which reads it.
@@ -42,16 +45,9 @@ pub(super) struct Answer {
     scopes: Option<Vec<oauth2::Scope>>,
     #[serde(skip)]
     id_token: Option<Secret<String>>,
-    /// The type is what it was before.
+    /// `None`: it does not say of which type its token is.
     #[serde(skip)]
-    is_untyped: bool,
-}
-
-impl Answer {
-    /// Says whether it does not say of which type its token is.
-    pub(super) fn is_untyped(&self) -> bool {
-        self.is_untyped
-    }
+    is_bound: Option<bool>,
 }
 
 /// Why an answer cannot be used. Completes "the authorization server ...".
@@ -65,8 +61,10 @@ pub(super) enum Unusable {
     Token,
     #[error("did not say of which type its token is")]
     NoType,
-    #[error("gave a token that is not a bearer token")]
+    #[error("gave a token of a type that was not asked for")]
     Type,
+    #[error("gave a token that is not bound to a key (DPoP), which is what the server demands")]
+    NotBound,
 }
 
 impl Unusable {
@@ -86,10 +84,12 @@ impl TryFrom<Map<String, Value>> for Answer {
         let text = |name: &str| document.get(name).and_then(Value::as_str);
         let access_token = text("access_token").filter(|token| !token.is_empty());
         let access_token = access_token.ok_or(Unusable::NoToken)?;
-        let token_type = text("token_type");
-        if token_type.is_some_and(|found| !found.eq_ignore_ascii_case("bearer")) {
-            return Err(Unusable::Type);
-        }
+        let is_bound = match text("token_type") {
+            None => None,
+            Some(found) if found.eq_ignore_ascii_case("bearer") => Some(false),
+            Some(found) if found.eq_ignore_ascii_case(dpop::SCHEME) => Some(true),
+            Some(_) => return Err(Unusable::Type),
+        };
         let refresh_token = text("refresh_token").filter(|token| !token.is_empty());
         let id_token = text("id_token").filter(|token| fits_a_header(token));
         if !fits_a_header(access_token)
@@ -106,7 +106,7 @@ impl TryFrom<Map<String, Value>> for Answer {
             refresh_token: refresh_token.map(|token| oauth2::RefreshToken::new(token.to_owned())),
             scopes: scope.map(|scope| scope.tokens().map(owned).collect()),
             id_token: id_token.map(|token| Secret::new(token.to_owned())),
-            is_untyped: token_type.is_none(),
+            is_bound,
         })
     }
 }
@@ -183,6 +183,7 @@ impl From<Answer> for TokenResponse {
             refresh_token: refresh_token.map(Secret::new),
             expires_in: answer.expires_in,
             id_token: answer.id_token,
+            is_bound: answer.is_bound,
         }
     }
 }
@@ -261,7 +262,7 @@ mod tests {
             Unusable::NoToken,
         );
         check(
-            json!({"access_token": "at", "token_type": "DPoP"}),
+            json!({"access_token": "at", "token_type": "mac"}),
             Unusable::Type,
         );
         check(

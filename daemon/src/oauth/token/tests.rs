@@ -1,3 +1,5 @@
+mod requests;
+
 use std::time::Duration;
 
 use super::*;
@@ -5,7 +7,7 @@ use crate::oauth::fake::{Answer, Asked, Fake};
 use serde_json::{Map, json};
 use url::Url;
 
-fn server(origin: &str) -> AuthorizationServer {
+pub(super) fn server(origin: &str) -> AuthorizationServer {
     let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("valid");
     AuthorizationServer {
         issuer: origin.to_owned(),
@@ -13,16 +15,18 @@ fn server(origin: &str) -> AuthorizationServer {
         token_endpoint: at("/token?tenant=1"),
         registration_endpoint: None,
         revocation_endpoint: Some(at("/revoke")),
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
+        takes_proofs: None,
         is_assumed: false,
     }
 }
 
-fn client(origin: &str, method: AuthMethod) -> Client {
+pub(super) fn client(origin: &str, method: AuthMethod) -> Client {
     let secret = (method != AuthMethod::None).then(|| secret("s3cret&x"));
     Client {
         issuer: origin.to_owned(),
@@ -35,7 +39,7 @@ fn client(origin: &str, method: AuthMethod) -> Client {
     }
 }
 
-fn secret(text: &str) -> Secret<String> {
+pub(super) fn secret(text: &str) -> Secret<String> {
     Secret::new(text.to_owned())
 }
 
@@ -49,6 +53,7 @@ fn pending(origin: &str) -> Pending {
         iss_expected: false,
         scope: None,
         resource: Some("https://H/mcp".into()),
+        binding: None,
     }
 }
 
@@ -69,18 +74,29 @@ async fn refreshed(fake: &Fake, scope: Option<&str>) -> Result<TokenResponse, To
     let (server, client) = (server(&fake.origin), client(&fake.origin, AuthMethod::None));
     let scope = scope.and_then(Scope::parse);
     let token = secret("s3cret-refresh");
-    let resource = Some("https://H/mcp");
-    let http = fake.http().await;
-    refresh(
-        &http,
-        &server,
-        &client,
-        &fake.origin,
-        &token,
-        resource,
-        scope.as_ref(),
-    )
-    .await
+    let request = RefreshRequest {
+        resource: Some("https://H/mcp"),
+        scope: scope.as_ref(),
+        ..asking(&server, &client, &fake.origin, &token)
+    };
+    refresh(&fake.http().await, request).await
+}
+
+fn asking<'a>(
+    server: &'a AuthorizationServer,
+    client: &'a Client,
+    issuer: &'a str,
+    refresh_token: &'a Secret<String>,
+) -> RefreshRequest<'a> {
+    RefreshRequest {
+        server,
+        client,
+        issuer,
+        refresh_token,
+        resource: None,
+        scope: None,
+        binding: None,
+    }
 }
 
 fn check_fields(asked: &Asked, expected: &[(&str, Option<&str>)]) {
@@ -98,7 +114,7 @@ fn check_fields(asked: &Asked, expected: &[(&str, Option<&str>)]) {
     );
 }
 
-fn token() -> Answer {
+pub(super) fn token() -> Answer {
     Answer::json(
         200,
         &json!({"access_token": "at", "token_type": "Bearer", "expires_in": 60}),
@@ -241,7 +257,7 @@ async fn only_invalid_grant_says_that_the_grant_is_gone() {
     check(
         || Answer::json(200, &json!({"access_token": "a", "token_type": "DPoP"})),
         unusable,
-        "bearer",
+        "type that was not asked for",
     )
     .await;
     check(
@@ -270,7 +286,8 @@ async fn only_invalid_grant_says_that_the_grant_is_gone() {
     );
     let origin = fake.origin.clone();
     drop(fake);
-    let error = refresh(&http, &server, &me, &origin, &secret("r"), None, None).await;
+    let token = secret("r");
+    let error = refresh(&http, asking(&server, &me, &origin, &token)).await;
     assert!(transient(&error.expect_err("nobody is there")));
 }
 
@@ -300,8 +317,8 @@ async fn a_grant_goes_to_nobody_but_its_issuer() {
             "{error:?}"
         );
     };
-    unusable(refresh(&http, &server, &mine, "https://other", &token, None, None).await);
-    unusable(refresh(&http, &server, &other, &fake.origin, &token, None, None).await);
+    unusable(refresh(&http, asking(&server, &mine, "https://other", &token)).await);
+    unusable(refresh(&http, asking(&server, &other, &fake.origin, &token)).await);
     let code = Code(secret("c"));
     let begun = pending("https://other");
     unusable(exchange(&http, &server, &mine, &begun, &code).await);

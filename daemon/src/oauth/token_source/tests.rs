@@ -1,10 +1,12 @@
 mod bounds;
+mod by_code;
 mod clients;
 mod files;
 mod killed;
 mod on_its_way;
 mod refusals;
 mod setup;
+mod unattended;
 mod week;
 mod world;
 

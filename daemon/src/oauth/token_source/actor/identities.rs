@@ -56,4 +56,6 @@ fn asks_alike(one: &Identity, other: &Identity) -> bool {
         && one.resource == other.resource
         && one.use_id_token == other.use_id_token
         && one.allow_missing_pkce == other.allow_missing_pkce
+        && one.by_code == other.by_code
+        && one.dpop == other.dpop
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Actor, MAX_REFRESHES, Origin, SigningIn, Work};
 use crate::oauth::challenge::{Challenge, ChallengeError};
-use crate::oauth::sign_in::{PendingSignIn, SignInError};
+use crate::oauth::sign_in::{PendingSignIn, Progress, SignInError};
 use crate::oauth::token_source::brakes::Lack;
 use crate::oauth::token_source::{Request, TokenError};
 
@@ -141,10 +141,9 @@ impl Actor {
     /// they do not want it, or it has just failed.
     pub(super) fn ask_somebody_now(&mut self, requests: Vec<Request>, lack: Option<Lack>) {
         self.needs_login |= lack.is_none() && self.offered;
-        if let Some(signing_in) = &mut self.signing_in {
-            signing_in.waiters.extend(requests);
+        let Some(requests) = self.join(requests) else {
             return self.progressed();
-        }
+        };
         let explicit = requests.iter().any(|request| request.wanting.explicit);
         let allowed = explicit || self.sign_ins.until().is_none();
         let (ask, refuse): (Vec<_>, Vec<_>) = requests
@@ -170,6 +169,33 @@ impl Actor {
             self.tabs.note();
         }
         self.sign_in(challenge, lack, ask, tab);
+    }
+
+    /// Lets requests wait for the sign-in under way; returns them if there is none, with
+    /// those of one that has to be done in another way.
+    fn join(&mut self, mut requests: Vec<Request>) -> Option<Vec<Request>> {
+        let asked_for = requests.iter().any(|request| request.wanting.explicit);
+        let has_page = |pending: PendingSignIn| pending.url.code().is_none();
+        if asked_for && self.identity.by_code && self.pending().is_some_and(has_page) {
+            // Whoever wants a code cannot visit that page.
+            if let Some(signing_in) = self.signing_in.take() {
+                signing_in.abort.abort();
+                requests.extend(signing_in.waiters);
+            }
+        }
+        let Some(signing_in) = &mut self.signing_in else {
+            return Some(requests);
+        };
+        // Who asks nobody does not wait for servers to say where it would be either.
+        let is_preparing = matches!(*signing_in.progress.borrow(), Progress::Preparing);
+        let (join, refuse): (Vec<_>, Vec<_>) = requests
+            .into_iter()
+            .partition(|request| request.wanting.may_sign_in || !is_preparing);
+        signing_in.waiters.extend(join);
+        for request in refuse {
+            drop(request.reply.send(Err(self.login_required(None))));
+        }
+        None
     }
 
     fn ask_somebody_again(&mut self, waiters: Vec<Request>) {
@@ -209,6 +235,12 @@ impl Actor {
         match (error, &ended.lack) {
             // Whoever comes later finds the next page without a tab.
             (SignInError::GivenUp, _) => self.nobody_came = true,
+            // The server is asked all the time while a code lives.
+            (SignInError::Expired(_), _) => {
+                if std::mem::replace(&mut self.nobody_came, true) {
+                    self.sign_ins.failed();
+                }
+            }
             (SignInError::Denied(_), Some(lack)) => self.step_ups.denied(lack),
             (_, Some(_)) => {}
             (_, None) => self.sign_ins.failed(),
@@ -229,9 +261,10 @@ impl Actor {
                 SignInError::Failed(_) | SignInError::Denied(_) | SignInError::Client(_) => {
                     TokenError::Rejected(why.clone())
                 }
-                SignInError::NotOffered | SignInError::GivenUp | SignInError::Interrupted(_) => {
-                    self.login_required(None)
-                }
+                SignInError::NotOffered
+                | SignInError::GivenUp
+                | SignInError::Expired(_)
+                | SignInError::Interrupted(_) => self.login_required(None),
             };
             drop(waiter.reply.send(Err(answer)));
         }

@@ -5,8 +5,9 @@ use tokio::sync::watch;
 
 use super::{Actor, SigningIn};
 use crate::oauth::grant::Grant;
+use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::kept_sign_in::KeptSignIn;
-use crate::oauth::sign_in::{self, PATIENCE, Progress};
+use crate::oauth::sign_in::{self, Ended, PATIENCE, Progress};
 
 impl Actor {
     /// Goes on with a sign-in, unless it is over: these tokens are kept now.
@@ -21,7 +22,31 @@ impl Actor {
         tracing::info!("going on with the sign-in that was under way");
         let (say, progress) = watch::channel(Progress::default());
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
-        let resuming = sign_in::resume(tools, identity, sign_in, say);
+        self.go_on(progress, sign_in::resume(tools, identity, sign_in, say));
+    }
+
+    /// Likewise with one by code. Where both are kept the page has been answered.
+    pub(super) fn resume_device(&mut self, device: Option<KeptDevice>, kept: Option<&Grant>) {
+        let Some(device) = device.filter(|_| self.signing_in.is_none()) else {
+            return;
+        };
+        if device.left((self.tools.now)()).is_zero() || device.is_over(kept) {
+            return self.forget_sign_in();
+        }
+        tracing::info!("going on with the sign-in by code that was under way");
+        let (say, progress) = watch::channel(Progress::default());
+        let (tools, identity) = (self.tools.clone(), self.identity.clone());
+        self.go_on(
+            progress,
+            sign_in::resume_device(tools, identity, device, say),
+        );
+    }
+
+    fn go_on(
+        &mut self,
+        progress: watch::Receiver<Progress>,
+        resuming: impl Future<Output = Ended> + Send + 'static,
+    ) {
         let abort = self
             .tasks
             .spawn(async move { super::Done::SignedIn(Box::new(resuming.await)) });

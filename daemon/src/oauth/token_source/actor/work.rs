@@ -70,6 +70,8 @@ impl Actor {
     ) {
         self.note_tried();
         let (say, progress) = watch::channel(Progress::default());
+        let more_access = self.grant.as_ref().filter(|_| lack.is_some());
+        let challenge = challenge.of_grant(more_access);
         let asked_before = |grant: &Grant| grant.requested_scope.clone().or(grant.scope.clone());
         let wish = Wish {
             known: Known::of(&challenge, self.grant.as_ref()),
@@ -81,11 +83,7 @@ impl Actor {
                 .and_then(asked_before),
             client: self.client.clone(),
             tab,
-            signed_in_at: self
-                .grant
-                .as_ref()
-                .filter(|_| lack.is_some())
-                .map(|grant| grant.signed_in_at.unwrap_or_default()),
+            signed_in_at: more_access.map(|grant| grant.signed_in_at.unwrap_or_default()),
         };
         let (tools, identity) = (self.tools.clone(), self.identity.clone());
         let running = sign_in::run(tools, identity, wish, say);
@@ -227,6 +225,7 @@ impl Actor {
         self.client = stored.client;
         self.taken_over = stored.taken_over;
         self.resume_sign_in(stored.sign_in, stored.grant.as_ref());
+        self.resume_device(stored.device, stored.grant.as_ref());
         let Some(grant) = stored.grant else {
             self.say_ready();
             return self.decide_for_all();

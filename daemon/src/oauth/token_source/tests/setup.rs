@@ -78,6 +78,7 @@ impl Setup {
             on_its_way: OnItsWay::new(),
             now,
             changes: Changes::default(),
+            provider: None,
         };
         let source = TokenSource::spawn(identity, tools.clone(), &tasks, stop.clone());
         Daemon {

@@ -1,6 +1,10 @@
 //! What the tests run against: a wall clock, an authorization server that rotates
 //! refresh tokens and detects their reuse, and a server that wants its tokens.
 
+mod device;
+
+pub(super) use device::Polled;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard};
@@ -16,10 +20,13 @@ use url::Url;
 use super::*;
 use crate::http::HttpError;
 use crate::oauth::authorization::{Code, Pending};
+use crate::oauth::device::DeviceAuthorization;
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::registration::{self, Client, RegistrationError};
-use crate::oauth::token::{TokenEndpointError, TokenResponse};
+use crate::oauth::token::device::PollError;
+use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse, Vouched};
 use crate::secret::Secret;
 
 pub(super) const ISSUER: &str = "https://as.example";
@@ -100,12 +107,20 @@ pub(super) struct Facts {
     pub(super) refreshes: u32,
     pub(super) exchanges: u32,
     pub(super) registrations: u32,
+    /// Of tokens that need nobody.
+    pub(super) requests: u32,
     pub(super) revocations: u32,
     pub(super) asked_scopes: Vec<String>,
     /// The ID token that comes along.
     pub(super) id_token: Option<&'static str>,
     /// Whether a refresh token does not.
     pub(super) no_refresh: bool,
+    /// How sign-ins by code are answered; `None`: they are not offered.
+    pub(super) device: Option<Polled>,
+    /// When it was asked about a code, since the beginning.
+    pub(super) polls: Vec<Duration>,
+    /// How long its codes live.
+    pub(super) code_life: Option<Duration>,
 }
 
 /// The authorization server.
@@ -153,6 +168,7 @@ impl World {
             id_token,
             expires_in: Some(Duration::from_secs(facts.life.unwrap_or(3600))),
             scope: None,
+            is_bound: Some(false),
         }
     }
 
@@ -180,11 +196,17 @@ impl World {
             token_endpoint: endpoint("token"),
             registration_endpoint: Some(endpoint("register")),
             revocation_endpoint: Some(endpoint("revoke")),
+            device_authorization_endpoint: self
+                .facts()
+                .device
+                .is_some()
+                .then(|| endpoint("device")),
             scopes_supported: None,
             token_endpoint_auth_methods: vec!["none".into()],
             grant_types: Vec::new(),
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
+            takes_proofs: None,
             is_assumed: false,
             issuer,
         }
@@ -241,6 +263,7 @@ impl Servers for Reach {
         let discovered = Discovered {
             resource,
             scopes_supported: Scope::parse("read"),
+            bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
             server,
         };
         async move {
@@ -248,6 +271,14 @@ impl Servers for Reach {
             Ok(discovered)
         }
         .boxed()
+    }
+
+    fn vouch<'a>(
+        &'a self,
+        _: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
+        let why = "nobody vouches here";
+        std::future::ready(Err(TokenEndpointError::Unusable(why.into()))).boxed()
     }
 
     fn of_issuer<'a>(
@@ -278,6 +309,33 @@ impl Servers for Reach {
         let document = document.as_object().expect("an object").clone();
         let client = Client::from_document(&discovered.server.issuer, document);
         std::future::ready(Ok(client.expect("a client"))).boxed()
+    }
+
+    fn register_device<'a>(
+        &'a self,
+        identity: &'a Identity,
+        discovered: &'a Discovered,
+        scope: Option<&'a Scope>,
+    ) -> BoxFuture<'a, Result<Client, RegistrationError>> {
+        std::future::ready(self.0.registered_for_codes(identity, discovered, scope)).boxed()
+    }
+
+    fn begin_device<'a>(
+        &'a self,
+        _: &'a AuthorizationServer,
+        _: &'a Client,
+        _: &'a [(&'a str, &'a str)],
+    ) -> BoxFuture<'a, Result<DeviceAuthorization, TokenEndpointError>> {
+        std::future::ready(self.0.code()).boxed()
+    }
+
+    fn poll_device<'a>(
+        &'a self,
+        _: &'a AuthorizationServer,
+        client: &'a Client,
+        kept: &'a KeptDevice,
+    ) -> BoxFuture<'a, Result<TokenResponse, PollError>> {
+        self.0.polled(client, kept).boxed()
     }
 
     fn exchange<'a>(
@@ -350,6 +408,35 @@ impl Servers for Reach {
                     drop(self.0.refreshed(request));
                     std::future::pending().await
                 }
+            }
+        }
+        .boxed()
+    }
+
+    fn request_token<'a>(
+        &'a self,
+        request: TokenRequest<'a>,
+    ) -> BoxFuture<'a, Result<TokenResponse, TokenEndpointError>> {
+        async move {
+            let mode = {
+                let mut facts = self.0.facts();
+                facts.requests += 1;
+                let scope = request.scope.map(Scope::to_string);
+                facts.asked_scopes.push(scope.unwrap_or_default());
+                facts.mode
+            };
+            self.0.asked.send_modify(|asked| *asked += 1);
+            // Others get their turn, as they do on a network.
+            tokio::task::yield_now().await;
+            match mode {
+                Mode::Down => Err(TokenEndpointError::Transient("it is down".into())),
+                Mode::Busy => {
+                    let after = Duration::from_secs(3000);
+                    Err(TokenEndpointError::Later("it is busy".into(), after))
+                }
+                Mode::Refuses => Err(TokenEndpointError::InvalidClient(String::new())),
+                Mode::LosesRequest => std::future::pending().await,
+                _ => Ok(self.0.issue()),
             }
         }
         .boxed()

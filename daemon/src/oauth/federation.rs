@@ -1,0 +1,196 @@
+//! Who vouches for us at the server's authorization server: the issuer of a workload
+//! token (RFC 7523), or an identity provider (enterprise-managed authorization). Pure;
+//! `obtain/` asks them.
+//!
+//! What is meant for an identity provider is shown to that one alone, and only over
+//! TLS.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use url::Url;
+
+use super::grant_type::{ClientKey, GrantType, ServiceAccount};
+use super::identity::{ClientChoice, Identity, ResourceChoice};
+use super::text::printable;
+use crate::secret::Secret;
+use crate::server_url::{self, ServerUrl};
+
+/// A token that another issuer has given this workload: of a Kubernetes service
+/// account, or of a CI job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workload {
+    /// Where it is mounted; read each time.
+    pub(crate) file: Arc<Path>,
+    /// Where it is shown, and as which client, if any.
+    pub(crate) account: ServiceAccount,
+}
+
+impl Workload {
+    /// Returns what tells it from others.
+    pub(crate) fn line(&self) -> String {
+        format!("workload {}", self.file.display())
+    }
+}
+
+/// How a user gets tokens whom an identity provider vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Enterprise {
+    /// Who vouches.
+    pub(crate) provider: IdentityProvider,
+    /// As which client the server's authorization server knows us.
+    pub(crate) account: ServiceAccount,
+}
+
+impl Enterprise {
+    /// Returns the flags that name it, each value written as `...`.
+    pub(super) fn flags(&self) -> Vec<(&'static str, bool)> {
+        let provider = &self.provider;
+        let kind = match &provider.subject {
+            Subject::SignIn => None,
+            Subject::File(_, kind) => Some(*kind),
+        };
+        let is_refresh_token = kind == Some(SubjectKind::RefreshToken);
+        vec![
+            ("--identity-provider ...", true),
+            ("--identity-provider-client ...", true),
+            ("--identity-provider-key ...", provider.key.is_some()),
+            ("--subject-token-file ...", kind.is_some()),
+            ("--subject-token-type refresh-token", is_refresh_token),
+            ("--client-key ...", self.account.key.is_some()),
+        ]
+    }
+}
+
+/// An identity provider, and as whom we come to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdentityProvider {
+    /// Its issuer, as the user typed it.
+    pub(crate) issuer: ServerUrl,
+    /// The client that is registered there.
+    pub(crate) client_id: String,
+    /// Its secret.
+    pub(crate) client_secret: Option<Secret<String>>,
+    /// How the secret is shown, if given.
+    pub(crate) auth_method: Option<String>,
+    /// Its private key, instead of a secret.
+    pub(crate) key: Option<ClientKey>,
+    /// Where it may be redirected to.
+    pub(crate) redirect_uris: Vec<String>,
+    /// What shows who the user is.
+    pub(crate) subject: Subject,
+}
+
+/// What shows an identity provider who the user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// Somebody signs in there; their ID token shows it.
+    SignIn,
+    /// Somebody else puts a token of this kind into this file.
+    File(Arc<Path>, SubjectKind),
+}
+
+/// A kind of token that shows who the user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubjectKind {
+    /// An ID token.
+    IdToken,
+    /// A refresh token, which may be replaced when it is used.
+    RefreshToken,
+}
+
+impl SubjectKind {
+    /// Reads its word; nothing stands for an ID token.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "" | "id-token" => Some(Self::IdToken),
+            "refresh-token" => Some(Self::RefreshToken),
+            _ => None,
+        }
+    }
+
+    /// Returns its name in token exchanges (RFC 8693, section 3).
+    pub(crate) fn as_urn(self) -> &'static str {
+        match self {
+            Self::IdToken => "urn:ietf:params:oauth:token-type:id_token",
+            Self::RefreshToken => "urn:ietf:params:oauth:token-type:refresh_token",
+        }
+    }
+
+    /// Returns what people call it.
+    pub(crate) fn as_words(self) -> &'static str {
+        match self {
+            Self::IdToken => "ID token",
+            Self::RefreshToken => "refresh token",
+        }
+    }
+}
+
+impl IdentityProvider {
+    /// Returns its issuer.
+    pub(crate) fn name(&self) -> &str {
+        self.issuer.url().as_str()
+    }
+
+    /// Says whether somebody signs in there.
+    pub(crate) fn needs_person(&self) -> bool {
+        self.subject == Subject::SignIn
+    }
+
+    /// Returns its issuer for people.
+    pub(crate) fn shown(&self) -> String {
+        printable(self.issuer.shown())
+    }
+
+    /// Returns the identity by which it is reached and, where somebody signs in there,
+    /// whose grant its ID tokens are. All servers that it vouches at share it.
+    pub(crate) fn identity(&self, of: &Identity) -> Identity {
+        let mut network = of.network.clone();
+        network.proxy = of.proxies.proxy_for(self.issuer.url());
+        Identity {
+            folder: of.folder.clone(),
+            elsewhere: of.elsewhere,
+            proxies: of.proxies.clone(),
+            resource: ResourceChoice::Disabled,
+            client: ClientChoice::PreRegistered {
+                client_id: self.client_id.clone(),
+                client_secret: self.client_secret.clone(),
+                auth_method: self.auth_method.clone(),
+                redirect_uris: self.redirect_uris.clone(),
+            },
+            callback: of.callback.clone(),
+            success_url: of.success_url.clone(),
+            use_id_token: true,
+            allow_missing_pkce: of.allow_missing_pkce || !self.needs_person(),
+            vouches: Some(self.line()),
+            ..Identity::new(self.issuer.clone(), network)
+        }
+    }
+
+    /// Returns what tells it, and who we are there, from others.
+    pub(crate) fn line(&self) -> String {
+        let subject = match &self.subject {
+            Subject::SignIn => "sign_in".to_owned(),
+            Subject::File(path, kind) => format!("{} {}", kind.as_urn(), path.display()),
+        };
+        format!("enterprise {} {} {subject}", self.name(), self.client_id)
+    }
+}
+
+impl Identity {
+    /// Returns the identity of who vouches for whoever has signed in there, if somebody
+    /// does.
+    pub(crate) fn identity_provider(&self) -> Option<Self> {
+        match &self.grant_type {
+            GrantType::EnterpriseManaged(enterprise) if enterprise.provider.needs_person() => {
+                Some(enterprise.provider.identity(self))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Says whether a token that stands for a person may be sent there.
+pub(crate) fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || server_url::is_loopback(url)
+}

@@ -1,0 +1,106 @@
+//! Tokens that a program prints. It gets no input and no shell, and is ended with
+//! whatever it started if it takes too long.
+//!
+//! Nothing that it prints is shown: it may be the token.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
+
+use super::{ObtainError, given};
+use crate::oauth::grant::Grant;
+use crate::secret::Secret;
+
+/// How long it may take: less than a client waits for its first answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The most that it may print, in bytes.
+const MAX_OUTPUT: usize = 64 * 1024;
+
+/// Runs it.
+pub(super) async fn run(
+    words: &Secret<Vec<String>>,
+    now: fn() -> SystemTime,
+) -> Result<Grant, ObtainError> {
+    let failed = |why: &dyn std::fmt::Display| {
+        ObtainError::Here(format!(
+            "the token command {why}: run it by hand to see what it says"
+        ))
+    };
+    let mut running = Running::start(words.reveal()).map_err(|why| failed(&why))?;
+    let ended = tokio::time::timeout(TIMEOUT, running.output()).await;
+    let late = |_| failed(&format!("did not end within {} s", TIMEOUT.as_secs()));
+    let output = ended.map_err(late)?.map_err(|why| failed(&why))?;
+    given::read(&output, now()).map_err(|why| {
+        let said = why.to_string();
+        // What a file holds a program prints.
+        let said = said.replacen("holds", "prints", 1);
+        failed(&said.replacen("is empty", "prints nothing", 1))
+    })
+}
+
+/// A program that is ended with this, and what it has started with it.
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    fn start(words: &[String]) -> Result<Self, String> {
+        let (program, rest) = words.split_first().ok_or("has no words")?;
+        let mut command = Command::new(program);
+        command
+            .args(rest)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let child = command
+            .spawn()
+            .map_err(|error| format!("cannot be started ({error})"))?;
+        Ok(Self { child })
+    }
+
+    /// Returns what it prints, once it has ended well.
+    async fn output(&mut self) -> Result<Zeroizing<Vec<u8>>, String> {
+        let broken = |error: std::io::Error| format!("cannot be waited for ({error})");
+        let stdout = self.child.stdout.take().ok_or("prints nowhere")?;
+        // One allocation, so that no copy is left behind.
+        let mut output = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT + 1));
+        let mut limited = stdout.take(MAX_OUTPUT as u64 + 1);
+        limited.read_to_end(&mut output).await.map_err(broken)?;
+        if output.len() > MAX_OUTPUT {
+            let limit = MAX_OUTPUT / 1024;
+            return Err(format!("prints more than {limit} KiB"));
+        }
+        match self.child.wait().await.map_err(broken)? {
+            status if status.success() => Ok(output),
+            status => Err(ended(status)),
+        }
+    }
+}
+
+fn ended(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("failed with exit code {code}"),
+        None => "was killed".to_owned(),
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(id) = self.child.id()
+            && let Some(group) = i32::try_from(id)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+        {
+            // It has not been waited for, so the number is still its own.
+            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}

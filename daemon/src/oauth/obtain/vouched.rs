@@ -1,0 +1,176 @@
+//! What a workload and a user of an identity provider have in common: somebody else's
+//! word is shown to the server's authorization server (RFC 7523, section 2.1).
+//!
+//! Such a word is as good as a sign-in: it is sent where nobody can read it, and only
+//! to whom it was made for.
+
+use super::client_credentials::{self, Party};
+use super::{Errand, ObtainError, client_assertion};
+use crate::oauth::discovery::{AuthorizationServer, Known, scopes_to_ask};
+use crate::oauth::dpop::Binding;
+use crate::oauth::federation;
+use crate::oauth::grant::Grant;
+use crate::oauth::grant_type::ServiceAccount;
+use crate::oauth::registration::{self, AuthMethod, Client};
+use crate::oauth::scope::Scope;
+use crate::oauth::text::printable;
+use crate::oauth::token::{TokenEndpointError, TokenRequest, TokenResponse};
+use crate::secret::Secret;
+
+/// `grant_type` (RFC 7523, section 2.1).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Where somebody's word is shown, and what for.
+pub(super) struct Hearing<'a> {
+    errand: &'a Errand,
+    account: &'a ServiceAccount,
+    party: Party,
+    /// As whom; `None`: the word says it.
+    pub(super) client: Option<Client>,
+    /// With which scope.
+    pub(super) scope: Option<Scope>,
+    /// What the token is to be bound to.
+    binding: Option<Binding>,
+}
+
+/// What can go wrong when somebody is asked.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// Something on this machine.
+    Here(ObtainError),
+    /// What they answered.
+    There(TokenEndpointError),
+}
+
+impl<'a> Hearing<'a> {
+    /// Finds the server's authorization server.
+    pub(super) async fn find(
+        errand: &'a Errand,
+        account: &'a ServiceAccount,
+    ) -> Result<Self, ObtainError> {
+        let known = Known::of(&errand.challenge, errand.before.as_ref());
+        let identity = &errand.identity;
+        let party = client_credentials::find(&errand.tools, identity, account, &known).await?;
+        let server = &party.discovered.server;
+        if server.is_assumed {
+            party.servers.forget(identity);
+            let why = "nothing says which authorization server gives its tokens";
+            // The challenge may.
+            return Err(match errand.was_asked {
+                false => ObtainError::Unasked(why.into()),
+                true => ObtainError::Refused(why.into()),
+            });
+        }
+        private(server)?;
+        let client = registration::given(identity, server).transpose()?;
+        let scope = scopes_to_ask(identity, &errand.challenge, &party.discovered, None);
+        let binding = client_credentials::binding(errand, &party.discovered)?;
+        Ok(Self {
+            errand,
+            account,
+            client: client.map(|client| shown(client, account.key.is_some())),
+            party,
+            scope,
+            binding,
+        })
+    }
+
+    /// Returns who hears it.
+    pub(super) fn server(&self) -> &AuthorizationServer {
+        &self.party.discovered.server
+    }
+
+    /// Returns for which resource.
+    pub(super) fn resource(&self) -> Option<&str> {
+        self.party.discovered.resource.as_deref()
+    }
+
+    /// Shows somebody's word, and gets a token for it.
+    pub(super) async fn show(self, assertion: &Secret<String>) -> Result<Grant, (Failed, Self)> {
+        let answer = match self.ask(assertion).await {
+            // The key has heard what the proof has to say.
+            Err(Failed::There(TokenEndpointError::Unproven(_))) => self.ask(assertion).await,
+            answer => answer,
+        };
+        match answer {
+            Ok(response) => Ok(self.grant(response)),
+            Err(failed) => {
+                // Next time it may be another server.
+                self.party.servers.forget(&self.errand.identity);
+                Err((failed, self))
+            }
+        }
+    }
+
+    async fn ask(&self, assertion: &Secret<String>) -> Result<TokenResponse, Failed> {
+        let server = self.server();
+        let client_assertion = match (&self.account.key, &self.client) {
+            (Some(key), Some(client)) => {
+                let now = (self.errand.tools.now)();
+                let signed = client_assertion::sign(key, &client.client_id, server, now).await;
+                Some(signed.map_err(|error| Failed::Here(error.into()))?)
+            }
+            _ => None,
+        };
+        let request = TokenRequest {
+            server,
+            client: self.client.as_ref(),
+            client_assertion: client_assertion.as_ref(),
+            grant_type: JWT_BEARER,
+            fields: &[("assertion", assertion)],
+            resource: self.resource(),
+            scope: self.scope.as_ref(),
+            binding: self.binding.as_ref(),
+        };
+        let answer = self.party.servers.request_token(request).await;
+        answer.map_err(Failed::There)
+    }
+
+    fn grant(self, response: TokenResponse) -> Grant {
+        let issuer = self.server().issuer.clone();
+        let resource = self.party.discovered.resource;
+        let client = self.client.unwrap_or_else(|| Client::without_id(&issuer));
+        let now = (self.errand.tools.now)();
+        let mut grant = Grant::new(response, None, client, resource, self.scope, false, now)
+            .bound_to(self.binding.as_ref())
+            .told_of(self.errand.challenge.resource_metadata.as_ref());
+        // It is renewed as it was got: whoever vouched is asked whether they still do.
+        grant.refresh_token = None;
+        grant.signed_in_at = None;
+        grant.client = grant.client.filter(|client| !client.client_id.is_empty());
+        // What the user gives is kept by the user.
+        grant.client = grant.client.map(|client| shown(client, true));
+        grant
+    }
+}
+
+/// A key makes the secret superfluous, which is neither shown nor kept then.
+pub(super) fn shown(client: Client, by_key: bool) -> Client {
+    match by_key {
+        true => Client {
+            client_secret: None,
+            auth_method: AuthMethod::None,
+            ..client
+        },
+        false => client,
+    }
+}
+
+/// Refuses to send somebody's word where others can read it.
+pub(super) fn private(server: &AuthorizationServer) -> Result<(), ObtainError> {
+    match federation::is_private(&server.token_endpoint) {
+        true => Ok(()),
+        false => Err(ObtainError::Refused(format!(
+            "the token endpoint of {} is not encrypted, so nothing is sent there that vouches for anybody",
+            printable(&server.issuer)
+        ))),
+    }
+}
+
+/// Returns `" (text)"` for what a server said, nothing for nothing.
+pub(super) fn in_brackets(said: &str) -> String {
+    match said {
+        "" => String::new(),
+        said => format!(" ({said})"),
+    }
+}

@@ -1,0 +1,75 @@
+// Grants that need no browser here, through us: each works from an empty home,
+// asks for no more tokens than it must, and goes on after expiry and crash.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { GRANTS } from "./support/grants.mjs";
+import { inWorld, many, measure } from "./support/grants_world.mjs";
+import { echo } from "./support/protected_scene.mjs";
+import { within } from "./support/waiting.mjs";
+
+/** Shims at the same time. */
+const MANY = 20;
+
+/** Seconds that a short-lived token lives. */
+const SHORT = 4;
+const LONG = 3600;
+
+/** Grants of which one stands for all that are like it. */
+const ALIKE = /^client key, (?!ES256, PKCS#8|DPoP)/;
+const distinct = Object.entries(GRANTS).filter(([name, { fixed }]) => !ALIKE.test(name) && !fixed);
+
+/** Checks what `body` got from the servers that give tokens, to the request. */
+async function costs(world, expected, body) {
+  const mark = world.mark();
+  const result = await body();
+  const { granted, refused } = world.since(mark);
+  assert.deepEqual(granted, expected);
+  // Whoever does not know the nonce yet is told it, once.
+  const nonces = refused.filter((event) => event.includes("nonce"));
+  assert.deepEqual(refused, nonces);
+  assert.ok(nonces.length <= 1, `${nonces}`);
+  return result;
+}
+
+describe("from an empty home", { timeout: 120_000, concurrency: 2 }, () => {
+  for (const [name, grant] of Object.entries(GRANTS)) {
+    test(name, () =>
+      inWorld(grant, async (world) => {
+        const { warmRequests } = await costs(world, grant.granted, () => measure(world, 10));
+        assert.equal(warmRequests, 0, "a warm call costs no token request");
+        await world.home.killDaemon();
+        await costs(world, grant.kept ? [] : grant.granted, async () => echo(await world.connect(), "to a new daemon"));
+        assert.equal(world.authorization.count("registered"), grant.registers ? 1 : 0);
+      }),
+    );
+  }
+});
+
+describe("many at once", { timeout: 120_000, concurrency: 2 }, () => {
+  for (const [name, grant] of distinct) {
+    const renewed = grant.renewed ?? grant.granted;
+
+    test(`${name}: an expired token is renewed once`, () =>
+      inWorld(grant, async (world) => {
+        world.authorization.tokenLife = SHORT;
+        const client = await world.connect();
+        await echo(client, "fresh");
+        await client.close();
+        await world.home.killDaemon();
+        await world.expired(SHORT);
+        world.authorization.tokenLife = LONG;
+        await world.entry.renew?.();
+        await costs(world, renewed, () => many(world, MANY));
+      }));
+
+    test(`${name}: a token that the server refuses is replaced once`, () =>
+      inWorld(grant, async (world) => {
+        const clients = [await world.connect(), ...(await many(world, MANY - 1))];
+        await world.entry.renew?.();
+        world.server.guard.distrustAll();
+        const again = () => Promise.all(clients.map((client, n) => echo(client, `again from ${n}`)));
+        await costs(world, renewed, () => within(40_000, "every answer", again()));
+      }));
+  }
+});
