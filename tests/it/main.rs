@@ -38,6 +38,7 @@ mod logs;
 mod management;
 mod oauth_bounds;
 mod oauth_dpop;
+mod oauth_dpop_when;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;
