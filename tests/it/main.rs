@@ -38,6 +38,7 @@ mod logs;
 mod management;
 mod oauth_bounds;
 mod oauth_enterprise;
+mod oauth_given;
 mod oauth_hostile;
 mod oauth_kill;
 mod oauth_nowhere_else;

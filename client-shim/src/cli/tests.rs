@@ -136,12 +136,22 @@ fn what_may_be_a_secret_is_not_repeated() {
 
 #[test]
 fn a_flag_of_the_npm_package_takes_its_value_along() {
-    let expected = ["--token-endpoint is not supported by this release and ignored"];
-    assert_eq!(
-        warnings(&["--token-endpoint", "https://api/", URL]),
-        expected
-    );
-    assert_eq!(warnings(&["--token-endpoint=https://api/", URL]), expected);
+    for line in [
+        &["--token-endpoint", "https://api/", URL][..],
+        &["--token-endpoint=https://api/", URL],
+    ] {
+        let (arguments, warnings) = bridge(line);
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(arguments.url, URL);
+        let endpoint = arguments.auth.token_endpoint.as_deref();
+        assert_eq!(endpoint, Some("https://api/"));
+    }
+    for flag in ["--token-endpoint", "--client-key", "--bearer-token-file"] {
+        for line in [[URL, flag], [URL, &format!("{flag}=")]] {
+            let sentence = refused(&line);
+            assert!(sentence.contains("needs a value"), "{sentence}");
+        }
+    }
     let expected = ["--device-code is not supported by this release and ignored"];
     assert_eq!(warnings(&["--device-code", URL]), expected);
 }

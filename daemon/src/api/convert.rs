@@ -68,7 +68,8 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         .headers
         .iter()
         .map(|header| (header.name.as_str(), header.value.as_str()));
-    let (headers, warnings) = UserHeaders::parse(given)?;
+    let (headers, mut warnings) = UserHeaders::parse(given)?;
+    warnings.extend(open.auth.iter().flat_map(super::grant_type::superfluous));
     let proxy = match open.proxy.clone() {
         Some(proxy) => ProxySettings {
             http: proxy.http_proxy,

@@ -39,25 +39,7 @@ pub(super) fn grant_type(
             "{one} and {other} cannot both be given: each says whose token is sent"
         ));
     }
-    let of_account = [
-        ("--token-endpoint", &auth.token_endpoint),
-        ("--client-key", &auth.client_key),
-        ("--client-key-id", &auth.client_key_id),
-        (
-            "--client-assertion-audience",
-            &auth.client_assertion_audience,
-        ),
-    ];
-    let workload = federation::workload(auth)?;
-    let provider = federation::identity_provider(auth)?;
-    let is_federated = workload.is_some() || provider.is_some();
-    if !auth.client_credentials
-        && !is_federated
-        && let Some((flag, _)) = of_account.iter().find(|(_, value)| !value.is_empty())
-    {
-        return Err(format!("{flag} is of no use without --client-credentials"));
-    }
-    if let Some(file) = workload {
+    if let Some(file) = federation::workload(auth)? {
         let account = account(auth)?;
         if account.key.is_some() && *client == ClientChoice::Dynamic {
             return Err(
@@ -66,7 +48,7 @@ pub(super) fn grant_type(
         }
         return Ok(GrantType::Workload(Workload { file, account }));
     }
-    if let Some(provider) = provider {
+    if let Some(provider) = federation::identity_provider(auth)? {
         if !auth.token_endpoint.is_empty() {
             return Err("--token-endpoint cannot be used with --identity-provider, which vouches for the issuer that the server names".into());
         }
@@ -87,6 +69,28 @@ pub(super) fn grant_type(
         return Ok(GrantType::TokenFile(path.into()));
     }
     Ok(GrantType::default())
+}
+
+/// Names what is said of a service account where there is none, one sentence each: it
+/// is ignored, as with the npm package.
+pub(super) fn superfluous(auth: &v1::AuthOptions) -> Vec<String> {
+    let of_account = [
+        ("--token-endpoint", &auth.token_endpoint),
+        ("--client-key", &auth.client_key),
+        ("--client-key-id", &auth.client_key_id),
+        (
+            "--client-assertion-audience",
+            &auth.client_assertion_audience,
+        ),
+    ];
+    let given = of_account.iter().filter(|(_, value)| !value.is_empty());
+    let has_account = auth.client_credentials
+        || !auth.workload_token_file.is_empty()
+        || !auth.identity_provider.is_empty();
+    let ignored = given.filter(|_| !has_account);
+    let sentence =
+        |(flag, _): &(_, _)| format!("{flag} is of no use without --client-credentials, ignored");
+    ignored.map(sentence).collect()
 }
 
 /// A service account is a client with a secret or a key.
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_said_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
-        let cases: [(&str, Option<&str>, bool, Set); 11] = [
+        let cases: [(&str, Option<&str>, bool, Set); 9] = [
             ("Authorization", Some("s"), true, |_| ()),
             ("--bearer-token-file", Some("s"), false, |a| {
                 a.bearer_token_file = "/s3cret".into();
@@ -272,16 +276,8 @@ mod tests {
             ("--token-endpoint", Some("s"), false, |a| {
                 a.token_endpoint = "s3cret".into();
             }),
-            ("--token-endpoint", Some("s"), false, |a| {
-                a.client_credentials = false;
-                a.token_endpoint = "https://as.example/s3cret".into();
-            }),
             ("--client-key", Some("s"), false, |a| {
                 a.client_key = "s3cret".into();
-            }),
-            ("--client-key", Some("s"), false, |a| {
-                a.client_credentials = false;
-                a.client_key = "/s3cret".into();
             }),
             ("--client-key", Some("s"), false, |a| {
                 a.client_key_id = "s3cret".into();
@@ -299,6 +295,14 @@ mod tests {
             assert!(sentence.contains(named), "{at}: {sentence}");
             assert!(!sentence.contains("s3cret"), "{sentence}");
         }
+        let mut auth = credentials();
+        auth.token_endpoint = "https://as.example/s3cret".into();
+        auth.client_key = "/s3cret".into();
+        assert_eq!(superfluous(&auth), [""; 0]);
+        auth.client_credentials = false;
+        let ignored = superfluous(&auth);
+        assert_eq!(ignored.len(), 2, "{ignored:?}");
+        assert!(ignored.iter().all(|said| !said.contains("s3cret")));
         let made = grant_type(&credentials(), &ClientChoice::Dynamic, false);
         assert!(made.is_err_and(|why| why.contains("--static-oauth-client-info")));
     }

@@ -86,7 +86,7 @@ impl GrantType {
 }
 
 impl Identity {
-    /// Returns whose tokens are sent, in words that follow "the token of"; `None`:
+    /// Returns whose tokens are sent, in words that follow "the token from"; `None`:
     /// those of whoever has signed in.
     pub(crate) fn account(&self) -> Option<String> {
         match &self.grant_type {

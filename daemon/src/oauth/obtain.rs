@@ -127,20 +127,23 @@ impl From<TokenEndpointError> for ObtainError {
 
 impl Errand {
     /// Does it.
-    pub(crate) async fn run(self) -> Result<Obtained, ObtainError> {
+    pub(crate) async fn run(mut self) -> Result<Obtained, ObtainError> {
         let is_new = true;
         if !self.identity.grant_type.is_stored() {
             let grant = self.ask().await?;
             return Ok(Obtained { grant, is_new });
         }
-        let (store, hash) = (&self.tools.store, self.identity.hash());
+        let (store, hash) = (self.tools.store.clone(), self.identity.hash());
         // Nobody who runs where nothing can be written goes without tokens.
         let unlocked = |error| tracing::warn!(%error, "tokens cannot be kept");
         let _lock = store.lock(&hash).await.map_err(unlocked).ok();
-        if let Some(grant) = self.stored().await {
-            let is_new = false;
+        let found = store.tokens(&hash).await.ok().and_then(OnDisk::tokens);
+        if let Some(grant) = found.as_ref().filter(|found| self.is_of_use(found)) {
+            let (grant, is_new) = (grant.clone(), false);
             return Ok(Obtained { grant, is_new });
         }
+        // It says who gave it.
+        self.before = self.before.or(found);
         let grant = self.ask().await?.for_server_of(&self.identity);
         if let Err(error) = store.put_grant(&hash, &grant).await {
             tracing::warn!(%error, "a new token could not be stored; it is used all the same");
@@ -164,13 +167,11 @@ impl Errand {
         }
     }
 
-    /// Returns what the store has, if it is of use: another daemon may have got it.
-    async fn stored(&self) -> Option<Grant> {
-        let on_disk = self.tools.store.tokens(&self.identity.hash()).await;
-        let found = on_disk.ok().and_then(OnDisk::tokens)?;
+    /// Says whether what the store has is of use: another daemon may have got it.
+    fn is_of_use(&self, found: &Grant) -> bool {
         let before = self.before.as_ref();
         let is_old = before.is_some_and(|before| before.access_token == found.access_token);
-        (!is_old && !found.has_expired((self.tools.now)())).then_some(found)
+        !is_old && !found.has_expired((self.tools.now)())
     }
 }
 

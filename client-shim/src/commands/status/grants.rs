@@ -174,7 +174,7 @@ mod tests {
             account: "service account ci-bot".into(),
             ..signed_in()
         };
-        assert_eq!(cell(&[service.clone()], NOW), "token 42m00s");
+        assert_eq!(cell(std::slice::from_ref(&service), NOW), "token 42m00s");
         let start = "https://h/mcp uses service account ci-bot at https://as (read write); the token expires in 42m00s";
         let said = line("https://h/mcp", &service, NOW);
         assert!(said.starts_with(start), "{said}");
@@ -189,7 +189,7 @@ mod tests {
             last_error: "it is empty".into(),
             ..file
         };
-        assert_eq!(cell(&[failed.clone()], NOW), "no-token");
+        assert_eq!(cell(std::slice::from_ref(&failed), NOW), "no-token");
         let said = line("h", &failed, NOW);
         assert_eq!(said, "h has no token from token file /t; it is empty\n");
     }

@@ -8,7 +8,9 @@ use url::Url;
 
 use super::{Errand, ObtainError, client_assertion};
 use crate::oauth::challenge::Challenge;
-use crate::oauth::discovery::{AuthorizationServer, Discovered, Known, scopes_to_ask};
+use crate::oauth::discovery::{
+    AuthorizationServer, Discovered, Known, is_same_issuer, scopes_to_ask,
+};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
@@ -16,6 +18,7 @@ use crate::oauth::identity::{Identity, ResourceChoice};
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
+use crate::oauth::text::printable;
 use crate::oauth::token::TokenRequest;
 use crate::server_url::ServerUrl;
 
@@ -42,6 +45,17 @@ pub(super) async fn obtain(
         let why = "nothing says which authorization server gives its tokens";
         return Err(ObtainError::Unasked(why.into()));
     }
+    let before = errand.before.as_ref();
+    if let Some(issuer) = before.and_then(|before| before.issuer.as_ref())
+        && !is_same_issuer(issuer, &server.issuer)
+    {
+        party.servers.forget(&errand.identity);
+        return Err(ObtainError::Refused(format!(
+            "its authorization server is now {}, not {}, which gave the tokens before, and the secret is not shown to another: if that is right, run mcp-remote logout with the same flags",
+            printable(&server.issuer),
+            printable(issuer)
+        )));
+    }
     let client = client(&errand.identity, account, server)?;
     let assertion = match &account.key {
         Some(key) => {
@@ -51,7 +65,6 @@ pub(super) async fn obtain(
         }
         None => None,
     };
-    let before = errand.before.as_ref();
     let already = before.and_then(|before| before.requested_scope.as_ref());
     let scope = scopes_to_ask(&errand.identity, &errand.challenge, discovered, already);
     let request = TokenRequest {
@@ -64,23 +77,19 @@ pub(super) async fn obtain(
         scope: scope.as_ref(),
     };
     let answer = party.servers.request_token(request).await;
-    let response = answer.map_err(|error| {
-        // Next time it may be another server.
-        party.servers.forget(&errand.identity);
-        error
-    })?;
+    // Next time it may be another server.
+    let response = answer.inspect_err(|_| party.servers.forget(&errand.identity))?;
     let resource = discovered.resource.clone();
     let now = (errand.tools.now)();
     let mut grant = Grant::new(response, None, client, resource, scope, false, now)
+        .told_of(before.and_then(|before| before.resource_metadata.as_ref()))
         .told_of(errand.challenge.resource_metadata.as_ref());
     // It is renewed as it was got (RFC 6749, section 4.4.3), and belongs to nobody who
     // has signed in.
     grant.refresh_token = None;
     grant.signed_in_at = None;
-    if let Some(client) = &mut grant.client {
-        // What the user gives is kept by the user.
-        client.client_secret = None;
-    }
+    // What the user gives is kept by the user.
+    grant.client = None;
     Ok(grant)
 }
 

@@ -42,11 +42,15 @@ const MAX_RENEWALS: usize = 6;
 /// See [`MAX_RENEWALS`].
 const RENEWALS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Ways to ask that are remembered as tried.
+const MAX_TRIED: usize = 8;
+
 /// A request tries what could not be reached for others if that is longer ago than
 /// this.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The same for what is wrong on this machine, which somebody may have mended.
+/// The same for a program, which somebody may have mended. To look at a file again
+/// costs nothing.
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// What a task of the actor ended with.
@@ -95,6 +99,8 @@ pub(super) struct Unattended {
     errand_wants: Wanting,
     /// Who vouches for the user, and has somebody sign in for that.
     provider: Provider,
+    /// As whom it was tried since it last went well.
+    tried: Vec<Arc<Identity>>,
     /// Between tokens that the server refused one after another.
     refusals: Pause,
     renewed: Limit,
@@ -137,6 +143,7 @@ impl Unattended {
             doubts: Doubts::default(),
             failures: Pause::new(seconds(1), seconds(300)),
             failure: None,
+            tried: Vec::new(),
             refusals: Pause::new(seconds(10), seconds(600)),
             renewed: Limit::new(MAX_RENEWALS, RENEWALS_WITHIN),
             log_outs: Vec::new(),
@@ -185,14 +192,30 @@ impl Unattended {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Renew(request) => self.renew(*request),
-            Message::Identity(identity) => {
-                self.identity = identity;
-                // What failed with another secret need not fail with this one.
-                self.failures.over();
-                self.refusals.over();
-            }
+            Message::Identity(identity) => self.use_identity(identity),
             Message::LogOut(reply) => self.log_out(reply),
         }
+    }
+
+    /// Takes what a newer shim says. Shims that take turns do not make each other's
+    /// failures forgotten.
+    fn use_identity(&mut self, identity: Arc<Identity>) {
+        self.identity = identity;
+        if self.tried.len() < MAX_TRIED && !self.was_tried() {
+            // What failed with another secret need not fail with this one.
+            self.failures.over();
+            self.refusals.over();
+        }
+    }
+
+    fn was_tried(&self) -> bool {
+        let now = &self.identity;
+        let alike = |tried: &Arc<Identity>| {
+            tried.client == now.client
+                && tried.grant_type == now.grant_type
+                && tried.resource == now.resource
+        };
+        self.tried.iter().any(alike)
     }
 
     /// Takes a request for a token: one that is there already answers it, or it waits,
@@ -269,7 +292,8 @@ impl Unattended {
     fn pause_of_failures(&self) -> Option<TokenError> {
         let failure = self.failure.as_ref()?;
         let is_over = match failure {
-            ObtainError::Here(_) => self.failures.is_over_after(NEXT_LOOK),
+            ObtainError::Here(_) if self.runs_a_program() => self.failures.is_over_after(NEXT_LOOK),
+            ObtainError::Here(_) => true,
             ObtainError::Transient(_) => self.failures.is_over_after(NEXT_ATTEMPT),
             ObtainError::Unasked(_) | ObtainError::SignIn { .. } => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
@@ -283,7 +307,7 @@ impl Unattended {
             return self.pause_of_failures();
         }
         Some(TokenError::Rejected(format!(
-            "it refuses one token of {} after another, {MAX_RENEWALS} within a minute",
+            "it refuses one token from {} after another, {MAX_RENEWALS} within a minute",
             self.account()
         )))
     }
@@ -302,7 +326,7 @@ impl Unattended {
         }
         let wanted = scope.map(|scope| format!(" (scope {scope})"));
         Some(TokenError::Rejected(format!(
-            "the token of {} does not have the access that this needs{}",
+            "the token from {} does not have the access that this needs{}",
             self.account(),
             wanted.unwrap_or_default()
         )))
@@ -316,7 +340,7 @@ impl Unattended {
         let ended = ends.and_then(|ends| (self.tools.now)().duration_since(ends).ok());
         let ended = ended.map(|ago| format!(", which ended {} s ago", ago.as_secs()));
         TokenError::Rejected(format!(
-            "it refuses the token of {}{}{said}",
+            "it refuses the token from {}{}{said}",
             self.account(),
             ended.unwrap_or_default()
         ))

@@ -6,7 +6,9 @@ use super::world::{Mode, sleep};
 use super::*;
 use crate::oauth::challenge::ChallengeError;
 use crate::oauth::grant_type::{GrantType, ServiceAccount};
+use crate::oauth::identity::ClientChoice;
 use crate::oauth::store::OnDisk;
+use crate::secret::Secret;
 
 fn service() -> Identity {
     Identity {
@@ -111,7 +113,7 @@ async fn a_token_in_the_place_of_a_refused_one_that_is_refused_is_an_error() {
         let Err(TokenError::Rejected(why)) = refused else {
             panic!("{refused:?}");
         };
-        assert_eq!(why, "it refuses the token of service account ci-bot");
+        assert_eq!(why, "it refuses the token from service account ci-bot");
     }
     assert_eq!(requests(&setup), 2);
     // After a while it is tried again, ever more rarely.
@@ -158,8 +160,14 @@ async fn what_cannot_be_reached_is_tried_again_and_what_says_no_is_left_alone() 
     assert!((5..9).contains(&requests(&setup)), "{}", requests(&setup));
     // Somebody has put the right secret into the configuration.
     setup.world.facts().mode = Mode::Works;
+    let right = Secret::new("right".to_owned());
     daemon.source.use_identity(Identity {
-        allow_missing_pkce: true,
+        client: ClientChoice::PreRegistered {
+            client_id: "ci-bot".into(),
+            client_secret: Some(right),
+            auth_method: None,
+            redirect_uris: Vec::new(),
+        },
         ..service()
     });
     assert_eq!(daemon.source.prepare().await, Ok(()));
@@ -195,7 +203,7 @@ async fn a_scope_that_an_operation_lacks_is_asked_for_once() {
     assert_eq!(
         refused,
         Err(TokenError::Rejected(
-            "the token of service account ci-bot does not have the access that this needs \
+            "the token from service account ci-bot does not have the access that this needs \
              (scope write)"
                 .into()
         ))
@@ -244,4 +252,52 @@ async fn a_request_that_is_never_answered_holds_nobody_for_ever() {
         "{prepared:?}"
     );
     daemon.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_shown_to_nobody_but_who_gave_the_first_token() {
+    let setup = Setup::new();
+    let daemon = started(&setup).await;
+    let token = daemon.source.current().expect("there is one");
+    token.accept();
+    setup.world.facts().issuer = "https://evil.example".into();
+    let refused = daemon.renew(Some(&token)).await;
+    let Err(TokenError::Rejected(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("https://evil.example"), "{why}");
+    daemon.stop().await;
+    // Nor by the next daemon, when the token has ended.
+    sleep(HOUR * 2);
+    let daemon = setup.start_as(service());
+    let prepared = daemon.source.prepare().await;
+    assert!(
+        matches!(prepared, Err(TokenError::Rejected(_))),
+        "{prepared:?}"
+    );
+    assert_eq!(requests(&setup), 1);
+    daemon.source.log_out().await;
+    daemon.source.prepare().await.expect("it is right");
+    assert_eq!(requests(&setup), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_take_turns_with_wrong_secrets_cause_no_storm() {
+    let setup = Setup::new();
+    setup.world.facts().mode = Mode::Refuses;
+    let daemon = setup.start_as(service());
+    for at in 0..100 {
+        let name = if at % 2 == 0 { "one" } else { "two" };
+        daemon.source.use_identity(Identity {
+            client: ClientChoice::PreRegistered {
+                client_id: "ci-bot".into(),
+                client_secret: Some(Secret::new(name.to_owned())),
+                auth_method: None,
+                redirect_uris: Vec::new(),
+            },
+            ..service()
+        });
+        drop(daemon.source.prepare().await);
+    }
+    assert!(requests(&setup) <= 3, "{}", requests(&setup));
 }

@@ -115,6 +115,10 @@ impl Unattended {
         in_use.grant.life.and(in_use.grant.expires_at)
     }
 
+    pub(super) fn runs_a_program(&self) -> bool {
+        matches!(self.identity.grant_type, GrantType::TokenCommand(_))
+    }
+
     pub(super) fn reads_a_file(&self) -> bool {
         matches!(self.identity.grant_type, GrantType::TokenFile(_))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use super::{Done, InUse, Unattended, told};
+use super::{Done, InUse, MAX_TRIED, Unattended, told};
 use crate::oauth::grant::Grant;
 use crate::oauth::obtain::{Errand, ObtainError, Obtained};
 use crate::oauth::refresh;
@@ -56,6 +56,7 @@ impl Unattended {
     fn obtained(&mut self, obtained: Obtained, is_second: bool) {
         self.failures.over();
         self.failure = None;
+        self.tried.clear();
         let Obtained { grant, is_new } = obtained;
         let known = self.in_use.as_ref();
         if known.is_some_and(|known| known.grant.access_token == grant.access_token) {
@@ -73,7 +74,7 @@ impl Unattended {
         }
         self.generation += 1;
         let Some(token) = AccessToken::new(self.generation, &grant, false) else {
-            let why = format!("the token of {} fits into no header", self.account());
+            let why = format!("the token from {} fits into no header", self.account());
             return self.failed(ObtainError::Here(why));
         };
         let is_given = self.identity.grant_type.is_given();
@@ -133,6 +134,9 @@ impl Unattended {
             error => {
                 tracing::warn!(account = %self.account(), %error, "no token could be obtained");
             }
+        }
+        if self.tried.len() < MAX_TRIED && !self.was_tried() {
+            self.tried.push(self.identity.clone());
         }
         match &error {
             ObtainError::Unasked(_) | ObtainError::SignIn { .. } => {}
