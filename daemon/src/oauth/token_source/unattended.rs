@@ -95,12 +95,12 @@ pub(super) struct Unattended {
     /// Between attempts that failed.
     failures: Pause,
     failure: Option<ObtainError>,
-    /// As whom it was tried since it last went well.
-    tried: Vec<Arc<Identity>>,
     /// Who wanted what is being obtained.
     errand_wants: Wanting,
     /// Who vouches for the user, and has somebody sign in for that.
     provider: Provider,
+    /// As whom it was tried since it last went well.
+    tried: Vec<Arc<Identity>>,
     /// Between tokens that the server refused one after another.
     refusals: Pause,
     renewed: Limit,
