@@ -3,6 +3,7 @@
 
 mod configured;
 mod convert;
+mod diagnose;
 mod identity;
 mod login;
 mod logout;

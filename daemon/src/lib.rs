@@ -15,6 +15,7 @@ pub(crate) mod startup_report;
 pub(crate) mod telemetry;
 
 pub(crate) mod api;
+pub(crate) mod diagnose;
 pub(crate) mod one_shot;
 pub(crate) mod relay;
 pub(crate) mod session;

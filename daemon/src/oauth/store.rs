@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+mod place;
 mod unsaved;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use super::registration::Client;
 
 pub(crate) use self::files::FileError;
 pub(crate) use self::keyring::TokenStoreKind;
+pub(crate) use self::place::Place;
 pub(crate) use self::unsaved::Unsaved;
 
 /// The folder of this layout.
