@@ -36,7 +36,8 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
     let kept = match tools.authority.kept(&way.identity).await {
         Ok(kept) => Some(kept),
         Err(error) => {
-            let finding = Finding::failed(Tokens, error.to_string());
+            let finding = Finding::failed(Tokens, error.to_string())
+                .advise("mcp-remote doctor looks at the folder of the tokens");
             report.say(finding).await;
             None
         }
@@ -88,7 +89,9 @@ async fn survey(
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it took longer than {} s", PATIENCE.as_secs()),
     };
-    report.say(Finding::failed(Check::Issuer, why)).await;
+    let finding = Finding::failed(Check::Issuer, why);
+    let advice = "try again, or ask whoever runs the server";
+    report.say(finding.advise(advice)).await;
     None
 }
 
@@ -180,7 +183,9 @@ fn of_document(check: Check, member: &str, document: &Document, found: &Found) -
         Found::Answer(status, _) => {
             Finding::ok(check, format!("{url} answered {status}: there is none"))
         }
-        Found::Nothing(OAuthHttpError::Refused(why)) => Finding::failed(check, why),
+        Found::Nothing(OAuthHttpError::Refused(why)) => {
+            Finding::failed(check, why).advise("ask whoever runs the server to correct it")
+        }
         Found::Nothing(OAuthHttpError::Redirected(why) | OAuthHttpError::Unanswered(why)) => {
             Finding::warning(check, why)
         }
@@ -292,7 +297,9 @@ fn registration(way: &Way, server: &AuthorizationServer, kept: Option<&Client>) 
             let id = printable(&client.client_id);
             return Finding::ok(check, format!("as the client {id}, {how}"));
         }
-        Some(Err(error)) => return Finding::failed(check, error.to_string()),
+        Some(Err(error)) => {
+            return Finding::failed(check, error.to_string()).advise("correct that flag");
+        }
         None => {}
     }
     let is_known = |client: &&Client| {

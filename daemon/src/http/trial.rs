@@ -73,13 +73,19 @@ impl HttpClients {
         let name = name.map_err(|_| "it is not a name that can be looked up".to_owned())?;
         let found = self.resolver.resolve(name).await;
         let mut addresses = Vec::new();
-        for address in found.map_err(|error| error.to_string())? {
+        for address in found.map_err(|error| unresolved(&error.to_string()))? {
             if !addresses.contains(&address.ip()) {
                 addresses.push(address.ip());
             }
         }
         Ok(addresses)
     }
+}
+
+/// Says it as the system does, without how it comes to say it.
+fn unresolved(error: &str) -> String {
+    let bare = error.strip_prefix("failed to lookup address information: ");
+    bare.unwrap_or(error).to_lowercase()
 }
 
 /// Connects to each of these addresses at the same time, and hangs up.
@@ -265,7 +271,9 @@ fn refusal(error: &io::Error) -> TlsRefusal {
     let inner = error.get_ref();
     let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return TlsRefusal::Other(match error.kind() {
-            io::ErrorKind::UnexpectedEof => "it hung up".into(),
+            io::ErrorKind::UnexpectedEof => {
+                "it ended the connection instead of answering in TLS".into()
+            }
             _ => error.to_string(),
         });
     };
