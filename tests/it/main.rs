@@ -73,6 +73,7 @@ mod stopping;
 mod storage;
 mod support;
 mod tls;
+mod tokens_move;
 mod transport;
 mod versions;
 mod warm;

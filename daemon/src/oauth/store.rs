@@ -12,6 +12,7 @@ pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+pub(crate) mod moving;
 mod place;
 mod unsaved;
 
