@@ -153,15 +153,15 @@ impl Moving<'_> {
         for hash in &hashes {
             if let Err(error) = self.store.forget(hash).await {
                 return Err(format!(
-                    "{} holds the sign-ins, but they could not all be removed here ({error}): remove {}*_{hash}_* yourself before the file is used elsewhere",
+                    "{} holds the sign-ins, but they could not all be removed here ({error}): remove {hash}_tokens.json under {} yourself before the file is used elsewhere",
                     self.file.display(),
-                    self.folder.join("*/").display(),
+                    self.folder.display(),
                 ));
             }
         }
         let (count, file) = (signed_in(hashes.len()), self.file.display());
         Ok(format!(
-            "Moved {count} ({issuers}) to {file}; nobody is signed in there any more. On the other machine: mcp-remoted tokens move --from FILE\n"
+            "Moved {count} ({issuers}) to {file}; here nobody is signed in with that any more. On the other machine: mcp-remoted tokens move --from FILE\n"
         ))
     }
 

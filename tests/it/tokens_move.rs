@@ -60,7 +60,11 @@ fn grants(home: &TestHome) -> Vec<PathBuf> {
         return Vec::new();
     }
     let files = token_files(home).into_iter();
-    let is_grant = |file: &PathBuf| file.display().to_string().ends_with("_tokens.json");
+    // What a program that died was writing begins otherwise.
+    let is_grant = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with("_tokens.json") && !name.starts_with('.')
+    };
     files.filter(is_grant).collect()
 }
 
@@ -275,6 +279,45 @@ fn a_file_that_was_taken_over_before_it_could_be_deleted_does_no_harm() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("set");
     moves(&there, &["--from", text(&file)]);
     assert!(!file.exists());
+}
+
+/// Runs it until it dies of writing a file that is longer than this many half KiB.
+fn dies(home: &TestHome, arguments: &[&str], limit: u32) {
+    let program = home.command("mcp-remoted", &[]);
+    let script = format!("ulimit -f {limit}; exec \"$0\" tokens move \"$@\"");
+    let mut command = std::process::Command::new("/bin/sh");
+    command
+        .args(["-c", &script])
+        .arg(program.get_program())
+        .args(arguments)
+        .env_clear()
+        .env("HOME", home.home())
+        .env("MCP_REMOTE_PASSPHRASE", PASSPHRASE)
+        .stdin(Stdio::null());
+    let status = command.status().expect("it runs");
+    assert!(!status.success(), "{status}");
+}
+
+#[test]
+fn wherever_it_dies_nothing_is_lost() {
+    let (server, upstream, here, _browser) = signed_in(Config::default());
+    stop(&here);
+    let file = here.folder().join("moved.age");
+    // While it writes the file.
+    dies(&here, &["--to", text(&file)], 1);
+    assert_eq!(grants(&here).len(), 1);
+    std::fs::remove_file(&file).expect("a part of it is there");
+    // When it has, and begins to remove what is here.
+    dies(&here, &["--to", text(&file)], 16);
+    assert_eq!(grants(&here).len(), 1);
+    // While it writes the tokens there.
+    let (there, browser) = elsewhere();
+    dies(&there, &["--from", text(&file)], 4);
+    assert_eq!(grants(&there).len(), 0);
+    moves(&there, &["--from", text(&file)]);
+    one_shot(&there, &[&upstream.url()]);
+    assert_eq!(browser.visited(), [""; 0]);
+    assert_eq!(server.count("token code"), 1);
 }
 
 #[test]

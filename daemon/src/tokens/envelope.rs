@@ -248,6 +248,21 @@ mod tests {
         assert_eq!(other, Err(EnvelopeError::Passphrase));
     }
 
+    /// Made by an implementation of age that is not this one.
+    const BY_AGE: &str = "\
+        YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IHNjcnlwdCB4ZzZsYWg2TG9ibDJHSUlWWTRzTkJnIDIwCnhC\
+        MVNYSkd5NFJzY0I3d3lJQjZzbmgwSmZMSlNtUmFCYkJ1Wi95bzJva0kKLS0tIGYycWQ2a3k3em5GWmVE\
+        YlRHenVkc0hKWTBDL1pybWVySkc0RGNmeFV2cUEKsWHbr2PQYELLEv6Hg02aSYp8KLpCBq7Wqmo9qz/T\
+        KrCfA1wtImI=";
+
+    #[test]
+    fn what_age_has_closed_opens() {
+        let closed = base64::prelude::BASE64_STANDARD.decode(BY_AGE);
+        let closed = closed.expect("it is written above");
+        let opened = open(&closed, &secret("correct horse"));
+        assert_eq!(opened.as_deref().map(Vec::as_slice), Ok(&b"tokens"[..]));
+    }
+
     #[test]
     fn what_is_not_as_it_was_made_is_refused() {
         let passphrase = secret("x");
