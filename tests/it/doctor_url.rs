@@ -312,6 +312,25 @@ fn what_is_no_tls_is_said() {
 }
 
 #[test]
+fn who_accepts_and_says_nothing_costs_a_bounded_time() {
+    // Connections wait in its backlog for ever.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let home = TestHome::new();
+    let url = format!("https://localhost:{port}/mcp");
+    let walk = Walk::new(&home, &[&url, "--ipv4", "--connect-timeout", "0.5"]);
+    assert_eq!(walk.code, 1);
+    walk.only(&["tls"]);
+    walk.says("ok", "tcp", &format!("127.0.0.1:{port} in "));
+    walk.says("fail", "tls", "no TLS within 0.5 s");
+    let url = format!("http://localhost:{port}/mcp");
+    let walk = Walk::new(&home, &[&url, "--ipv4", "--headers-timeout", "0.5"]);
+    assert_eq!(walk.code, 1);
+    walk.only(&["transport"]);
+    walk.says("fail", "transport", "did not answer within 0.5 s");
+}
+
+#[test]
 fn a_proxy_is_named_with_the_reason_and_without_its_password() {
     let authority = TestCa::new();
     let server = FakeUpstream::with(upstream::Config {
