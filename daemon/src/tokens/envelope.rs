@@ -46,6 +46,10 @@ pub(super) enum EnvelopeError {
 
 /// Closes content with a passphrase.
 pub(super) fn close(content: &[u8], passphrase: &Secret<String>) -> Vec<u8> {
+    close_with(WORK, content, passphrase)
+}
+
+fn close_with(work: u8, content: &[u8], passphrase: &Secret<String>) -> Vec<u8> {
     let random = |bytes: &mut [u8]| {
         let filled = SystemRandom::new().fill(bytes);
         filled.expect("the system has random numbers");
@@ -56,10 +60,10 @@ pub(super) fn close(content: &[u8], passphrase: &Secret<String>) -> Vec<u8> {
     random(&mut salt);
     random(&mut nonce);
     let mut body = file_key.to_vec();
-    let wrapping = wrapping_key(passphrase, &salt, WORK);
+    let wrapping = wrapping_key(passphrase, &salt, work);
     seal(&wrapping, [0; 12], &mut body);
     let (salt, body) = (encode(&salt), encode(&body));
-    let mut closed = format!("{INTRO}\n-> scrypt {salt} {WORK}\n{body}\n---").into_bytes();
+    let mut closed = format!("{INTRO}\n-> scrypt {salt} {work}\n{body}\n---").into_bytes();
     let mac = hmac::sign(&mac_key(&file_key), &closed);
     closed.extend_from_slice(format!(" {}\n", encode(mac.as_ref())).as_bytes());
     closed.extend_from_slice(&nonce);
@@ -240,7 +244,7 @@ mod tests {
         let passphrase = secret("correct horse");
         for length in [0, 1, CHUNK, CHUNK + 1] {
             let content = vec![7; length];
-            let closed = close(&content, &passphrase);
+            let closed = close_with(8, &content, &passphrase);
             assert_eq!(open(&closed, &passphrase).as_deref(), Ok(&content));
         }
         let closed = close(b"tokens", &passphrase);
@@ -267,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_not_as_it_was_made_is_refused() {
         let passphrase = secret("x");
-        let closed = close(&[7; 100], &passphrase);
+        let closed = close_with(8, &[7; 100], &passphrase);
         for end in [0, 10, 60, 100, 150, closed.len() - 1] {
             let refused = open(&closed[..end], &passphrase);
             assert!(refused.is_err(), "{end}");
