@@ -36,6 +36,7 @@ pub(crate) use auth::AuthArguments;
 pub(crate) use bridge::BridgeArguments;
 pub(crate) use completions::Shell;
 pub(crate) use connection::ConnectionArguments;
+pub(crate) use doctor::DoctorArguments;
 pub(crate) use logs::LogsArguments;
 pub(crate) use one_shot::{CallArguments, ToolsArguments};
 pub(crate) use service::{ServiceArguments, Verb};
@@ -119,11 +120,8 @@ pub(crate) enum Invocation {
     Status(StatusArguments),
     /// Show what the daemon logs.
     Logs(LogsArguments),
-    /// Check this side.
-    Doctor {
-        /// For programs.
-        json: bool,
-    },
+    /// Check this side, or the way to a server.
+    Doctor(DoctorArguments),
     /// Print what a shell needs to complete command lines.
     Completions(Shell),
     /// Print the manual page.
@@ -344,6 +342,7 @@ impl Words {
             [(_, "stop"), (position, _), ..] => Err(unexpected("stop", *position)),
             [(_, "call"), ..] => self.call(),
             [(_, "tools"), ..] => self.tools(),
+            [(_, "doctor"), ..] => self.doctor(),
             [(_, "login"), ..] => {
                 self.positional.remove(0);
                 Ok(Invocation::Login(self.bridge()?))

@@ -25,7 +25,7 @@ mod sign_in;
 mod stdio;
 mod terminal;
 
-use cli::{BridgeArguments, Invocation, Parsed};
+use cli::{BridgeArguments, DoctorArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
@@ -107,9 +107,16 @@ fn run(
                 &arguments, terminal, &launcher, notices,
             ))
         }
-        Invocation::Doctor { json } => {
+        Invocation::Doctor(DoctorArguments { server, json }) => {
             let terminal = Terminal::of_standard_output(&environment);
-            block_on(commands::doctor::run(json, terminal, environment, notices))
+            let opening = |it: &BridgeArguments| bridge::opening(it, &environment, notices);
+            match server.as_deref().map(opening).transpose()? {
+                Some(opening) => {
+                    let launcher = Launcher::new(environment, notices)?;
+                    block_on(commands::doctor::walk(&opening, json, terminal, &launcher))
+                }
+                None => block_on(commands::doctor::run(json, terminal, environment, notices)),
+            }
         }
         Invocation::Completions(shell) => commands::print(&commands::completions::script(shell)),
         Invocation::Man => commands::print(&commands::man::page()),

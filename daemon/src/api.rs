@@ -4,6 +4,7 @@
 mod code_text;
 mod configured;
 mod convert;
+mod diagnose;
 mod federation;
 mod grant_type;
 mod identity;

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use self::tokens::MoveArguments;
 use crate::telemetry::LogFormat;
+
+pub(crate) mod tokens;
 
 /// What the daemon is asked to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {
     /// Serve.
     Serve(Flags),
+    /// Move sign-ins and exit.
+    MoveTokens(MoveArguments),
     /// Print a text and exit.
     Print(String),
 }
@@ -37,6 +42,7 @@ mcp-remoted keeps sessions to remote MCP servers warm for mcp-remote.
 It runs in the foreground; mcp-remote starts it when it is needed.
 
 Usage: mcp-remoted [flags]
+       mcp-remoted tokens move --to FILE | --from FILE   (--help says more)
 
   --log-format text|json   how to log to standard error (default: text)
   --idle-exit SECONDS      exit after this long without a shim (default: never)
@@ -62,6 +68,12 @@ pub(crate) fn parse(
     let mut parser = lexopt::Parser::from_iter(arguments);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
+            Value(word) if word == "tokens" && flags == Flags::default() => {
+                return Ok(match tokens::parse(&mut parser)? {
+                    Some(arguments) => Invocation::MoveTokens(arguments),
+                    None => Invocation::Print(tokens::HELP.into()),
+                });
+            }
             Long("help") | Short('h') => return Ok(Invocation::Print(HELP.into())),
             Long("version") => {
                 return Ok(Invocation::Print(format!(
@@ -136,6 +148,31 @@ mod tests {
             Ok(Invocation::Serve(expected))
         );
         assert!(matches!(check(&["--version"]), Ok(Invocation::Print(_))));
+    }
+
+    #[test]
+    fn tokens_are_moved_one_way() {
+        let Ok(Invocation::MoveTokens(arguments)) =
+            check(&["tokens", "move", "https://h/", "--from", "f", "--force"])
+        else {
+            panic!("it makes sense");
+        };
+        assert_eq!(arguments.direction, tokens::Direction::From);
+        assert_eq!(arguments.server.as_deref(), Some("https://h/"));
+        assert!(arguments.force && arguments.passphrase_file.is_none());
+        let help = check(&["tokens", "--help"]);
+        assert_eq!(help, Ok(Invocation::Print(tokens::HELP.into())));
+        for nonsense in [
+            &["tokens"][..],
+            &["tokens", "copy", "--to", "f"],
+            &["tokens", "move"],
+            &["tokens", "move", "--to", "f", "--from", "f"],
+            &["tokens", "move", "--to", "f", "--force"],
+            &["tokens", "move", "--to", "f", "a", "b"],
+            &["--spawned", "tokens", "move", "--to", "f"],
+        ] {
+            assert!(check(nonsense).is_err(), "{nonsense:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::configuration::Source;
 use crate::configuration::document::{DaemonTable, IdleExit, Seconds, TokenStore};
 use crate::http::ProxySettings;
 use crate::oauth::store::TokenStoreKind;
+use crate::secret::Secret;
 use crate::session::pool::PoolConfig;
 use crate::telemetry::LogFormat;
 
@@ -219,6 +220,12 @@ fn is_by_systemd(variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
         // Before release 248 nobody said so.
         None => variable("NOTIFY_SOCKET").is_some(),
     }
+}
+
+/// Returns the passphrase that a script gives to `tokens move`.
+pub(crate) fn passphrase() -> Option<Secret<String>> {
+    let passphrase = environment("MCP_REMOTE_PASSPHRASE")?.into_string();
+    passphrase.ok().map(Secret::new)
 }
 
 #[expect(

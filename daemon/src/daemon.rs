@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Api};
 use crate::changes::Changes;
+use crate::cli::tokens::MoveArguments;
 use crate::cli::{self, Flags, Invocation};
 use crate::config::{Config, StartedBy};
 use crate::configuration::{self, Settings};
@@ -32,6 +33,7 @@ use crate::shutdown::{self, Shutdown};
 use crate::startup_report::{self, Report};
 use crate::storage::Storage;
 use crate::telemetry::{self, Log};
+use crate::tokens;
 
 /// How often counters are handed to the storage, and unused memory to the system.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -70,6 +72,7 @@ impl Failure {
 pub fn main() -> ExitCode {
     let flags = match cli::parse(std::env::args_os()) {
         Ok(Invocation::Serve(flags)) => flags,
+        Ok(Invocation::MoveTokens(arguments)) => return move_tokens(&arguments),
         Ok(Invocation::Print(text)) => return print(&text),
         Err(error) => {
             complain(&format!("{error} (see mcp-remoted --help)"));
@@ -86,6 +89,25 @@ pub fn main() -> ExitCode {
                 complain(&failure.sentence);
             }
             ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn move_tokens(arguments: &MoveArguments) -> ExitCode {
+    let moved = Config::new(&Flags::default())
+        .map_err(|error| error.to_string())
+        .and_then(|mut config| {
+            config.fill(
+                &Flags::default(),
+                &configuration::of_daemon(&config.source()),
+            );
+            tokens::run(arguments, &config)
+        });
+    match moved {
+        Ok(text) => print(&text),
+        Err(sentence) => {
+            complain(&sentence);
+            ExitCode::FAILURE
         }
     }
 }

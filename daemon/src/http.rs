@@ -4,10 +4,12 @@
 //! Redirects are followed by hand: only within the origin, so that no header
 //! ever reaches another one, and with the method and body unchanged.
 
+pub(crate) mod certificate;
 mod cookies;
 mod payload;
 mod proxy;
 mod response;
+pub(crate) mod trial;
 mod trust;
 
 use std::collections::HashMap;
@@ -250,6 +252,19 @@ fn finish(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, HttpError>
 }
 
 fn tls(options: &NetworkOptions) -> Result<(rustls::ClientConfig, Trust), HttpError> {
+    let (roots, trust) = roots(options)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| HttpError::Setup(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok((config, trust))
+}
+
+/// Returns the authorities that are trusted, and where they come from.
+fn roots(options: &NetworkOptions) -> Result<(rustls::RootCertStore, Trust), HttpError> {
     let mut trust = Trust::default();
     for file in options.ssl_cert_file.iter().chain(&options.ca_file) {
         trust.note_file(file);
@@ -267,14 +282,7 @@ fn tls(options: &NetworkOptions) -> Result<(rustls::ClientConfig, Trust), HttpEr
     if let Some(file) = &options.ca_file {
         let _counts = roots.add_parsable_certificates(certificates("--ca-file", file)?);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| HttpError::Setup(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((config, trust))
+    Ok((roots, trust))
 }
 
 fn certificates(source: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {

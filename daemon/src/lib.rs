@@ -13,8 +13,10 @@ pub(crate) mod service_manager;
 pub(crate) mod shutdown;
 pub(crate) mod startup_report;
 pub(crate) mod telemetry;
+pub(crate) mod tokens;
 
 pub(crate) mod api;
+pub(crate) mod diagnose;
 pub(crate) mod one_shot;
 pub(crate) mod relay;
 pub(crate) mod session;

@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod obtain;
 pub(crate) mod sign_in;
 pub(crate) mod store;
+pub(crate) mod survey;
 pub(crate) mod token_source;
 
 pub(crate) mod endpoints;
@@ -55,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::browsers::{Attending, Browsers, OpenBrowser};
+use self::discovery::Known;
 use self::endpoints::OverHttp;
 use self::identity::{Identity, IdentityHash};
 use self::loopback::Loopback;
@@ -62,10 +64,11 @@ use self::names::Names;
 use self::on_its_way::OnItsWay;
 use self::pages::Verdict;
 use self::sign_in::Tools;
-use self::store::{OnDisk, Store, TokenStoreKind};
+use self::store::{OnDisk, Store, StoreError, TokenStoreKind};
+use self::survey::{Kept, Survey};
 use self::token_source::{AuthState, LoggedOut, TokenSource};
 use crate::changes::Changes;
-use crate::http::HttpClients;
+use crate::http::{HttpClients, HttpError};
 
 /// Identities remembered. Past it, those that nobody is signed in with are
 /// forgotten.
@@ -85,6 +88,8 @@ struct Inner {
     kind: TokenStoreKind,
     /// Whether an identity's folder is this daemon's own.
     folder: PathBuf,
+    /// Over which, and looked up by whom, the servers of a survey are reached.
+    network: (Arc<HttpClients>, Names),
     tasks: TaskTracker,
     stop: CancellationToken,
     sources: Mutex<HashMap<IdentityHash, TokenSource>>,
@@ -102,6 +107,7 @@ impl Authority {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        let network = (clients.clone(), names.clone());
         let tools = Tools {
             endpoints: Arc::new(OverHttp::new(clients.clone(), names)),
             store: Store::new(base.to_owned(), kind),
@@ -116,6 +122,7 @@ impl Authority {
             tools,
             kind,
             folder: base.to_owned(),
+            network,
             tasks: tasks.clone(),
             stop: stop.clone(),
             sources: Mutex::default(),
@@ -141,6 +148,27 @@ impl Authority {
         let source = TokenSource::spawn(identity, tools, &self.0.tasks, stop);
         sources.insert(hash, source.clone());
         source
+    }
+
+    /// Finds the authorization server of an identity as a sign-in does, and tells how.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub(crate) async fn survey(
+        &self,
+        identity: &Identity,
+        known: &Known,
+    ) -> Result<Survey, HttpError> {
+        let (clients, names) = &self.0.network;
+        survey::discover(clients, names, identity, known).await
+    }
+
+    /// Reads what is kept of an identity. Nothing is taken over or renewed.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub(crate) async fn kept(&self, identity: &Identity) -> Result<Kept, StoreError> {
+        survey::kept(&self.tools(&identity.folder).store, identity).await
     }
 
     /// Adds a shim that can be asked to open a browser; see [`Browsers::attend`].

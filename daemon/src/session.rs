@@ -26,6 +26,7 @@ mod restore;
 pub(crate) mod server;
 mod switches;
 mod terms;
+pub(crate) mod trial;
 pub(crate) mod waiting;
 
 use std::sync::Arc;

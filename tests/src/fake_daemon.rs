@@ -11,11 +11,11 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::v1::management_service_server::{ManagementService, ManagementServiceServer};
 use mcp_remote_proto::v1::relay_service_server::RelayServiceServer;
 use mcp_remote_proto::v1::{
-    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
-    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
-    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, RemoveServerRequest,
-    RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse, StatusRequest, StatusResponse,
-    StopRequest, StopResponse, WatchRequest,
+    AddServerRequest, AddServerResponse, DiagnoseRequest, DiagnoseResponse, HandoverRequest,
+    HandoverResponse, HelloRequest, HelloResponse, ListServersRequest, ListServersResponse,
+    LogoutRequest, LogoutResponse, LogsRequest, LogsResponse, ReloadRequest, ReloadResponse,
+    RemoveServerRequest, RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse,
+    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, watch};
@@ -273,5 +273,14 @@ impl ManagementService for Management {
 
     async fn logout(&self, _: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         Err(Status::unimplemented("logout"))
+    }
+
+    type DiagnoseStream = ReceiverStream<Result<DiagnoseResponse, Status>>;
+
+    async fn diagnose(
+        &self,
+        _: Request<DiagnoseRequest>,
+    ) -> Result<Response<Self::DiagnoseStream>, Status> {
+        Err(Status::unimplemented("diagnose"))
     }
 }

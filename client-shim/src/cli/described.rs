@@ -9,8 +9,8 @@ use crate::notices::Volume;
 
 use super::table::{self, Command, Values};
 use super::{
-    Invocation, Parsed, adopt, completions, doctor, logs, man, servers, service, shown, status,
-    unexpected, usage,
+    Invocation, Parsed, adopt, completions, logs, man, servers, service, shown, status, unexpected,
+    usage,
 };
 
 /// Who makes something of what was given.
@@ -20,7 +20,6 @@ type Reader = fn(Given) -> Result<Invocation, ShimError>;
 const READERS: &[(&str, Reader)] = &[
     ("status", status::read),
     ("logs", logs::read),
-    ("doctor", doctor::read),
     ("completions", completions::read),
     ("man", man::read),
     ("service", service::read),

@@ -302,12 +302,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "doctor",
-        arguments: &[],
+        arguments: &[argument("SERVER", false, Values::Any)],
         flags: &[json("print one JSON object instead of lines")],
-        sets: &[],
-        summary: "checks this side: daemon, versions, permissions, service, clock, other installations",
-        more: "Starts no daemon and changes nothing. Exits with 1 if something failed, 11 if \
-               somebody has to sign in, else 0.",
+        sets: &[BRIDGE],
+        summary: "checks this side, or the way to a server: network, TLS, transport, sign-in, tokens",
+        more: "Without SERVER it starts no daemon. It changes nothing: nobody is signed in, no \
+               client registered, no session left behind. Exits with 1 if something failed, 11 \
+               if somebody has to sign in, else 0.",
     },
     Command {
         name: "stop",

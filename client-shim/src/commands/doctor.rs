@@ -1,8 +1,8 @@
 //! `mcp-remote doctor`: looks at everything on this side that a bridge depends on,
 //! and says for each thing whether it is well, what was found, and what to do.
 //!
-//! Starts no daemon and changes nothing. A check is a function in [`LOCAL`]; those of
-//! a server will be a second list.
+//! Starts no daemon and changes nothing. A check is a function in [`LOCAL`]; the way to
+//! a server is walked by the daemon ([`walk`]), which is started if need be.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -24,6 +24,9 @@ mod installations;
 mod permissions;
 mod service;
 mod surroundings;
+mod way;
+
+pub(crate) use way::walk;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,22 +202,26 @@ fn word(verdict: Verdict) -> &'static str {
 fn lines(findings: &[Finding], terminal: Option<Terminal>) -> String {
     let names = findings.iter().map(|finding| finding.check.len());
     let width = names.max().unwrap_or_default();
-    let mut text = String::new();
-    for finding in findings {
+    let lines = findings.iter().map(|finding| {
         let paint = match finding.verdict {
             Verdict::Ok => Paint::Good,
             Verdict::Warn => Paint::Fair,
             Verdict::Fail => Paint::Bad,
         };
         let verdict = painted(terminal, paint, &format!("{:4}", word(finding.verdict)));
-        let advice = match finding.advice.is_empty() {
-            true => String::new(),
-            false => format!(": {}", plain(&finding.advice)),
-        };
-        let found = plain(&finding.found);
-        text += &format!("{verdict}  {:width$}  {found}{advice}\n", finding.check);
-    }
-    text
+        let check = format!("{:width$}", finding.check);
+        line(&verdict, &check, &finding.found, &finding.advice)
+    });
+    lines.collect()
+}
+
+/// Writes what was found as a line; its texts may be foreign.
+fn line(verdict: &str, check: &str, found: &str, advice: &str) -> String {
+    let advice = match advice.is_empty() {
+        true => String::new(),
+        false => format!(": {}", plain(advice)),
+    };
+    format!("{verdict}  {check}  {}{advice}\n", plain(found))
 }
 
 fn document(findings: &[Finding]) -> String {

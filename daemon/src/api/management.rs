@@ -5,15 +5,15 @@ use mcp_remote_proto::API_VERSION;
 use mcp_remote_proto::release::Release;
 use mcp_remote_proto::v1::management_service_server::ManagementService;
 use mcp_remote_proto::v1::{
-    AddServerRequest, AddServerResponse, HandoverRequest, HandoverResponse, HelloRequest,
-    HelloResponse, ListServersRequest, ListServersResponse, LogoutRequest, LogoutResponse,
-    LogsRequest, LogsResponse, ReloadRequest, ReloadResponse, RemoveServerRequest,
-    RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse, StatusRequest, StatusResponse,
-    StopRequest, StopResponse, WatchRequest,
+    AddServerRequest, AddServerResponse, DiagnoseRequest, DiagnoseResponse, HandoverRequest,
+    HandoverResponse, HelloRequest, HelloResponse, ListServersRequest, ListServersResponse,
+    LogoutRequest, LogoutResponse, LogsRequest, LogsResponse, ReloadRequest, ReloadResponse,
+    RemoveServerRequest, RemoveServerResponse, SetLogLevelRequest, SetLogLevelResponse,
+    StatusRequest, StatusResponse, StopRequest, StopResponse, WatchRequest,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Api, logout, logs, status, watching};
+use super::{Api, diagnose, logout, logs, status, watching};
 
 /// The service.
 #[derive(Debug)]
@@ -152,6 +152,17 @@ impl ManagementService for Management {
         _: Request<ListServersRequest>,
     ) -> Result<Response<ListServersResponse>, Status> {
         Ok(Response::new(self.api.list_servers()))
+    }
+
+    type DiagnoseStream =
+        std::pin::Pin<Box<dyn Stream<Item = Result<DiagnoseResponse, Status>> + Send>>;
+
+    async fn diagnose(
+        &self,
+        request: Request<DiagnoseRequest>,
+    ) -> Result<Response<Self::DiagnoseStream>, Status> {
+        let findings = diagnose::start(&self.api, request.into_inner().open)?;
+        Ok(Response::new(findings.boxed()))
     }
 }
 

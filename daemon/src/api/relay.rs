@@ -211,7 +211,8 @@ fn without_sign_in(error: UpstreamError, signs_in: bool) -> UpstreamError {
     }
 }
 
-fn other_version(open: &v1::Open) -> Status {
+/// Says that the shim speaks another contract.
+pub(super) fn other_version(open: &v1::Open) -> Status {
     let (theirs, ours) = (open.api_version, API_VERSION);
     Status::failed_precondition(format!(
         "mcp-remote {} speaks API {theirs} and mcp-remoted {} speaks API {ours}: run mcp-remote stop, or update mcp-remote",

@@ -52,6 +52,15 @@ impl ProxySettings {
     }
 }
 
+/// Returns what a proxy is shown for its URL's credentials.
+pub(super) fn authorization(proxy: &Url, target: &Url) -> Option<http::HeaderValue> {
+    let matcher = hyper_util::client::proxy::matcher::Matcher::builder()
+        .all(proxy.as_str())
+        .build();
+    let intercept = matcher.intercept(&target.as_str().parse().ok()?)?;
+    intercept.basic_auth().cloned()
+}
+
 fn basic_credentials(header: &http::HeaderValue) -> Option<String> {
     use base64::Engine as _;
     let encoded = header.to_str().ok()?.strip_prefix("Basic ")?;

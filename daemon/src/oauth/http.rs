@@ -20,6 +20,7 @@ use super::address::{self, AddressClass, AddressPolicy};
 use super::authorize_url;
 use super::identity::Identity;
 use super::names::Names;
+use super::survey::Trace;
 use crate::http::{HttpClient, HttpClients, HttpError, ProxySettings, Response, no_response};
 use crate::secret::Secret;
 use crate::server_url::{self, ServerUrl};
@@ -89,6 +90,8 @@ pub(crate) struct OAuthHttp {
     ways: Arc<Ways>,
     policy: AddressPolicy,
     server: ServerUrl,
+    /// Notes what is asked for, if somebody wants to know.
+    trace: Option<Trace>,
 }
 
 /// The ways to servers: each URL is asked through the proxy that is meant for it, or
@@ -150,7 +153,17 @@ impl OAuthHttp {
             ways: Arc::new(ways),
             policy,
             server: server.clone(),
+            trace: None,
         })
+    }
+
+    /// Has the documents that are asked for noted.
+    #[must_use]
+    pub(super) fn traced(self, trace: Trace) -> Self {
+        Self {
+            trace: Some(trace),
+            ..self
+        }
     }
 
     fn client(&self, url: &Url) -> Result<reqwest::Client, OAuthHttpError> {
@@ -241,7 +254,12 @@ impl OAuthHttp {
             }
             Err(redirected(&url, Some(&url)))
         };
-        in_time(url, asked).await
+        let noted = self.trace.as_ref().map(|trace| trace.begin(url));
+        let answer = in_time(url, asked).await;
+        if let Some(noted) = noted {
+            noted.end(&answer);
+        }
+        answer
     }
 
     /// Posts a JSON document. Redirects are never followed.

@@ -12,6 +12,8 @@ pub(crate) mod files;
 mod folders;
 mod import;
 mod keyring;
+pub(crate) mod moving;
+mod place;
 mod subject;
 mod unsaved;
 
@@ -32,6 +34,7 @@ use super::registration::Client;
 
 pub(crate) use self::files::FileError;
 pub(crate) use self::keyring::TokenStoreKind;
+pub(crate) use self::place::Place;
 pub(crate) use self::unsaved::Unsaved;
 
 /// The folder of this layout.

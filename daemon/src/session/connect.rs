@@ -78,10 +78,30 @@ pub(crate) async fn open(
     id: u64,
     max_message: usize,
 ) -> Result<Opened, UpstreamError> {
+    let mut failed = Vec::new();
+    open_telling(
+        clients,
+        spec,
+        server,
+        handshake,
+        (id, max_message),
+        &mut failed,
+    )
+    .await
+}
+
+/// Does the same, and tells which transports failed and why, in order.
+pub(super) async fn open_telling(
+    clients: &HttpClients,
+    spec: &ServerSpec,
+    server: &Arc<Server>,
+    handshake: &Handshake,
+    (id, max_message): (u64, usize),
+    failed: &mut Vec<(TransportKind, UpstreamError)>,
+) -> Result<Opened, UpstreamError> {
     let mut end = Instant::now() + INITIALIZE_TIMEOUT;
     let target = spec.target(clients, max_message).await?;
     let transports = server.transports(spec);
-    let mut first_error = None;
     for (at, transport) in transports.iter().enumerate() {
         let message = handshake.message(id);
         match open_patiently(*transport, &target, server, message, id, end).await {
@@ -93,16 +113,21 @@ pub(crate) async fn open(
                 tracing::debug!(transport = transport.as_str(), %error, "trying the other transport");
                 server.forget_transport();
                 end = Instant::now() + INITIALIZE_TIMEOUT;
-                first_error.get_or_insert(error);
+                failed.push((*transport, error));
             }
             Err(error) => {
-                let error = first_error.unwrap_or(error);
-                server.failed(&error);
-                return Err(error);
+                failed.push((*transport, error));
+                break;
             }
         }
     }
-    Err(first_error.unwrap_or(UpstreamError::Here("no transport is allowed".into())))
+    match failed.first() {
+        Some((_, first)) => {
+            server.failed(first);
+            Err(first.clone())
+        }
+        None => Err(UpstreamError::Here("no transport is allowed".into())),
+    }
 }
 
 /// Says whether the server may speak the other transport: any 4xx that is not

@@ -139,6 +139,17 @@ impl Servers {
         self.lock().get(&key(url)).cloned()
     }
 
+    /// Returns what is known of a server as a value of its own, which nobody else
+    /// sees or keeps: for trials.
+    pub(crate) fn stand_in(&self, url: &ServerUrl) -> Arc<Server> {
+        let known = self.find(url).map(|server| server.record());
+        let changes = Changes::default();
+        Arc::new(match known {
+            Some(record) => Server::from_record(record, &changes),
+            None => Server::new(url.shown(), &changes),
+        })
+    }
+
     /// Returns every server, sorted by URL.
     pub(crate) fn all(&self) -> Vec<Arc<Server>> {
         let mut all: Vec<_> = self.lock().values().cloned().collect();

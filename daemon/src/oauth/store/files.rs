@@ -31,6 +31,12 @@ pub(crate) enum FileError {
     /// It belongs to somebody else.
     #[error("{} belongs to another user: move it away", .0.display())]
     Owner(PathBuf),
+    /// Others can read or write it.
+    #[error(
+        "{} is open to other users (mode {:o}): run chmod 600 on it if you trust it all the same",
+        .0.display(), .1
+    )]
+    Open(PathBuf, u32),
     /// It is longer than any of ours.
     #[error("{} is too long to be ours: move it away", .0.display())]
     TooLong(PathBuf),
@@ -51,6 +57,8 @@ pub(crate) enum Loose {
     Repair,
     /// Leave them: the file is another program's.
     Leave,
+    /// Do not read the file: somebody else may have it too.
+    Refuse,
 }
 
 /// Makes the folders that hold the files: the last one is private, those above
@@ -130,6 +138,15 @@ fn check_folder(path: &Path, metadata: &fs::Metadata, _forbidden: u32) -> Result
 
 /// Reads a file; `None` if there is none.
 pub(crate) fn read(path: &Path, loose: Loose) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    read_up_to(path, loose, MAX_FILE)
+}
+
+/// Reads a file of at most this length; `None` if there is none.
+pub(crate) fn read_up_to(
+    path: &Path,
+    loose: Loose,
+    limit: u64,
+) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     let failed = |error| FileError::Io(path.to_owned(), error);
     let file = match open(path) {
         Ok(file) => file,
@@ -144,13 +161,11 @@ pub(crate) fn read(path: &Path, loose: Loose) -> Result<Option<Zeroizing<Vec<u8>
         return Err(FileError::NotAFile(path.to_owned()));
     }
     check_file(path, &file, &metadata, loose)?;
-    if metadata.len() > MAX_FILE {
+    if metadata.len() > limit {
         return Err(FileError::TooLong(path.to_owned()));
     }
     let mut content = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE)
-        .read_to_end(&mut content)
-        .map_err(failed)?;
+    file.take(limit).read_to_end(&mut content).map_err(failed)?;
     Ok(Some(content))
 }
 
@@ -177,8 +192,12 @@ fn check_file(
     if metadata.uid() != mcp_remote_proto::endpoint::user_id() {
         return Err(FileError::Owner(path.to_owned()));
     }
-    if metadata.mode() & 0o077 != 0 && loose == Loose::Repair {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", metadata.mode() & 0o777), "a file of tokens was open to other users; it no longer is");
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 && loose == Loose::Refuse {
+        return Err(FileError::Open(path.to_owned(), mode));
+    }
+    if mode & 0o077 != 0 && loose == Loose::Repair {
+        tracing::warn!(file = %path.display(), mode = format!("{mode:o}"), "a file of tokens was open to other users; it no longer is");
         file.set_permissions(fs::Permissions::from_mode(0o600))
             .map_err(|error| FileError::Io(path.to_owned(), error))?;
     }
@@ -296,8 +315,26 @@ impl Drop for Replacement {
     }
 }
 
+/// Writes a file that must not be there yet, for good. What fails leaves none.
+pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let failed = |error| FileError::Io(path.to_owned(), error);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(failed)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_folder(path));
+    if written.is_err() {
+        drop(fs::remove_file(path));
+    }
+    written.map_err(failed)
+}
+
 /// Deletes a file, for good; it may be absent.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path).and_then(|()| sync_folder(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(FileError::Io(path.to_owned(), error))
@@ -309,7 +346,8 @@ pub(super) fn remove(path: &Path) -> Result<(), FileError> {
 fn sync_folder(file: &Path) -> io::Result<()> {
     #[cfg(unix)]
     if let Some(folder) = file.parent() {
-        return File::open(folder)?.sync_all();
+        let here = folder.as_os_str().is_empty();
+        return File::open(if here { Path::new(".") } else { folder })?.sync_all();
     }
     #[cfg(not(unix))]
     let _ = file;
