@@ -132,6 +132,28 @@ fn a_request_timeout_of_the_configuration_counts_unless_a_flag_says_otherwise() 
 }
 
 #[test]
+fn zero_on_the_command_line_is_for_ever_whatever_the_configuration_says() {
+    let upstream = FakeUpstream::with(upstream::Config {
+        replies: upstream::Replies::Json,
+        ..upstream::Config::default()
+    });
+    let home = TestHome::new();
+    home.configure(&format!(
+        "[servers.work]\nurl = \"{}\"\nheaders_timeout = 0.3\n",
+        upstream.url()
+    ));
+    let mut patient = attached(&home, &["work", "--headers-timeout", "0"]);
+    patient.begin_call("hold", r#"{"gate":"later"}"#);
+    // That time passes for somebody else.
+    let mut hasty = attached(&home, &["work"]);
+    let refused = hasty.call("hold", r#"{"gate":"never"}"#).to_string();
+    assert!(refused.contains("within 0.3 s"), "{refused}");
+    upstream.open_gate("later");
+    let answer = patient.message();
+    assert!(answer["result"].is_object(), "{answer}");
+}
+
+#[test]
 fn proxy_and_authority_of_the_defaults_serve_clients_with_a_bare_environment() {
     let authority = TestCa::new();
     let upstream = FakeUpstream::with(upstream::Config {

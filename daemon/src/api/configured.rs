@@ -183,6 +183,10 @@ fn connection(options: &mut v1::Options, table: &document::ServerTable) {
         if *place == 0
             && let Some(Seconds(time)) = written
         {
+    // What the command line wants to last for ever does.
+    let (no_headers, no_body) = (options.no_headers_timeout, options.no_body_timeout);
+    let headers = table.headers_timeout.filter(|_| !no_headers);
+    let body = table.body_timeout.filter(|_| !no_body);
             *place = milliseconds(time);
         }
     }
@@ -390,3 +394,35 @@ mod tests {
         );
     }
 }
+    #[test]
+    fn what_a_command_line_wants_to_last_for_ever_does() {
+        let folder = folder();
+        let text = "[defaults]\nping_interval = 5\n[servers.a]\nurl = \"https://a/\"\nheaders_timeout = 1\nbody_timeout = 2\n[servers.b]\nurl = \"https://b/\"\nkeep_alive = false\n";
+        let settings = settings(folder.path(), text);
+        let filled = |name: &str, options: v1::Options| {
+            let mut open = v1::Open {
+                options: Some(options),
+                ..v1::Open::default()
+            };
+            fill(&mut open, &settings.server(name).expect("it is there"));
+            open.options.expect("it is there")
+        };
+        let times = |options: &v1::Options| (options.headers_timeout_ms, options.body_timeout_ms);
+        let usual = filled("a", v1::Options::default());
+        assert_eq!(
+            (times(&usual), usual.ping_interval_ms),
+            ((1000, 2000), 5000)
+        );
+        let no_headers = v1::Options {
+            no_headers_timeout: true,
+            ..v1::Options::default()
+        };
+        assert_eq!(times(&filled("a", no_headers)), (0, 2000));
+        let no_body = v1::Options {
+            no_body_timeout: true,
+            ..v1::Options::default()
+        };
+        assert_eq!(times(&filled("a", no_body)), (1000, 0));
+        // What a server says of itself wins over what counts for all.
+        assert_eq!(filled("b", v1::Options::default()).ping_interval_ms, 0);
+    }

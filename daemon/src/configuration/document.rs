@@ -116,7 +116,9 @@ impl ServerTable {
             headers_timeout: self.headers_timeout.or(defaults.headers_timeout),
             body_timeout: self.body_timeout.or(defaults.body_timeout),
             keep_alive: self.keep_alive.or(defaults.keep_alive),
-            ping_interval: self.ping_interval.or(defaults.ping_interval),
+            ping_interval: self
+                .ping_interval
+                .or(defaults.ping_interval.filter(|_| may_ping)),
             ipv4: self.ipv4.or(defaults.ipv4),
             disable_cookies: self.disable_cookies.or(defaults.disable_cookies),
             auth_timeout: self.auth_timeout.or(defaults.auth_timeout),
@@ -131,6 +133,7 @@ impl ServerTable {
                 .or(defaults.static_oauth_client_metadata),
             client_metadata_url: self
                 .client_metadata_url
+        let may_ping = self.keep_alive != Some(false);
                 .or(defaults.client_metadata_url.filter(|_| !client)),
             resource: self.resource,
             disable_resource_parameter: self
