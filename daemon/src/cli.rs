@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use crate::configuration::document::{LEAST_IDLE_EXIT, LEAST_MESSAGE};
 use crate::telemetry::LogFormat;
 
 /// What the daemon is asked to do.
@@ -75,7 +76,9 @@ pub(crate) fn parse(
                 flags.log_format = Some(value(&mut parser, "text or json", LogFormat::parse)?)
             }
             Long("idle-exit") => {
-                flags.idle_exit = Some(value(&mut parser, "a number of seconds", seconds)?)
+                let long = |text: &str| seconds(text).filter(|time| *time >= LEAST_IDLE_EXIT);
+                let expected = "a number of seconds, at least 1";
+                flags.idle_exit = Some(value(&mut parser, expected, long)?)
             }
             Long("session-idle") => {
                 flags.session_idle = Some(value(&mut parser, "a number of seconds", seconds)?)
@@ -83,7 +86,7 @@ pub(crate) fn parse(
             Long("max-message") => {
                 flags.max_message = Some(value(
                     &mut parser,
-                    "a number of bytes up to 33554432",
+                    "a number of bytes from 1000 to 33554432",
                     bytes,
                 )?)
             }
@@ -107,7 +110,7 @@ fn value<T>(
 fn bytes(text: &str) -> Option<usize> {
     text.parse()
         .ok()
-        .filter(|bytes| *bytes <= mcp_remote_proto::MAX_MESSAGE_LEN)
+        .filter(|bytes| (LEAST_MESSAGE..=mcp_remote_proto::MAX_MESSAGE_LEN).contains(bytes))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -144,6 +147,8 @@ mod tests {
             (vec!["--nonsense"], "nonsense"),
             (vec!["--idle-exit", "soon"], "soon"),
             (vec!["--idle-exit", "-1"], "-1"),
+            (vec!["--idle-exit", "0"], "at least 1"),
+            (vec!["--max-message", "0"], "from 1000"),
             (vec!["extra"], "extra"),
         ] {
             let error = check(&arguments).expect_err("is wrong");

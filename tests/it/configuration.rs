@@ -317,7 +317,7 @@ fn the_daemons_own_settings_come_from_the_file() {
     assert_eq!(daemon.stderr(), "", "nothing below an error is logged");
     assert_eq!(shim.finish(), 0);
     assert_eq!(daemon.terminate(), 0);
-    home.configure("[daemon]\nidle_exit = 0.2\n");
+    home.configure("[daemon]\nidle_exit = 1\n");
     one_shot(&home, &[&upstream.url()]);
     home.wait_until_no_daemon();
 }

@@ -5,6 +5,7 @@
 //! out by `parse.rs`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -78,6 +79,40 @@ pub(crate) struct ServerTable {
     pub(crate) allow_missing_pkce: Option<bool>,
 }
 
+/// A daemon that exits earlier is gone before whoever started it has come.
+pub(crate) const LEAST_IDLE_EXIT: Duration = Duration::from_secs(1);
+
+/// With less, hardly a server could say who it is.
+pub(crate) const LEAST_MESSAGE: usize = 1000;
+
+impl DaemonTable {
+    /// Says of keys that cannot be anything what they have to be, where they are not.
+    pub(super) fn wrong(&self) -> [(&'static str, Option<String>); 3] {
+        let exits_at_once = matches!(
+            self.idle_exit,
+            Some(IdleExit::After(Seconds(time))) if time < LEAST_IDLE_EXIT
+        );
+        let nowhere = self.token_store == Some(TokenStore::Keyring) && !cfg!(feature = "keyring");
+        let is_small = self.max_message.is_some_and(|bytes| bytes < LEAST_MESSAGE);
+        [
+            (
+                "idle_exit",
+                exits_at_once.then(|| "\"never\" or at least 1 (second)".to_owned()),
+            ),
+            (
+                "max_message",
+                is_small.then(|| format!("at least {LEAST_MESSAGE} (bytes)")),
+            ),
+            (
+                "token_store",
+                nowhere.then(|| {
+                    "\"file\": this mcp-remoted was built without a keyring (cargo build --features keyring)".to_owned()
+                }),
+            ),
+        ]
+    }
+}
+
 /// Keys that belong to one server: `[defaults]` would give them to every server
 /// there is, by name or by URL.
 pub(super) const OF_ONE_SERVER: &[&str] = &[
@@ -96,6 +131,7 @@ impl ServerTable {
         // How to sign in as a client is said once, in one way or the other.
         let client = self.static_oauth_client_info.is_some() || self.client_metadata_url.is_some();
         let resource = self.resource.is_some() || self.disable_resource_parameter.is_some();
+        let may_ping = self.keep_alive != Some(false);
         Self {
             url: self.url,
             enabled: self.enabled,
@@ -133,7 +169,6 @@ impl ServerTable {
                 .or(defaults.static_oauth_client_metadata),
             client_metadata_url: self
                 .client_metadata_url
-        let may_ping = self.keep_alive != Some(false);
                 .or(defaults.client_metadata_url.filter(|_| !client)),
             resource: self.resource,
             disable_resource_parameter: self
@@ -204,7 +239,7 @@ pub(crate) struct Texts(pub(crate) Vec<String>);
 
 /// A number of seconds, parts of one included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seconds(pub(crate) std::time::Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 /// `"never"`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,14 +338,14 @@ impl Visitor<'_> for NumberOr {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Word, E> {
-        let seconds = u64::try_from(number).map(std::time::Duration::from_secs);
+        let seconds = u64::try_from(number).map(Duration::from_secs);
         seconds
             .map(|seconds| Word::Number(Seconds(seconds)))
             .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Word, E> {
-        std::time::Duration::try_from_secs_f64(number)
+        Duration::try_from_secs_f64(number)
             .map(|seconds| Word::Number(Seconds(seconds)))
             .map_err(|_| E::invalid_value(serde::de::Unexpected::Float(number), &self))
     }
