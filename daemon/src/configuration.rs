@@ -11,6 +11,7 @@ mod file;
 mod parse;
 mod write;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -201,12 +202,16 @@ impl Settings {
             // It may be anything.
             _ => format!("the name {why}"),
         })?;
-        let replaces = self.now().servers.contains_key(name);
-        let mut change = self.change(&|text| edit::add(text, name, url, settings, replace))?;
+        // What counts is the file, which may have been changed since it was read.
+        let replaces = Cell::new(false);
+        let mut change = self.change(&|text| {
+            replaces.set(edit::has(text, name));
+            edit::add(text, name, url, settings, replace)
+        })?;
         if let Some(entry) = self.now().servers.get(name) {
             change.notes.extend(self.notes(entry));
         }
-        Ok((change, replaces))
+        Ok((change, replaces.get()))
     }
 
     /// Takes a server out of the file and applies it. Blocks.
