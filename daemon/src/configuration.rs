@@ -135,7 +135,8 @@ impl Settings {
     /// Says what is unwise about the file, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let path = &self.0.source.path;
-        let secrets = self.now().servers.values().any(holds_secrets);
+        let now = self.now();
+        let secrets = holds_secrets(&now.defaults) || now.servers.values().any(holds_secrets);
         let open = secrets && file::is_readable_by_others(path);
         let warning = || {
             let path = path.display();
@@ -250,7 +251,7 @@ impl Settings {
         let mut notes = Vec::new();
         if holds_secrets(entry) {
             notes.push(format!(
-                "{} holds the values of headers or a client's secret now; it is readable by you alone",
+                "{} holds the values of headers, credentials or a client's secret now; it is readable by you alone",
                 self.path().display()
             ));
         }
@@ -325,6 +326,12 @@ fn holds_secrets(entry: &Entry) -> bool {
         })
 }
 
+    // A query may be a key, as wherever a URL is shown.
+    let url = |text: &String| {
+        let url = url::Url::parse(text).ok();
+        url.is_some_and(|url| has_credentials(&url) || url.query().is_some())
+    };
+    let proxy = |text: &String| url::Url::parse(text).is_ok_and(|url| has_credentials(&url));
 impl Source {
     fn text(&self) -> Result<String, String> {
         let text = file::read(&self.path);
@@ -333,6 +340,10 @@ impl Source {
     }
 
     fn understand(&self, text: &str, check: &Check) -> Result<Configuration, String> {
+fn has_credentials(url: &url::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
         self.check(text, check).map_err(|wrong| {
             let path = self.path.display();
             match wrong.line {
