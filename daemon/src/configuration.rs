@@ -281,6 +281,16 @@ impl Configuration {
         self.servers.values().any(Entry::is_kept_warm)
     }
 
+    /// Says which servers that are to be used cannot be, one sentence each.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let enabled = self.servers.iter().filter(|(_, entry)| entry.is_enabled());
+        let in_trouble = |(name, entry): (&String, &Entry)| {
+            let trouble = entry.trouble.as_ref()?;
+            Some(format!("{name} cannot be used: {trouble}"))
+        };
+        enabled.filter_map(in_trouble).collect()
+    }
+
     fn changed_by(&self, other: &Self) -> Change {
         let names = self.servers.keys().chain(other.servers.keys());
         let differs = |name: &&String| self.servers.get(*name) != other.servers.get(*name);
@@ -288,11 +298,7 @@ impl Configuration {
         if self.daemon != other.daemon {
             notes.push("what has changed in [daemon] counts when the daemon starts again".into());
         }
-        let in_trouble = |(name, entry): (&String, &Entry)| {
-            let trouble = entry.trouble.as_ref()?;
-            Some(format!("{name} cannot be used: {trouble}"))
-        };
-        notes.extend(other.servers.iter().filter_map(in_trouble));
+        notes.extend(other.troubles());
         Change {
             names: names.filter(differs).cloned().collect(),
             defaults: self.defaults != other.defaults,
@@ -320,18 +326,24 @@ fn holds_secrets(entry: &Entry) -> bool {
     let headers = table.headers.iter().flat_map(BTreeMap::values);
     let mut values = headers.flat_map(|texts| &texts.0);
     let client = table.static_oauth_client_info.as_ref();
-    values.any(|value| literal(value))
-        || client.is_some_and(|json| {
-            !json.0.starts_with('@') && json.0.contains("client_secret") && literal(&json.0)
-        })
-}
-
     // A query may be a key, as wherever a URL is shown.
     let url = |text: &String| {
         let url = url::Url::parse(text).ok();
         url.is_some_and(|url| has_credentials(&url) || url.query().is_some())
     };
     let proxy = |text: &String| url::Url::parse(text).is_ok_and(|url| has_credentials(&url));
+    values.any(|value| literal(value))
+        || table.url.as_ref().is_some_and(url)
+        || table.proxy.as_ref().is_some_and(proxy)
+        || client.is_some_and(|json| {
+            !json.0.starts_with('@') && json.0.contains("client_secret") && literal(&json.0)
+        })
+}
+
+fn has_credentials(url: &url::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
 impl Source {
     fn text(&self) -> Result<String, String> {
         let text = file::read(&self.path);
@@ -340,10 +352,6 @@ impl Source {
     }
 
     fn understand(&self, text: &str, check: &Check) -> Result<Configuration, String> {
-fn has_credentials(url: &url::Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
-}
-
         self.check(text, check).map_err(|wrong| {
             let path = self.path.display();
             match wrong.line {

@@ -161,6 +161,9 @@ fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
         sessions_idle: server.idle.get(),
         sessions_leased: server.leased.get(),
         shims: server.shims.get(),
+    let path = api.settings.path().display();
+    let troubles = api.settings.now().troubles();
+    sentences.extend(troubles.iter().map(|trouble| format!("{path}: {trouble}")));
         calls: server.calls.load(Relaxed),
         errors: server.errors.load(Relaxed),
         p50_us: percentiles.map(|(p50, _)| p50),

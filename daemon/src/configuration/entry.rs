@@ -74,6 +74,9 @@ impl Entry {
     }
 
     fn read(&mut self, around: &Surroundings<'_>) -> Result<(), String> {
+        if let Some(path) = &self.table.ca_file {
+            file::check(Path::new(path), "the file of ca_file")?;
+        }
         for (name, Texts(values)) in self.table.headers.iter().flatten() {
             for value in values {
                 self.headers.push(header(name, value, around)?);
