@@ -268,7 +268,8 @@ fn a_broken_file_costs_the_names_and_not_the_urls() {
         assert_eq!(status.code, 11, "{status:?}");
         assert!(status.stdout.contains(&place), "{}", status.stdout);
         let list = home.run(&["list"]);
-        assert_eq!(list.code, 1, "{list:?}");
+        assert_eq!((list.code, list.stdout.as_str()), (1, ""), "{list:?}");
+        assert!(one_sentence(&list.stderr).contains(&place), "{list:?}");
         assert_eq!(home.run(&["stop"]).code, 0);
     }
 }
