@@ -13,6 +13,7 @@ use super::convert::{self, Opening};
 use crate::config::Config;
 use crate::configuration::document::{self, Seconds, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
+use crate::oauth::identity::IdentityHash;
 use crate::session::Terms;
 
 /// How often the server is pinged with `keep_alive` alone, as with the flag.
@@ -54,6 +55,14 @@ impl Api {
         let mut opening = convert::opening(open, &self.config)?;
         opening.terms = terms;
         Ok(opening)
+    }
+
+    /// Says which grant an entry is used with, unless a command line says more.
+    pub(super) fn identity_of(&self, entry: &Entry) -> Option<IdentityHash> {
+        let mut open = v1::Open::default();
+        fill(&mut open, entry);
+        let opening = convert::opening(open, &self.config).ok()?;
+        (!opening.spec.headers.authorize()).then(|| opening.identity.hash())
     }
 }
 
@@ -174,19 +183,19 @@ fn connection(options: &mut v1::Options, table: &document::ServerTable) {
         options.ignore_tools.clone_from(patterns);
     }
     let usual = (table.keep_alive == Some(true)).then_some(Seconds(PING_INTERVAL));
-    for (place, written) in [
-        (&mut options.ping_interval_ms, table.ping_interval.or(usual)),
-        (&mut options.connect_timeout_ms, table.connect_timeout),
-        (&mut options.headers_timeout_ms, table.headers_timeout),
-        (&mut options.body_timeout_ms, table.body_timeout),
-    ] {
-        if *place == 0
-            && let Some(Seconds(time)) = written
-        {
     // What the command line wants to last for ever does.
     let (no_headers, no_body) = (options.no_headers_timeout, options.no_body_timeout);
     let headers = table.headers_timeout.filter(|_| !no_headers);
     let body = table.body_timeout.filter(|_| !no_body);
+    for (place, written) in [
+        (&mut options.ping_interval_ms, table.ping_interval.or(usual)),
+        (&mut options.connect_timeout_ms, table.connect_timeout),
+        (&mut options.headers_timeout_ms, headers),
+        (&mut options.body_timeout_ms, body),
+    ] {
+        if *place == 0
+            && let Some(Seconds(time)) = written
+        {
             *place = milliseconds(time);
         }
     }
@@ -393,7 +402,6 @@ mod tests {
             ["x-key: mine", "X-Team: blue", "X-File: f"]
         );
     }
-}
     #[test]
     fn what_a_command_line_wants_to_last_for_ever_does() {
         let folder = folder();
@@ -426,3 +434,4 @@ mod tests {
         // What a server says of itself wins over what counts for all.
         assert_eq!(filled("b", v1::Options::default()).ping_interval_ms, 0);
     }
+}
