@@ -216,7 +216,7 @@ fn used(server: &Server, auth: Vec<v1::AuthStatus>) -> ServerStatus {
         url: server.shown.clone(),
         state: state.into(),
         transport: facts
-            .transport
+            .spoken
             .map(TransportKind::as_str)
             .unwrap_or_default()
             .into(),
