@@ -10,7 +10,7 @@ use mcp_remote_tests::fake_daemon::FakeDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::INITIALIZE;
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Reply, label};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Kind, Replies, Reply, label};
 use serde_json::Value;
 
 use crate::support::{attached, one_sentence, one_shot};
@@ -139,6 +139,31 @@ fn a_server_that_goes_away_while_a_session_waits_is_tried_again_by_itself() {
 }
 
 #[test]
+fn one_request_that_takes_too_long_says_nothing_about_its_server() {
+    let upstream = FakeUpstream::with(Config {
+        replies: Replies::Json,
+        ..Config::default()
+    });
+    let home = TestHome::new();
+    let mut patient = attached(&home, &[&upstream.url()]);
+    for flag in ["--request-timeout", "--headers-timeout"] {
+        let mut hasty = attached(&home, &[&upstream.url(), flag, "0.3"]);
+        let refused = hasty.call("hold", r#"{"gate":"never"}"#);
+        assert!(refused["error"].is_object(), "{refused}");
+        let (code, json) = json(&home);
+        let server = &json["servers"][0];
+        assert_eq!(
+            (code, &server["state"]),
+            (0, &Value::from("ready")),
+            "{json}"
+        );
+        let error = server["last_error"].as_str();
+        assert!(error.is_some_and(|error| error.contains("0.3 s")), "{json}");
+    }
+    patient.echo("works");
+}
+
+#[test]
 fn a_server_that_nobody_knows_is_an_error() {
     let home = TestHome::new();
     let upstream = FakeUpstream::start();
@@ -151,31 +176,6 @@ fn a_server_that_nobody_knows_is_an_error() {
     );
 }
 
-fn now_ms() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    u64::try_from(now.expect("after 1970").as_millis()).expect("it fits")
-}
-
-/// One server of each state, as a daemon would show it.
-fn every_state() -> StatusResponse {
-    let now = now_ms();
-    // Half a second more than is shown, for the time that passes until then.
-    let soon = |seconds: u64| now + seconds * 1000 + 500;
-    let ago = |seconds: u64| now - seconds * 1000;
-    let server = |name: &str, state: ServerState| ServerStatus {
-        url: format!("https://{name}.example.com/mcp"),
-        state: state.into(),
-        protocol_version: "2025-11-25".to_owned(),
-        transport: "streamable-http".to_owned(),
-        calls: 1204,
-        errors: 3,
-        p50_us: Some(3600),
-        p99_us: Some(13_000),
-        last_used_unix_ms: ago(7200),
-        ..ServerStatus::default()
-    };
-    let grant = |state: AuthState| AuthStatus {
-        state: state.into(),
 /// Returns state, action and note of every named server.
 fn named(json: &Value) -> BTreeMap<String, [String; 3]> {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -296,6 +296,31 @@ fn a_server_that_cannot_be_used_as_it_is_written_needs_somebody() {
     }
 }
 
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::try_from(now.expect("after 1970").as_millis()).expect("it fits")
+}
+
+/// One server of each state, as a daemon would show it.
+fn every_state() -> StatusResponse {
+    let now = now_ms();
+    // Half a second more than is shown, for the time that passes until then.
+    let soon = |seconds: u64| now + seconds * 1000 + 500;
+    let ago = |seconds: u64| now - seconds * 1000;
+    let server = |name: &str, state: ServerState| ServerStatus {
+        url: format!("https://{name}.example.com/mcp"),
+        state: state.into(),
+        protocol_version: "2025-11-25".to_owned(),
+        transport: "streamable-http".to_owned(),
+        calls: 1204,
+        errors: 3,
+        p50_us: Some(3600),
+        p99_us: Some(13_000),
+        last_used_unix_ms: ago(7200),
+        ..ServerStatus::default()
+    };
+    let grant = |state: AuthState| AuthStatus {
+        state: state.into(),
         issuer: "https://auth.example.com".to_owned(),
         ..AuthStatus::default()
     };

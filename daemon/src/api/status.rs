@@ -313,9 +313,8 @@ fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState
         }
         // Nobody has it any more, so nothing is amiss.
         Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => ServerState::Idle,
-        Some(
-            UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_) | UpstreamError::Busy { .. },
-        ) => ServerState::BackingOff,
+        // One request that takes too long says little about a session that is open.
+        Some(UpstreamError::Unreachable(_) | UpstreamError::Busy { .. }) => ServerState::BackingOff,
         Some(_) if sessions == 0 => ServerState::BackingOff,
         _ if sessions > 0 => ServerState::Ready,
         _ => ServerState::Idle,
