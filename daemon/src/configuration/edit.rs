@@ -168,6 +168,10 @@ fn added(
             Some(Item::Table(old)) => {
                 *table.decor_mut() = old.decor().clone();
                 table.set_position(old.position());
+                table.set_dotted(old.is_dotted());
+                if let (Some(from), Some(mut to)) = (old.key("url"), table.key_mut("url")) {
+                    *to.leaf_decor_mut() = from.leaf_decor().clone();
+                }
                 *old = table;
             }
             Some(Item::Value(old)) => {
