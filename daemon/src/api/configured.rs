@@ -311,6 +311,9 @@ mod tests {
         for (name, text) in [("headers.txt", "X-File: f\n"), ("client.json", "{}")] {
             std::fs::write(folder.path().join(name), text).expect("it can be written");
         }
+        let authority = folder.path().join("certificates/company.pem");
+        std::fs::create_dir(authority.with_file_name("")).expect("it can be made");
+        std::fs::write(authority, "").expect("it can be written");
         folder
     }
 

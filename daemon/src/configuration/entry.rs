@@ -74,9 +74,6 @@ impl Entry {
     }
 
     fn read(&mut self, around: &Surroundings<'_>) -> Result<(), String> {
-        if let Some(path) = &self.table.ca_file {
-            file::check(Path::new(path), "the file of ca_file")?;
-        }
         for (name, Texts(values)) in self.table.headers.iter().flatten() {
             for value in values {
                 self.headers.push(header(name, value, around)?);
@@ -104,7 +101,11 @@ impl Entry {
         let metadata = json("static_oauth_client_metadata", metadata.as_ref(), around)?;
         self.client_info = Secret::new(info);
         self.client_metadata = Secret::new(with_scope(metadata, self.table.scope.as_deref()));
-        Ok(())
+        // It is read when a connection is made.
+        match &self.table.ca_file {
+            Some(path) => file::check(Path::new(path), "the file of ca_file"),
+            None => Ok(()),
+        }
     }
 }
 
