@@ -235,8 +235,9 @@ fn a_socket_folder_open_to_others_is_refused_with_the_command_that_helps() {
     };
     mode(0o777);
     let expected = format!("run chmod 700 '{}'", folder.display());
-    let shim = home.run_with(&[&upstream.url()], &conversation("x"));
+    // The one that the shim starts may end a moment after it has said why.
     let daemon = TestDaemon::refuse(&home, &[]);
+    let shim = home.run_with(&[&upstream.url()], &conversation("x"));
     for finished in [shim, daemon] {
         assert_eq!(finished.code, 5, "{finished:?}");
         assert!(finished.stderr.contains(&expected), "{finished:?}");

@@ -226,13 +226,10 @@ mod tests {
     #[test]
     fn a_keyring_is_for_builds_that_have_one() {
         let parsed = parse("[daemon]\n\ntoken_store = \"keyring\"\n");
-        match parsed {
-            Ok(_) => assert!(cfg!(feature = "keyring")),
-            Err(wrong) => {
-                assert!(!cfg!(feature = "keyring"));
-                assert_eq!(wrong.line, Some(3));
-                assert!(wrong.what.contains("without a keyring"), "{wrong:?}");
-            }
+        assert_eq!(parsed.is_ok(), cfg!(feature = "keyring"));
+        if let Err(wrong) = parsed {
+            assert_eq!(wrong.line, Some(3));
+            assert!(wrong.what.contains("without a keyring"), "{wrong:?}");
         }
     }
 
