@@ -5,6 +5,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use self::tokens::MoveArguments;
+use crate::configuration::document::{LEAST_IDLE_EXIT, LEAST_MESSAGE};
 use crate::telemetry::LogFormat;
 
 pub(crate) mod tokens;
@@ -87,7 +88,9 @@ pub(crate) fn parse(
                 flags.log_format = Some(value(&mut parser, "text or json", LogFormat::parse)?)
             }
             Long("idle-exit") => {
-                flags.idle_exit = Some(value(&mut parser, "a number of seconds", seconds)?)
+                let long = |text: &str| seconds(text).filter(|time| *time >= LEAST_IDLE_EXIT);
+                let expected = "a number of seconds, at least 1";
+                flags.idle_exit = Some(value(&mut parser, expected, long)?)
             }
             Long("session-idle") => {
                 flags.session_idle = Some(value(&mut parser, "a number of seconds", seconds)?)
@@ -95,7 +98,7 @@ pub(crate) fn parse(
             Long("max-message") => {
                 flags.max_message = Some(value(
                     &mut parser,
-                    "a number of bytes up to 33554432",
+                    "a number of bytes from 1000 to 33554432",
                     bytes,
                 )?)
             }
@@ -119,7 +122,7 @@ fn value<T>(
 fn bytes(text: &str) -> Option<usize> {
     text.parse()
         .ok()
-        .filter(|bytes| *bytes <= mcp_remote_proto::MAX_MESSAGE_LEN)
+        .filter(|bytes| (LEAST_MESSAGE..=mcp_remote_proto::MAX_MESSAGE_LEN).contains(bytes))
 }
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -181,6 +184,8 @@ mod tests {
             (vec!["--nonsense"], "nonsense"),
             (vec!["--idle-exit", "soon"], "soon"),
             (vec!["--idle-exit", "-1"], "-1"),
+            (vec!["--idle-exit", "0"], "at least 1"),
+            (vec!["--max-message", "0"], "from 1000"),
             (vec!["extra"], "extra"),
         ] {
             let error = check(&arguments).expect_err("is wrong");

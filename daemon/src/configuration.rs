@@ -11,6 +11,7 @@ mod file;
 mod parse;
 mod write;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -134,7 +135,8 @@ impl Settings {
     /// Says what is unwise about the file, one sentence each.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let path = &self.0.source.path;
-        let secrets = self.now().servers.values().any(holds_secrets);
+        let now = self.now();
+        let secrets = holds_secrets(&now.defaults) || now.servers.values().any(holds_secrets);
         let open = secrets && file::is_readable_by_others(path);
         let warning = || {
             let path = path.display();
@@ -201,12 +203,16 @@ impl Settings {
             // It may be anything.
             _ => format!("the name {why}"),
         })?;
-        let replaces = self.now().servers.contains_key(name);
-        let mut change = self.change(&|text| edit::add(text, name, url, settings, replace))?;
+        // What counts is the file, which may have been changed since it was read.
+        let replaces = Cell::new(false);
+        let mut change = self.change(&|text| {
+            replaces.set(edit::has(text, name));
+            edit::add(text, name, url, settings, replace)
+        })?;
         if let Some(entry) = self.now().servers.get(name) {
             change.notes.extend(self.notes(entry));
         }
-        Ok((change, replaces))
+        Ok((change, replaces.get()))
     }
 
     /// Takes a server out of the file and applies it. Blocks.
@@ -245,7 +251,7 @@ impl Settings {
         let mut notes = Vec::new();
         if holds_secrets(entry) {
             notes.push(format!(
-                "{} holds the values of headers or a client's secret now; it is readable by you alone",
+                "{} holds the values of headers, credentials or a client's secret now; it is readable by you alone",
                 self.path().display()
             ));
         }
@@ -275,6 +281,16 @@ impl Configuration {
         self.servers.values().any(Entry::is_kept_warm)
     }
 
+    /// Says which servers that are to be used cannot be, one sentence each.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let enabled = self.servers.iter().filter(|(_, entry)| entry.is_enabled());
+        let in_trouble = |(name, entry): (&String, &Entry)| {
+            let trouble = entry.trouble.as_ref()?;
+            Some(format!("{name} cannot be used: {trouble}"))
+        };
+        enabled.filter_map(in_trouble).collect()
+    }
+
     fn changed_by(&self, other: &Self) -> Change {
         let names = self.servers.keys().chain(other.servers.keys());
         let differs = |name: &&String| self.servers.get(*name) != other.servers.get(*name);
@@ -282,11 +298,7 @@ impl Configuration {
         if self.daemon != other.daemon {
             notes.push("what has changed in [daemon] counts when the daemon starts again".into());
         }
-        let in_trouble = |(name, entry): (&String, &Entry)| {
-            let trouble = entry.trouble.as_ref()?;
-            Some(format!("{name} cannot be used: {trouble}"))
-        };
-        notes.extend(other.servers.iter().filter_map(in_trouble));
+        notes.extend(other.troubles());
         Change {
             names: names.filter(differs).cloned().collect(),
             defaults: self.defaults != other.defaults,
@@ -317,10 +329,22 @@ fn holds_secrets(entry: &Entry) -> bool {
         table.static_oauth_client_info.as_ref(),
         table.identity_provider_client.as_ref(),
     ];
+    // A query may be a key, as wherever a URL is shown.
+    let url = |text: &String| {
+        let url = url::Url::parse(text).ok();
+        url.is_some_and(|url| has_credentials(&url) || url.query().is_some())
+    };
+    let proxy = |text: &String| url::Url::parse(text).is_ok_and(|url| has_credentials(&url));
     values.any(|value| literal(value))
+        || table.url.as_ref().is_some_and(url)
+        || table.proxy.as_ref().is_some_and(proxy)
         || clients.into_iter().flatten().any(|json| {
             !json.0.starts_with('@') && json.0.contains("client_secret") && literal(&json.0)
         })
+}
+
+fn has_credentials(url: &url::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 impl Source {

@@ -164,6 +164,8 @@ pub(crate) enum ProxySource {
 pub(crate) struct Way {
     /// How the server is reached, without tokens.
     pub(crate) spec: ServerSpec,
+    /// By which name of the configuration; none: by URL.
+    pub(crate) name: Option<Arc<str>>,
     /// Who would sign in.
     pub(crate) identity: Identity,
     /// Who set the proxy, if there is one.

@@ -1,5 +1,5 @@
 //! Begins to listen: on the socket that a service manager hands over, else at the
-//! first place that is ours, private and free.
+//! first place that is free. One of ours that others could get into ends the search.
 //!
 //! A socket that others have bound is never replaced or removed.
 
@@ -50,10 +50,16 @@ enum Reason {
 impl NoPlace {
     /// Whether a folder that others could be in is among the reasons.
     pub(crate) fn is_unsafe(&self) -> bool {
-        self.0.iter().any(|(_, reason)| match reason {
-            Reason::Folder(folder) => folder.is_open_to_others(),
-            reason => matches!(reason, Reason::Open),
-        })
+        self.0.iter().any(|(_, reason)| reason.is_unsafe())
+    }
+}
+
+impl Reason {
+    fn is_unsafe(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.is_open_to_others(),
+            reason => matches!(reason, Self::Open),
+        }
     }
 }
 
@@ -92,6 +98,10 @@ impl Listening {
         for endpoint in places.to_listen() {
             match Self::at(&endpoint) {
                 Ok(listening) => return Ok(listening),
+                // Others may have been in there: it is for its owner to look at.
+                Err(reason) if reason.is_unsafe() && is_in_ours(&endpoint) => {
+                    return Err(NoPlace(vec![(endpoint, reason)]));
+                }
                 Err(reason) => reasons.push((endpoint, reason)),
             }
         }
@@ -182,6 +192,21 @@ fn folders(endpoint: &Endpoint) -> Option<(PathBuf, PathBuf)> {
     }
     let folder = endpoint.path().parent()?;
     Some((folder.parent()?.to_owned(), folder.to_owned()))
+}
+
+/// Says whether the folder around the one of the socket is this user's. A runtime
+/// folder that `sudo` or `su` left in the environment is not, nor what is in it.
+#[cfg(unix)]
+fn is_in_ours(endpoint: &Endpoint) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    folders(endpoint).is_some_and(|(parent, _)| {
+        std::fs::metadata(parent).is_ok_and(|parent| parent.uid() == endpoint::user_id())
+    })
+}
+
+#[cfg(not(unix))]
+fn is_in_ours(_: &Endpoint) -> bool {
+    true
 }
 
 fn lock_path(endpoint: &Endpoint) -> PathBuf {

@@ -30,6 +30,8 @@ pub(crate) type InstallSecret = Secret<[u8; 32]>;
 pub(crate) struct ServerRecord {
     /// Its URL as people may see it; the key is a digest of the whole.
     pub(crate) url: String,
+    /// What the configuration calls it; empty: it is used by its URL.
+    pub(crate) called: String,
     /// The transport that worked last; empty: unknown.
     pub(crate) transport: String,
     /// The revision negotiated last.

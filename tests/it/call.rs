@@ -2,6 +2,8 @@
 //! schema says, and what it answers reaches the user.
 
 use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mcp_remote_tests::authorization_server::{self, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
@@ -290,6 +292,33 @@ fn a_warm_call_is_one_request() {
     assert_eq!(home.run(&["tools", &url]).code, 0);
     assert_eq!(home.run(&["tools", &url, "put"]).code, 0);
     assert!(upstream.labels().is_empty(), "{:?}", upstream.labels());
+}
+
+#[test]
+fn a_list_whose_cursor_is_good_no_more_is_read_from_the_start_once() {
+    for (failures, code) in [(1, 0), (2, 1)] {
+        let upstream = server(Config::default());
+        let failed = AtomicU64::new(0);
+        upstream.script(move |request| {
+            let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.method() == "tools/list")?;
+            let page = match rpc.param("/cursor").is_null() {
+                true => r#"{"tools":[{"name":"one"}],"nextCursor":"2"}"#,
+                false if failed.fetch_add(1, Relaxed) < failures => {
+                    return Some(Reply::json(200, rpc.error(-32602, "cursor expired")));
+                }
+                false => r#"{"tools":[{"name":"two"}]}"#,
+            };
+            Some(Reply::json(200, rpc.result(page)))
+        });
+        let home = TestHome::new();
+        let finished = home.run(&["tools", &upstream.url()]);
+        assert_eq!(finished.code, code, "{finished:?}");
+        match code {
+            0 => assert_eq!(finished.stdout.lines().count(), 2, "{finished:?}"),
+            _ => assert!(finished.stderr.contains("cursor expired"), "{finished:?}"),
+        }
+        assert_eq!(upstream.count("POST tools/list"), 4);
+    }
 }
 
 #[test]

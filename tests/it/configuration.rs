@@ -132,6 +132,28 @@ fn a_request_timeout_of_the_configuration_counts_unless_a_flag_says_otherwise() 
 }
 
 #[test]
+fn zero_on_the_command_line_is_for_ever_whatever_the_configuration_says() {
+    let upstream = FakeUpstream::with(upstream::Config {
+        replies: upstream::Replies::Json,
+        ..upstream::Config::default()
+    });
+    let home = TestHome::new();
+    home.configure(&format!(
+        "[servers.work]\nurl = \"{}\"\nheaders_timeout = 0.3\n",
+        upstream.url()
+    ));
+    let mut patient = attached(&home, &["work", "--headers-timeout", "0"]);
+    patient.begin_call("hold", r#"{"gate":"later"}"#);
+    // That time passes for somebody else.
+    let mut hasty = attached(&home, &["work"]);
+    let refused = hasty.call("hold", r#"{"gate":"never"}"#).to_string();
+    assert!(refused.contains("within 0.3 s"), "{refused}");
+    upstream.open_gate("later");
+    let answer = patient.message();
+    assert!(answer["result"].is_object(), "{answer}");
+}
+
+#[test]
 fn proxy_and_authority_of_the_defaults_serve_clients_with_a_bare_environment() {
     let authority = TestCa::new();
     let upstream = FakeUpstream::with(upstream::Config {
@@ -246,7 +268,8 @@ fn a_broken_file_costs_the_names_and_not_the_urls() {
         assert_eq!(status.code, 11, "{status:?}");
         assert!(status.stdout.contains(&place), "{}", status.stdout);
         let list = home.run(&["list"]);
-        assert_eq!(list.code, 1, "{list:?}");
+        assert_eq!((list.code, list.stdout.as_str()), (1, ""), "{list:?}");
+        assert!(one_sentence(&list.stderr).contains(&place), "{list:?}");
         assert_eq!(home.run(&["stop"]).code, 0);
     }
 }
@@ -295,7 +318,7 @@ fn the_daemons_own_settings_come_from_the_file() {
     assert_eq!(daemon.stderr(), "", "nothing below an error is logged");
     assert_eq!(shim.finish(), 0);
     assert_eq!(daemon.terminate(), 0);
-    home.configure("[daemon]\nidle_exit = 0.2\n");
+    home.configure("[daemon]\nidle_exit = 1\n");
     one_shot(&home, &[&upstream.url()]);
     home.wait_until_no_daemon();
 }

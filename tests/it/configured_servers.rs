@@ -157,6 +157,19 @@ fn a_file_that_is_not_ours_alone_is_left_alone() {
     assert_eq!(reload.code, 1, "{reload:?}");
     assert!(one_sentence(&reload.stderr).contains("written by others"));
     std::fs::remove_file(home.configuration()).expect("it can be removed");
+    // Nor is it made this user's own by writing it anew.
+    let planted = "[servers.planted]\nurl = \"https://h.example/\"\n";
+    home.configure(planted);
+    let loose = std::fs::Permissions::from_mode(0o666);
+    std::fs::set_permissions(home.configuration(), loose).expect("it is ours");
+    for change in [&add[..], &["remove", "planted"]] {
+        let finished = home.run(change);
+        assert_eq!(finished.code, 1, "{finished:?}");
+        assert!(one_sentence(&finished.stderr).contains("written by others"));
+    }
+    let text = std::fs::read_to_string(home.configuration());
+    assert_eq!(text.ok().as_deref(), Some(planted));
+    std::fs::remove_file(home.configuration()).expect("it can be removed");
     let folder = home.configuration();
     let folder = folder.parent().expect("a folder");
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("ours");

@@ -1,6 +1,9 @@
 //! Lists of a warm session are answered from memory while they are certain, and
 //! never otherwise.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use mcp_remote_tests::authorization_server::{self, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::daemon::TestDaemon;
@@ -267,9 +270,8 @@ fn pages_errors_and_unknown_metadata_are_told_apart() {
             200,
             match cursor.as_str() {
                 Some("broken") => rpc.error(-32602, "no such page"),
-                _ => rpc.result(&format!(
-                    r#"{{"prompts":[],"nextCursor":"c","of":{cursor}}}"#
-                )),
+                Some(_) => rpc.result(r#"{"prompts":[],"of":"c"}"#),
+                None => rpc.result(r#"{"prompts":[],"nextCursor":"c","of":null}"#),
             },
         ))
     });
@@ -281,11 +283,87 @@ fn pages_errors_and_unknown_metadata_are_told_apart() {
     for _ in 0..3 {
         assert!(page("").contains(r#""of":null"#));
         assert!(page(r#","params":{"cursor":"c"}"#).contains(r#""of":"c""#));
-        assert!(page(r#","params":{"cursor":"broken"}"#).contains("no such page"));
         page(r#","params":{"_meta":{"user":"me"}}"#);
     }
-    // Two pages once, the error and what may matter each time.
+    // Two pages once, what may matter each time.
+    assert_eq!(upstream.count("POST prompts/list"), 2 + 3);
+    for _ in 0..3 {
+        assert!(page(r#","params":{"cursor":"broken"}"#).contains("no such page"));
+    }
     assert_eq!(upstream.count("POST prompts/list"), 2 + 3 + 3);
+}
+
+/// Answers with two pages of tools; a cursor is good until the first page has been
+/// asked for again, and `strict`: once. Errors have this HTTP status.
+fn with_cursors(upstream: &FakeUpstream, status: u16, strict: bool) {
+    let cursor = AtomicU64::new(0);
+    upstream.script(move |request| {
+        let rpc = Rpc::parse(&request.body).filter(|rpc| rpc.method() == "tools/list")?;
+        let given = rpc.param("/cursor");
+        if given.is_null() {
+            let next = cursor.fetch_add(1, Relaxed) + 1;
+            let page = format!(r#"{{"tools":[{{"name":"one"}}],"nextCursor":"{next}"}}"#);
+            return Some(Reply::json(200, rpc.result(&page)));
+        }
+        let good = given == cursor.load(Relaxed).to_string().as_str();
+        if strict {
+            cursor.fetch_add(1, Relaxed);
+        }
+        Some(match good {
+            true => Reply::json(200, rpc.result(r#"{"tools":[{"name":"two"}]}"#)),
+            false => Reply::json(status, rpc.error(-32602, "cursor expired")),
+        })
+    });
+}
+
+#[test]
+fn a_page_is_answered_while_all_that_it_leads_to_is_here() {
+    let upstream = declaring(Config::default());
+    let home = TestHome::new();
+    let mut shim = attached(&home, &[&upstream.url()]);
+    until_kept(&upstream, &mut shim);
+    // Whoever asks first takes the first page alone; then its cursor is used up.
+    with_cursors(&upstream, 200, true);
+    upstream.push(CHANGED);
+    assert_eq!(shim.line(), CHANGED);
+    upstream.forget_requests();
+    let next = |line: &str| {
+        let answer: Value = serde_json::from_str(line).expect("JSON");
+        let cursor = answer["result"]["nextCursor"].clone();
+        format!(r#","params":{{"cursor":{cursor}}}"#)
+    };
+    ask(&mut shim, "1", "tools/list", "");
+    let first = ask(&mut shim, "2", "tools/list", "");
+    let second = ask(&mut shim, "3", "tools/list", &next(&first));
+    assert!(second.contains("two"), "{second}");
+    for _ in 0..3 {
+        let first = ask(&mut shim, "4", "tools/list", "");
+        assert!(ask(&mut shim, "5", "tools/list", &next(&first)).contains("two"));
+    }
+    assert_eq!(upstream.count("POST tools/list"), 3);
+}
+
+#[test]
+fn pages_are_forgotten_when_a_cursor_is_good_no_more() {
+    for status in [200, 400] {
+        let upstream = declaring(Config::default());
+        let home = TestHome::new();
+        let mut shim = attached(&home, &[&upstream.url()]);
+        until_kept(&upstream, &mut shim);
+        with_cursors(&upstream, status, false);
+        upstream.push(CHANGED);
+        assert_eq!(shim.line(), CHANGED);
+        upstream.forget_requests();
+        let page = r#","params":{"cursor":"1"}"#;
+        ask(&mut shim, "1", "tools/list", "");
+        ask(&mut shim, "2", "tools/list", page);
+        ask(&mut shim, "3", "tools/list", "");
+        assert_eq!(upstream.count("POST tools/list"), 2, "both are here");
+        let error = ask(&mut shim, "4", "tools/list", r#","params":{"cursor":"0"}"#);
+        assert!(error.contains("cursor expired"), "{error}");
+        let first = ask(&mut shim, "5", "tools/list", "");
+        assert!(first.contains(r#""nextCursor":"2""#), "{first}");
+    }
 }
 
 #[test]

@@ -170,3 +170,22 @@ fn new_certificates_concern_those_who_use_them() {
     assert_eq!(before, after);
     assert_eq!(changed.sessions_made() + same.sessions_made(), 2);
 }
+
+#[test]
+fn what_status_shows_of_an_open_session_stays() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    home.configure(&entry("work", &upstream, ""));
+    let mut shim = attached(&home, &["work"]);
+    let shown = || {
+        let status = Rpc::connect(&home).status().expect("status");
+        let server = &status.servers[0];
+        (server.transport.clone(), server.protocol_version.clone())
+    };
+    let before = shown();
+    assert_eq!(before.0, "streamable-http");
+    assert_eq!(home.run(&["reload"]).code, 0);
+    assert_eq!(shown(), before);
+    shim.echo("after");
+    assert_eq!(shown(), before);
+}

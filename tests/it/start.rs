@@ -224,6 +224,31 @@ fn a_folder_open_to_others_is_refused_with_the_command_that_helps() {
 }
 
 #[test]
+fn a_socket_folder_open_to_others_is_refused_with_the_command_that_helps() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    assert_eq!(TestDaemon::start(&home, &[]).terminate(), 0);
+    let folder = home.folder().join("run/mcp-remote");
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&folder, permissions).expect("set");
+    };
+    mode(0o777);
+    let expected = format!("run chmod 700 '{}'", folder.display());
+    // The one that the shim starts may end a moment after it has said why.
+    let daemon = TestDaemon::refuse(&home, &[]);
+    let shim = home.run_with(&[&upstream.url()], &conversation("x"));
+    for finished in [shim, daemon] {
+        assert_eq!(finished.code, 5, "{finished:?}");
+        assert!(finished.stderr.contains(&expected), "{finished:?}");
+    }
+    let doctor = home.run(&["doctor"]);
+    assert!(doctor.stdout.contains(&expected), "{doctor:?}");
+    mode(0o700);
+    one_shot(&home, &[&upstream.url()]);
+}
+
+#[test]
 fn a_state_folder_that_is_a_link_is_refused() {
     let home = TestHome::new();
     let state = home.make_state();

@@ -186,6 +186,8 @@ fn connection(arguments: &ConnectionArguments) -> Options {
         connect_timeout_ms: given(arguments.connect_timeout),
         headers_timeout_ms: given(arguments.headers_timeout),
         body_timeout_ms: given(arguments.body_timeout),
+        no_headers_timeout: arguments.headers_timeout == Some(Duration::ZERO),
+        no_body_timeout: arguments.body_timeout == Some(Duration::ZERO),
         ipv4: arguments.ipv4,
         disable_cookies: arguments.disable_cookies,
         ..Options::default()

@@ -39,6 +39,10 @@ pub(crate) async fn run(
 
 fn table(answer: &ListServersResponse) -> String {
     if answer.servers.is_empty() {
+        if !answer.problem.is_empty() {
+            // Nobody knows what is named there, and nothing can be added to it.
+            return String::new();
+        }
         return format!(
             "No server is named in {}: mcp-remote add NAME URL names one.\n",
             answer.file

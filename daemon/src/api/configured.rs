@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::configuration::document::{self, Seconds, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
 use crate::oauth::grant_type::GrantType;
+use crate::oauth::identity::IdentityHash;
 use crate::secret::Secret;
 use crate::session::Terms;
 
@@ -60,6 +61,14 @@ impl Api {
             token_command(&mut opening, &entry)?;
         }
         Ok(opening)
+    }
+
+    /// Says which grant an entry is used with, unless a command line says more.
+    pub(super) fn identity_of(&self, entry: &Entry) -> Option<IdentityHash> {
+        let mut open = v1::Open::default();
+        fill(&mut open, entry);
+        let opening = convert::opening(open, &self.config).ok()?;
+        (!opening.spec.headers.authorize()).then(|| opening.identity.hash())
     }
 }
 
@@ -221,11 +230,15 @@ fn connection(options: &mut v1::Options, table: &document::ServerTable) {
         options.ignore_tools.clone_from(patterns);
     }
     let usual = (table.keep_alive == Some(true)).then_some(Seconds(PING_INTERVAL));
+    // What the command line wants to last for ever does.
+    let (no_headers, no_body) = (options.no_headers_timeout, options.no_body_timeout);
+    let headers = table.headers_timeout.filter(|_| !no_headers);
+    let body = table.body_timeout.filter(|_| !no_body);
     for (place, written) in [
         (&mut options.ping_interval_ms, table.ping_interval.or(usual)),
         (&mut options.connect_timeout_ms, table.connect_timeout),
-        (&mut options.headers_timeout_ms, table.headers_timeout),
-        (&mut options.body_timeout_ms, table.body_timeout),
+        (&mut options.headers_timeout_ms, headers),
+        (&mut options.body_timeout_ms, body),
     ] {
         if *place == 0
             && let Some(Seconds(time)) = written
@@ -404,6 +417,9 @@ mod tests {
         for (name, text) in [("headers.txt", "X-File: f\n"), ("client.json", "{}")] {
             std::fs::write(folder.path().join(name), text).expect("it can be written");
         }
+        let authority = folder.path().join("certificates/company.pem");
+        std::fs::create_dir(authority.with_file_name("")).expect("it can be made");
+        std::fs::write(authority, "").expect("it can be written");
         folder
     }
 
@@ -494,5 +510,37 @@ mod tests {
             auth.raw_headers,
             ["x-key: mine", "X-Team: blue", "X-File: f"]
         );
+    }
+    #[test]
+    fn what_a_command_line_wants_to_last_for_ever_does() {
+        let folder = folder();
+        let text = "[defaults]\nping_interval = 5\n[servers.a]\nurl = \"https://a/\"\nheaders_timeout = 1\nbody_timeout = 2\n[servers.b]\nurl = \"https://b/\"\nkeep_alive = false\n";
+        let settings = settings(folder.path(), text);
+        let filled = |name: &str, options: v1::Options| {
+            let mut open = v1::Open {
+                options: Some(options),
+                ..v1::Open::default()
+            };
+            fill(&mut open, &settings.server(name).expect("it is there"));
+            open.options.expect("it is there")
+        };
+        let times = |options: &v1::Options| (options.headers_timeout_ms, options.body_timeout_ms);
+        let usual = filled("a", v1::Options::default());
+        assert_eq!(
+            (times(&usual), usual.ping_interval_ms),
+            ((1000, 2000), 5000)
+        );
+        let no_headers = v1::Options {
+            no_headers_timeout: true,
+            ..v1::Options::default()
+        };
+        assert_eq!(times(&filled("a", no_headers)), (0, 2000));
+        let no_body = v1::Options {
+            no_body_timeout: true,
+            ..v1::Options::default()
+        };
+        assert_eq!(times(&filled("a", no_body)), (1000, 0));
+        // What a server says of itself wins over what counts for all.
+        assert_eq!(filled("b", v1::Options::default()).ping_interval_ms, 0);
     }
 }

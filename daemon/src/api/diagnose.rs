@@ -37,6 +37,7 @@ pub(super) fn start(
         .map_err(Status::invalid_argument)?;
     let way = Way {
         spec: opening.spec,
+        name: opening.terms.name,
         identity: opening.identity,
         proxy_source,
         warnings: opening.warnings,

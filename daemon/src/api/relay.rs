@@ -99,9 +99,15 @@ pub(super) async fn deps(api: &Api, opening: &mut Opening) -> Result<RelayDeps, 
     if !opening.spec.headers.authorize() {
         opening.spec.tokens = Some(api.authority.source(opening.identity.clone()));
     }
+    let server = api
+        .servers
+        .get(&opening.spec.url, opening.terms.name.as_deref());
+    if let Some(tokens) = &opening.spec.tokens {
+        server.used_as(tokens);
+    }
     Ok(RelayDeps {
         pool: api.pool.clone(),
-        server: api.servers.get(&opening.spec.url),
+        server,
         spec: Arc::new(opening.spec.clone()),
         reuse: opening.reuse,
         terms: opening.terms.clone(),

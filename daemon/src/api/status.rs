@@ -9,6 +9,8 @@ use mcp_remote_proto::v1::{self, ServerState, ServerStatus, StatusResponse};
 
 use super::Api;
 use super::servers::shown_url;
+use crate::configuration::Entry;
+use crate::oauth::identity::IdentityHash;
 use crate::oauth::token_source::{AuthState, TokenSource};
 use crate::server_url::shown;
 use crate::session::Server;
@@ -19,7 +21,7 @@ use crate::upstream::{TransportKind, UpstreamError};
 pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
     let wanted = Wanted::new(server, &names(api));
     let mut servers = all(api);
-    servers.retain(|known| wanted.is(&known.url));
+    servers.retain(|known| wanted.is_row(known));
     StatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -38,6 +40,8 @@ pub(super) fn now(api: &Api, server: &str) -> StatusResponse {
 pub(super) struct Wanted {
     /// Empty: all.
     url: String,
+    /// The name by which it was asked for.
+    name: Option<String>,
     /// What it is called besides.
     names: Vec<String>,
 }
@@ -57,6 +61,7 @@ impl Wanted {
     /// Reads what was asked for; empty: all.
     pub(super) fn new(server: &str, names: &[(String, String)]) -> Self {
         let named = names.iter().find(|(name, _)| name == server);
+        let name = named.map(|(name, _)| name.clone());
         let url = match named {
             Some((_, url)) => url.clone(),
             None => url::Url::parse(server).map_or_else(|_| server.to_owned(), |url| shown(&url)),
@@ -65,7 +70,16 @@ impl Wanted {
         let same = |other: &str| !url.is_empty() && other.trim_end_matches('/') == url;
         let others = names.iter().filter(|(_, other)| same(other));
         let names = others.map(|(name, _)| name.clone()).collect();
-        Self { url, names }
+        Self { url, name, names }
+    }
+
+    /// Says whether a row of the status is about it: by its name it is that one alone,
+    /// by its URL whatever is called.
+    fn is_row(&self, row: &ServerStatus) -> bool {
+        match &self.name {
+            Some(name) => row.names.contains(name),
+            None => self.is(&row.url),
+        }
     }
 
     /// Says whether the server that people see so is one of them.
@@ -76,50 +90,80 @@ impl Wanted {
     }
 }
 
+/// One line of the status: a name of the configuration, or a URL that is used as such.
+struct Row {
+    /// In use or from earlier days; none: not used yet.
+    server: Option<Arc<Server>>,
+    url: String,
+    /// What the configuration says, by its name.
+    entry: Option<(String, Entry)>,
+    /// The grants that are its own.
+    identities: Vec<IdentityHash>,
+}
+
 /// Every server that is known, in use or from earlier days or from the configuration.
 fn all(api: &Api) -> Vec<ServerStatus> {
     let grants: Vec<TokenSource> = api.authority.sources();
-    let known = api.servers.all();
-    let mut all: Vec<ServerStatus> = known
+    let rows = rows(api);
+    let mut all: Vec<ServerStatus> = rows
         .iter()
-        .map(|server| one(api, server, &grants))
+        .map(|row| {
+            let is_its = |grant: &&TokenSource| {
+                let of = |row: &Row| row.identities.contains(grant.hash());
+                grant.identity().server.shown() == row.url && (of(row) || !rows.iter().any(of))
+            };
+            let grants = grants.iter().filter(is_its);
+            let auth = grants.filter_map(|grant| status_of(api, grant)).collect();
+            one(row, auth)
+        })
         .collect();
-    for (name, entry) in &api.settings.now().servers {
-        let Some(url) = shown_url(entry) else {
-            continue;
-        };
-        let server = api.servers.find(&url);
-        let place =
-            server.and_then(|server| known.iter().position(|one| Arc::ptr_eq(one, &server)));
-        let unused = || ServerStatus {
-            url: url.shown().to_owned(),
-            state: ServerState::Idle.into(),
-            ..ServerStatus::default()
-        };
-        let place = place.unwrap_or_else(|| {
-            all.push(unused());
-            all.len() - 1
-        });
-        let status = &mut all[place];
-        status.names.push(name.clone());
-        let is_open = status.sessions_idle + status.sessions_leased > 0;
-        let usable = entry.is_enabled() && entry.trouble.is_none();
-        if !usable && !is_open {
-            status.set_state(ServerState::Disabled);
-            // What else went wrong with it does not matter any more.
-            status.last_error.clear();
-        }
-        if let Some(trouble) = &entry.trouble {
-            status.last_error.clone_from(trouble);
-        }
-    }
     all.sort_by(|one, other| (&one.url, &one.names).cmp(&(&other.url, &other.names)));
     all
+}
+
+fn rows(api: &Api) -> Vec<Row> {
+    let configuration = api.settings.now();
+    let named = configuration.servers.iter().filter_map(|(name, entry)| {
+        let url = shown_url(entry)?;
+        Some(Row {
+            server: api.servers.find(&url, name),
+            url: url.shown().to_owned(),
+            entry: Some((name.clone(), entry.clone())),
+            identities: api.identity_of(entry).into_iter().collect(),
+        })
+    });
+    let mut rows: Vec<Row> = named.collect();
+    for server in api.servers.all() {
+        let same = |row: &&mut Row| {
+            row.server
+                .as_ref()
+                .is_some_and(|other| Arc::ptr_eq(other, &server))
+        };
+        let used = server.facts().identities;
+        if let Some(row) = rows.iter_mut().find(same) {
+            row.identities.extend(used);
+            continue;
+        }
+        // What has another name by now, or none, counts until it is left.
+        let in_use = server.idle.get() + server.leased.get() + server.shims.get() > 0;
+        if server.called.is_empty() || in_use {
+            rows.push(Row {
+                url: server.shown.clone(),
+                server: Some(server),
+                entry: None,
+                identities: used,
+            });
+        }
+    }
+    rows
 }
 
 fn health(api: &Api) -> Vec<String> {
     let mut sentences: Vec<String> = api.settings.problem().into_iter().collect();
     sentences.extend(api.settings.warnings());
+    let path = api.settings.path().display();
+    let troubles = api.settings.now().troubles();
+    sentences.extend(troubles.iter().map(|trouble| format!("{path}: {trouble}")));
     if !api.servers.are_kept() {
         sentences
             .push("nothing is kept across restarts, since the storage failed: see the log".into());
@@ -132,14 +176,36 @@ pub(super) fn differs(a: &StatusResponse, b: &StatusResponse) -> bool {
     a.servers != b.servers || a.shims != b.shims || a.health != b.health
 }
 
-fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
+fn one(row: &Row, auth: Vec<v1::AuthStatus>) -> ServerStatus {
+    let mut status = match &row.server {
+        Some(server) => used(server, auth),
+        None => ServerStatus {
+            url: row.url.clone(),
+            state: unused(&auth).into(),
+            auth,
+            ..ServerStatus::default()
+        },
+    };
+    let Some((name, entry)) = &row.entry else {
+        return status;
+    };
+    status.names.push(name.clone());
+    let is_open = status.sessions_idle + status.sessions_leased > 0;
+    let usable = entry.is_enabled() && entry.trouble.is_none();
+    if !usable && !is_open {
+        status.set_state(ServerState::Disabled);
+        // What else went wrong with it does not matter any more.
+        status.last_error.clear();
+    }
+    if let Some(trouble) = &entry.trouble {
+        status.last_error.clone_from(trouble);
+    }
+    status
+}
+
+fn used(server: &Server, auth: Vec<v1::AuthStatus>) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
-    let auth: Vec<v1::AuthStatus> = grants
-        .iter()
-        .filter(|source| source.identity().server.shown() == server.shown)
-        .filter_map(|source| grant(api, source))
-        .collect();
     let state = state(server, &facts, &auth);
     let next_attempt = facts.next_attempt();
     let next_attempt_unix_ms = next_attempt.map_or(0, |attempt| attempt.at_unix_ms);
@@ -150,7 +216,7 @@ fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
         url: server.shown.clone(),
         state: state.into(),
         transport: facts
-            .transport
+            .spoken
             .map(TransportKind::as_str)
             .unwrap_or_default()
             .into(),
@@ -174,7 +240,7 @@ fn one(api: &Api, server: &Server, grants: &[TokenSource]) -> ServerStatus {
 }
 
 /// Says how a grant stands; `None`: nobody is signed in, and nobody has to.
-fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
+fn status_of(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
     let status = source.status().borrow().clone();
     let state = match status.state {
         AuthState::Anonymous => return None,
@@ -225,15 +291,23 @@ fn grant(api: &Api, source: &TokenSource) -> Option<v1::AuthStatus> {
     })
 }
 
-fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState {
-    let sessions = server.idle.get() + server.leased.get();
+/// Says how a server stands of which its grants alone are known.
+fn unused(auth: &[v1::AuthStatus]) -> ServerState {
     let needs_somebody = |grant: &v1::AuthStatus| {
         matches!(
             grant.state(),
             v1::AuthState::NeedsLogin | v1::AuthState::SigningIn
         )
     };
-    if auth.iter().any(needs_somebody) {
+    match auth.iter().any(needs_somebody) {
+        true => ServerState::NeedsLogin,
+        false => ServerState::Idle,
+    }
+}
+
+fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState {
+    let sessions = server.idle.get() + server.leased.get();
+    if unused(auth) == ServerState::NeedsLogin {
         return ServerState::NeedsLogin;
     }
     let needs_nobody = !auth.is_empty() && auth.iter().all(|grant| !grant.account.is_empty());
@@ -255,9 +329,8 @@ fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState
         }
         // Nobody has it any more, so nothing is amiss.
         Some(UpstreamError::SessionGone(_) | UpstreamError::SessionLost(_)) => ServerState::Idle,
-        Some(
-            UpstreamError::Unreachable(_) | UpstreamError::TimedOut(_) | UpstreamError::Busy { .. },
-        ) => ServerState::BackingOff,
+        // One request that takes too long says little about a session that is open.
+        Some(UpstreamError::Unreachable(_) | UpstreamError::Busy { .. }) => ServerState::BackingOff,
         Some(_) if sessions == 0 => ServerState::BackingOff,
         _ if sessions > 0 => ServerState::Ready,
         _ => ServerState::Idle,

@@ -5,6 +5,7 @@
 //! out by `parse.rs`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -94,6 +95,40 @@ pub(crate) struct ServerTable {
     pub(crate) subject_token_type: Option<SubjectTokenType>,
 }
 
+/// A daemon that exits earlier is gone before whoever started it has come.
+pub(crate) const LEAST_IDLE_EXIT: Duration = Duration::from_secs(1);
+
+/// With less, hardly a server could say who it is.
+pub(crate) const LEAST_MESSAGE: usize = 1000;
+
+impl DaemonTable {
+    /// Says of keys that cannot be anything what they have to be, where they are not.
+    pub(super) fn wrong(&self) -> [(&'static str, Option<String>); 3] {
+        let exits_at_once = matches!(
+            self.idle_exit,
+            Some(IdleExit::After(Seconds(time))) if time < LEAST_IDLE_EXIT
+        );
+        let nowhere = self.token_store == Some(TokenStore::Keyring) && !cfg!(feature = "keyring");
+        let is_small = self.max_message.is_some_and(|bytes| bytes < LEAST_MESSAGE);
+        [
+            (
+                "idle_exit",
+                exits_at_once.then(|| "\"never\" or at least 1 (second)".to_owned()),
+            ),
+            (
+                "max_message",
+                is_small.then(|| format!("at least {LEAST_MESSAGE} (bytes)")),
+            ),
+            (
+                "token_store",
+                nowhere.then(|| {
+                    "\"file\": this mcp-remoted was built without a keyring (cargo build --features keyring)".to_owned()
+                }),
+            ),
+        ]
+    }
+}
+
 /// Keys that belong to one server: `[defaults]` would give them to every server
 /// there is, by name or by URL.
 pub(super) const OF_ONE_SERVER: &[&str] = &[
@@ -122,6 +157,7 @@ impl ServerTable {
         // Clients and tokens are shown to the identity provider that they are written with.
         let provider = self.identity_provider.is_some();
         let resource = self.resource.is_some() || self.disable_resource_parameter.is_some();
+        let may_ping = self.keep_alive != Some(false);
         Self {
             url: self.url,
             enabled: self.enabled,
@@ -142,7 +178,9 @@ impl ServerTable {
             headers_timeout: self.headers_timeout.or(defaults.headers_timeout),
             body_timeout: self.body_timeout.or(defaults.body_timeout),
             keep_alive: self.keep_alive.or(defaults.keep_alive),
-            ping_interval: self.ping_interval.or(defaults.ping_interval),
+            ping_interval: self
+                .ping_interval
+                .or(defaults.ping_interval.filter(|_| may_ping)),
             ipv4: self.ipv4.or(defaults.ipv4),
             disable_cookies: self.disable_cookies.or(defaults.disable_cookies),
             auth_timeout: self.auth_timeout.or(defaults.auth_timeout),
@@ -278,7 +316,7 @@ pub(crate) struct Texts(pub(crate) Vec<String>);
 
 /// A number of seconds, parts of one included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seconds(pub(crate) std::time::Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 /// `"never"`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -377,14 +415,14 @@ impl Visitor<'_> for NumberOr {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Word, E> {
-        let seconds = u64::try_from(number).map(std::time::Duration::from_secs);
+        let seconds = u64::try_from(number).map(Duration::from_secs);
         seconds
             .map(|seconds| Word::Number(Seconds(seconds)))
             .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Word, E> {
-        std::time::Duration::try_from_secs_f64(number)
+        Duration::try_from_secs_f64(number)
             .map(|seconds| Word::Number(Seconds(seconds)))
             .map_err(|_| E::invalid_value(serde::de::Unexpected::Float(number), &self))
     }

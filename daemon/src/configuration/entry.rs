@@ -123,7 +123,11 @@ impl Entry {
         let provider = json("identity_provider_client", provider, around)?;
         self.identity_provider_client = Secret::new(provider);
         self.client_metadata = Secret::new(with_scope(metadata, self.table.scope.as_deref()));
-        Ok(())
+        // It is read when a connection is made.
+        match &self.table.ca_file {
+            Some(path) => file::check(Path::new(path), "the file of ca_file"),
+            None => Ok(()),
+        }
     }
 }
 

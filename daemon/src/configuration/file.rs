@@ -35,6 +35,20 @@ pub(super) fn read_named(path: &Path, what: &str) -> Result<String, String> {
     text.map_err(|why| format!("{what} {} {why}", path.display()))
 }
 
+/// Looks whether a file that the configuration names can be read later; errors call
+/// it `what`.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn check(path: &Path, what: &str) -> Result<(), String> {
+    let metadata = open(path).and_then(|file| file.metadata());
+    match metadata {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(format!("{what} {} is not a regular file", path.display())),
+        Err(error) => Err(format!("{what} {} cannot be read: {error}", path.display())),
+    }
+}
+
 /// Returns the path that a text in the configuration means: below `home` with `~/`,
 /// else seen from the folder of the configuration file.
 pub(super) fn path(text: &str, home: Option<&Path>, folder: &Path) -> PathBuf {

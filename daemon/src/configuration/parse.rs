@@ -48,6 +48,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Wrong> {
             ));
         }
     }
+    for (key, wrong) in parsed.document.daemon.wrong() {
+        if let Some(what) = wrong {
+            return Err(parsed.wrong(&["daemon", key], format!("{key} has to be {what}")));
+        }
+    }
     Ok(parsed)
 }
 
@@ -187,6 +192,16 @@ mod tests {
             ),
             ("servers = \"s3cret\"\n", 1, "a table"),
             (
+                "[daemon]\nlog_level = \"info\"\nidle_exit = 0\n",
+                3,
+                "idle_exit has to be \"never\" or at least 1",
+            ),
+            (
+                "[daemon]\nmax_message = 10\n",
+                2,
+                "max_message has to be at least 1000",
+            ),
+            (
                 "[servers.a]\nurl = s3cret\n",
                 2,
                 "string values must be quoted",
@@ -205,6 +220,16 @@ mod tests {
             assert!(wrong.what.contains(what), "{text:?}: {wrong:?}");
             assert!(!wrong.what.contains("s3cret"), "{wrong:?}");
             assert!(!wrong.what.contains('\n'), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_keyring_is_for_builds_that_have_one() {
+        let parsed = parse("[daemon]\n\ntoken_store = \"keyring\"\n");
+        assert_eq!(parsed.is_ok(), cfg!(feature = "keyring"));
+        if let Err(wrong) = parsed {
+            assert_eq!(wrong.line, Some(3));
+            assert!(wrong.what.contains("without a keyring"), "{wrong:?}");
         }
     }
 

@@ -123,3 +123,21 @@ fn a_file_is_changed_only_if_it_is_ours_to_change() {
     let sentence = add(&known).expect_err("it is a link");
     assert!(sentence.contains("is a link"), "{sentence}");
 }
+
+#[test]
+fn credentials_wherever_they_stand_are_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (text, expected) in [
+        ("url = \"https://a/\"", false),
+        ("url = \"https://me:pw@a/\"", true),
+        ("url = \"https://a/?key=x\"", true),
+        ("url = \"https://a/\"\nproxy = \"http://me:pw@p:1\"", true),
+        ("url = \"https://a/\"\nproxy = \"http://p:1\"", false),
+        ("url = \"https://a/\"\nheaders = { A = \"x\" }", true),
+        ("url = \"https://a/\"\nheaders = { A = \"${X}\" }", false),
+    ] {
+        let settings = settings(folder.path(), &format!("[servers.a]\n{text}\n"));
+        let holds = settings.now().servers.values().any(holds_secrets);
+        assert_eq!(holds, expected, "{text}");
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::file;
 use crate::oauth::store::files::{self, Loose, Replacement};
 
 /// Reads the file that is about to be replaced; empty if there is none.
@@ -18,6 +19,8 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
             path.display()
         ));
     }
+    // What others can write is not taken for this user's own by writing it anew.
+    file::read(path).map_err(|why| format!("{} {why}", path.display()))?;
     let content = files::read(path, Loose::Leave).map_err(|error| error.to_string())?;
     let Some(content) = content else {
         return Ok(String::new());

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Finds out which transport it speaks, and whether it wants a token.
 pub(super) async fn without_token(way: &Way, tools: &Tools, report: &Report) -> Asked {
-    let trial = match shake_hands(&way.spec, tools).await {
+    let trial = match shake_hands(way, &way.spec, tools).await {
         Ok(trial) => trial,
         Err(finding) => {
             report.say(finding).await;
@@ -88,7 +88,7 @@ async fn with_token(way: &Way, tools: &Tools, source: TokenSource) -> Finding {
         tokens: Some(source.clone()),
         ..way.spec.clone()
     };
-    let trial = match shake_hands(&spec, tools).await {
+    let trial = match shake_hands(way, &spec, tools).await {
         Ok(trial) => trial,
         Err(finding) => {
             return Finding {
@@ -134,8 +134,9 @@ async fn with_token(way: &Way, tools: &Tools, source: TokenSource) -> Finding {
     finding.after(trial.took)
 }
 
-async fn shake_hands(spec: &ServerSpec, tools: &Tools) -> Result<Trial, Finding> {
-    let shaking = trial::shake_hands(&tools.clients, &tools.servers, spec, tools.max_message);
+async fn shake_hands(way: &Way, spec: &ServerSpec, tools: &Tools) -> Result<Trial, Finding> {
+    let server = tools.servers.stand_in(&spec.url, way.name.as_deref());
+    let shaking = trial::shake_hands(&tools.clients, &server, spec, tools.max_message);
     tokio::time::timeout(PATIENCE, shaking).await.map_err(|_| {
         let found = format!("it took longer than {} s", PATIENCE.as_secs());
         Finding::failed(Check::Transport, found)

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::schema::{Kind, Schema};
+use super::schema::{Kind, MAX_STEPS, Schema};
 use super::tools::names;
 
 /// What the words come to.
@@ -76,7 +76,7 @@ impl<'a> Form<'a> {
             others: None,
         };
         let mut closed = false;
-        form.collect(document, &mut closed, 0);
+        form.collect(document, &mut closed, 0, &mut { MAX_STEPS });
         if form.properties.is_empty() && form.others.is_none() && !closed {
             // It does not say anything, so it allows everything.
             form.others = Some(&Value::Null);
@@ -84,7 +84,7 @@ impl<'a> Form<'a> {
         form
     }
 
-    fn collect(&mut self, schema: &'a Value, closed: &mut bool, depth: usize) {
+    fn collect(&mut self, schema: &'a Value, closed: &mut bool, depth: usize, steps: &mut usize) {
         let schema = self.schema.at(schema).resolved();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             if self.find(name).is_none() {
@@ -104,8 +104,9 @@ impl<'a> Form<'a> {
                 if group == "allOf" {
                     self.require(self.schema.at(member).resolved());
                 }
-                if depth < 8 {
-                    self.collect(member, closed, depth + 1);
+                if depth < 8 && *steps > 0 {
+                    *steps -= 1;
+                    self.collect(member, closed, depth + 1, steps);
                 }
             }
         }

@@ -2,11 +2,19 @@
 //! be told from it, and the JSON that a text becomes. Pure; a reference is
 //! followed within the document only.
 
+mod nested;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use nested::Misfit;
+
 /// References and alternatives followed into one another.
 const MAX_DEPTH: usize = 32;
+
+/// Steps from a schema to those that it is made of: they may lead to each other in
+/// many ways.
+pub(super) const MAX_STEPS: usize = 1000;
 
 /// Alternatives looked at for one value.
 const MAX_ALTERNATIVES: usize = 64;
@@ -76,12 +84,12 @@ impl<'a> Schema<'a> {
     /// Returns everything that the value may be, in the order of [`Kind`].
     pub(super) fn alternatives(self) -> Vec<Alternative<'a>> {
         let mut found = Vec::new();
-        self.collect(&mut found, 0);
+        self.collect(&mut found, 0, &mut { MAX_STEPS });
         found.sort_by_key(|alternative| alternative.kind);
         found
     }
 
-    fn collect(self, found: &mut Vec<Alternative<'a>>, depth: usize) {
+    fn collect(self, found: &mut Vec<Alternative<'a>>, depth: usize, steps: &mut usize) {
         let schema = self.resolved();
         let mut add = |kind| {
             if found.len() < MAX_ALTERNATIVES {
@@ -107,8 +115,9 @@ impl<'a> Schema<'a> {
         let groups = ["anyOf", "oneOf", "allOf"].map(|name| schema[name].as_array());
         let members = groups.into_iter().flatten().flatten();
         for member in members.take(MAX_ALTERNATIVES) {
-            if depth < MAX_DEPTH && found.len() < MAX_ALTERNATIVES {
-                self.at(member).collect(found, depth + 1);
+            if depth < MAX_DEPTH && found.len() < MAX_ALTERNATIVES && *steps > 0 {
+                *steps -= 1;
+                self.at(member).collect(found, depth + 1, steps);
             }
         }
         let told = found[before..].iter().any(|one| one.kind != Kind::Any);
@@ -133,11 +142,26 @@ impl<'a> Schema<'a> {
     /// Turns text into JSON that this schema may allow; the error says what it
     /// wants.
     pub(super) fn json(self, text: &str) -> Result<String, String> {
-        let alternatives = self.alternatives();
-        let json = alternatives
-            .iter()
-            .find_map(|alternative| alternative.json(text));
-        json.ok_or_else(|| self.words())
+        let mut misfit = None;
+        for alternative in self.alternatives() {
+            let Some(json) = alternative.json(text) else {
+                continue;
+            };
+            // Numbers too large to be read are allowed, whatever is around them.
+            let inside = match (alternative.kind, serde_json::from_str(&json)) {
+                (Kind::Array | Kind::Object, Ok(value)) => alternative.inside(self, &value),
+                _ => Ok(()),
+            };
+            match inside {
+                Ok(()) => return Ok(json),
+                Err(found) => misfit = misfit.or(Some(found)),
+            }
+        }
+        let words = self.words();
+        Err(match misfit {
+            Some(Misfit { place, wanted }) => format!("{words} whose {place} is {wanted}"),
+            None => words,
+        })
     }
 
     /// Turns several texts into the elements of an array, or one text that is a

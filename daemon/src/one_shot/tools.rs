@@ -10,6 +10,9 @@ use super::{Exit, Finished, Peer, Said, describe};
 /// Pages read at most: a server that goes on for ever is not waited for.
 const MAX_PAGES: usize = 1000;
 
+/// What the first page is asked for with.
+const FIRST_PAGE: &str = "{}";
+
 /// Names that a sentence says at most.
 const MAX_NAMES: usize = 20;
 
@@ -101,9 +104,17 @@ impl Peer {
     /// Reads the list, to this tool if it is wanted alone.
     async fn list(&mut self, wanted: Option<&str>) -> Result<Vec<Tool>, Finished> {
         let mut tools = Vec::new();
-        let mut params = "{}".to_owned();
+        let mut params = FIRST_PAGE.to_owned();
+        let mut again = false;
         for _ in 0..MAX_PAGES {
             let answer = self.ask("tools/list", &params).await?;
+            if answer.is_error() && params != FIRST_PAGE && !again {
+                // The page that led to this one may have been of an older list.
+                again = true;
+                tools.clear();
+                FIRST_PAGE.clone_into(&mut params);
+                continue;
+            }
             let result = self.result(&answer)?;
             let Ok(page) = serde_json::from_str::<Page>(result.get()) else {
                 let sentence = format!("{} gave a list without tools", self.server);

@@ -49,7 +49,8 @@ pub(super) struct Entry {
     progress_token: Option<Box<str>>,
     life: Life,
     fate: Fate,
-    list: Option<Arc<Asked>>,
+    /// The list that it asks for, if it may be kept.
+    pub(super) list: Option<Arc<Asked>>,
 }
 
 /// A request that has its answer.

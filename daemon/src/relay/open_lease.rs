@@ -119,6 +119,7 @@ pub(super) async fn acquire(
         error => UpstreamError::Here(error.to_string()),
     })?;
     let result = lease.session().established().await?;
+    deps.server.answered_by(&result);
     let (membership, news) = lease.session().attach(inbox);
     let open = OpenLease {
         membership,

@@ -122,6 +122,9 @@ impl Relay {
             return Ok(());
         };
         self.disown(minted);
+        if let (Some(asked), Some(lease)) = (&failed.list, &self.lease) {
+            lease.session().lists().failed(asked);
+        }
         self.deps.server.unanswered();
         self.deps.server.failed(&error);
         let sent = Sent {

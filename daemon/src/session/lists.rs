@@ -4,7 +4,9 @@
 //! Certain is a list if the server declared that it says when it changes, the
 //! stream on which it says so has been open without a gap since before the list
 //! was asked for, and it has not said so. Anything that could have hidden such a
-//! word forgets all lists. A page goes back byte for byte but for its id.
+//! word forgets all lists. A page goes back byte for byte but for its id, and only
+//! while all that come after it are here too: nothing says for how long a cursor
+//! is good.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +29,7 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// Pages kept for one session.
 const MAX_PAGES: usize = 64;
 
-/// Longest params that a page is kept by.
+/// Longest params and method that a page is kept by.
 const MAX_KEY: usize = 4 * 1024;
 
 /// What in `_meta` makes no difference to a list.
@@ -107,7 +109,8 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Asked {
     of: Of,
-    /// Method and params.
+    method: Box<str>,
+    /// Method and cursor.
     key: Box<str>,
     policy: CacheLists,
     /// On whose behalf; another token may show another list.
@@ -119,6 +122,8 @@ pub(crate) struct Asked {
 struct Page {
     of: Of,
     answer: Envelope,
+    /// What the page after it is kept by, if there is one.
+    next: Option<Box<str>>,
     at: Instant,
     token: Option<AccessToken>,
     seen: Seen,
@@ -223,6 +228,7 @@ impl Lists {
         }
         Some(Asked {
             of,
+            method: method.into(),
             key,
             policy,
             token: token(),
@@ -234,36 +240,39 @@ impl Lists {
     pub(super) fn answer(&self, asked: &Asked) -> Option<Envelope> {
         let state = self.lock();
         let page = state.pages.get(&asked.key)?;
-        let now = state.seen;
-        let of = asked.of as usize;
-        let unchanged = page.seen.forgotten == now.forgotten
-            && page.seen.changes[of] == now.changes[of]
-            && page.token == asked.token;
-        let fresh = match asked.policy {
-            CacheLists::Never => false,
-            CacheLists::Certain => {
-                state.declared[of] && now.stream.is_some() && page.seen.stream == now.stream
+        let mut last = page;
+        // Pages that lead to each other have no end, which is not ours to mend.
+        for _ in 0..MAX_PAGES {
+            if !state.is_good(last, asked) {
+                return None;
             }
-            CacheLists::For(time) => page.at.elapsed() < time,
-        };
-        (unchanged && fresh).then(|| page.answer.clone())
+            let Some(next) = &last.next else { break };
+            last = state.pages.get(next)?;
+        }
+        Some(page.answer.clone())
     }
 
     /// Keeps an answer, unless something happened while it was under way.
     pub(crate) fn keep(&self, asked: &Asked, answer: &Envelope) {
+        if answer.is_error() {
+            return self.failed(asked);
+        }
         let length = answer.bytes().len() + asked.key.len();
-        if answer.is_error() || length > MAX_PAGE {
+        if length > MAX_PAGE {
             return;
         }
         // A copy, since these bytes may be part of something larger.
         let Ok(copy) = Envelope::parse(Bytes::copy_from_slice(answer.bytes())) else {
             return;
         };
+        let Some(next) = next(&asked.method, answer) else {
+            return;
+        };
         let mut state = self.lock();
         let (then, now, of) = (asked.seen, state.seen, asked.of as usize);
         let missed = then.forgotten != now.forgotten || then.changes[of] != now.changes[of];
         let gap = asked.policy == CacheLists::Certain && then.stream != now.stream;
-        state.remove(&asked.key);
+        state.remove(&asked.key, next.as_deref());
         let full = state.bytes + length > MAX_BYTES || state.pages.len() >= MAX_PAGES;
         if missed || gap || full {
             return;
@@ -271,12 +280,19 @@ impl Lists {
         let page = Page {
             of: asked.of,
             answer: copy,
+            next,
             at: Instant::now(),
             token: asked.token.clone(),
             seen: then,
         };
         state.bytes += length;
         state.pages.insert(asked.key.clone(), page);
+    }
+
+    /// Forgets the pages of a list of which the server did not give one: a cursor
+    /// from here may be good no more.
+    pub(crate) fn failed(&self, asked: &Asked) {
+        self.lock().retain(|page| page.of != asked.of);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -311,9 +327,32 @@ impl State {
         });
     }
 
-    fn remove(&mut self, key: &str) {
-        if let Some(page) = self.pages.remove(key) {
+    /// Says whether a page may still be given to whoever asks so.
+    fn is_good(&self, page: &Page, asked: &Asked) -> bool {
+        let (now, of) = (self.seen, asked.of as usize);
+        let unchanged = page.seen.forgotten == now.forgotten
+            && page.seen.changes[of] == now.changes[of]
+            && page.token == asked.token;
+        let fresh = match asked.policy {
+            CacheLists::Never => false,
+            CacheLists::Certain => {
+                self.declared[of] && now.stream.is_some() && page.seen.stream == now.stream
+            }
+            CacheLists::For(time) => page.at.elapsed() < time,
+        };
+        unchanged && fresh
+    }
+
+    /// Takes a page out, and those that it alone leads to; another in its place
+    /// leads to `next`.
+    fn remove(&mut self, key: &str, next: Option<&str>) {
+        let mut place: Option<Box<str>> = Some(key.into());
+        while let Some(key) = place.take() {
+            let Some(page) = self.pages.remove(&key) else {
+                return;
+            };
             self.bytes -= page.answer.bytes().len() + key.len();
+            place = page.next.filter(|old| Some(&**old) != next);
         }
     }
 }
@@ -330,8 +369,8 @@ fn declared(reply: &[u8]) -> [bool; 3] {
     })
 }
 
-/// Returns what a page is kept by: the method and the params but for what makes no
-/// difference; `None`: something in them may.
+/// Returns what a page is kept by: the method and the cursor; `None`: something else
+/// in the params may make a difference.
 fn key(method: &str, request: &Envelope) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Params<'a>(#[serde(borrow)] HashMap<std::borrow::Cow<'a, str>, &'a RawValue>);
@@ -351,12 +390,38 @@ fn key(method: &str, request: &Envelope) -> Option<Box<str>> {
             return None;
         }
     }
-    match (params.len(), params.get("cursor")) {
-        (0, _) => Some(method.into()),
-        (1, Some(cursor)) => Some(format!("{method} {}", cursor.get()).into()),
-        // Whatever it is, it is kept by all of it.
-        _ if !text.contains("_meta") => Some(format!("{method} {text}").into()),
-        _ => None,
+    let cursor = params.remove("cursor");
+    match cursor {
+        _ if !params.is_empty() => None,
+        None => Some(method.into()),
+        Some(cursor) => by_cursor(method, cursor),
+    }
+}
+
+/// Whoever repeats a cursor may write it with other escapes; `None`: it is too long.
+fn by_cursor(method: &str, cursor: &RawValue) -> Option<Box<str>> {
+    let cursor: serde_json::Value = serde_json::from_str(cursor.get()).ok()?;
+    let key = format!("{method} {cursor}");
+    (key.len() <= MAX_KEY).then(|| key.into())
+}
+
+/// Returns what the page after this one will be kept by, if there is one; `None`: it
+/// cannot be told.
+fn next(method: &str, answer: &Envelope) -> Option<Option<Box<str>>> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        result: Result<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Result<'a> {
+        #[serde(borrow, default, rename = "nextCursor")]
+        next: Option<&'a RawValue>,
+    }
+    let Answer { result } = serde_json::from_slice(answer.bytes()).ok()?;
+    match result.next {
+        None => Some(None),
+        Some(cursor) => by_cursor(method, cursor).map(Some),
     }
 }
 

@@ -324,6 +324,8 @@ impl SessionPool {
         entry.terms = wanted.terms;
         let using = entry.using.upgrade().unwrap_or_else(|| {
             if entry.uses == 0 {
+                // Whoever has it is whose it counts as.
+                entry.server = wanted.server;
                 entry.server.leased.add();
             }
             entry.uses += 1;

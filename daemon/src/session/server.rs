@@ -1,6 +1,6 @@
 //! What the daemon knows of each server: from its answers, from use, and from
-//! earlier days. One value a URL, shared by all its sessions and relays; status
-//! shows these very values.
+//! earlier days. One value a URL, and one a name of the configuration, shared by the
+//! relays that it was opened for; status shows these very values.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use super::latency::Latencies;
 use super::waiting::Attempt;
 use super::{Handshake, InitializeResult, ServerSpec};
 use crate::changes::Changes;
+use crate::oauth::identity::IdentityHash;
 use crate::oauth::token_source::TokenSource;
 use crate::server_url::ServerUrl;
 use crate::storage::{ServerRecord, Storage};
@@ -19,6 +20,9 @@ use crate::upstream::{TransportKind, UpstreamError};
 
 /// Servers remembered. Past it, those unused for longest are forgotten.
 const MAX_SERVERS: usize = 1000;
+
+/// Grants remembered of each.
+const MAX_IDENTITIES: usize = 8;
 
 /// Longest answer to `initialize` that is kept across restarts, in bytes.
 const MAX_INITIALIZE_RESULT: usize = 256 * 1024;
@@ -36,6 +40,8 @@ pub(crate) struct Servers {
 pub(crate) struct Server {
     /// Its URL as people may see it.
     pub(crate) shown: String,
+    /// What the configuration calls it; empty: it is used by its URL.
+    pub(crate) called: String,
     facts: Mutex<Facts>,
     latencies: Mutex<Latencies>,
     changed: AtomicBool,
@@ -67,8 +73,10 @@ impl Drop for Connecting {
 /// What is known of a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
-    /// The transport that worked last.
+    /// The transport that worked last and is tried first.
     pub(crate) transport: Option<TransportKind>,
+    /// The transport of the newest session.
+    pub(crate) spoken: Option<TransportKind>,
     /// The revision negotiated last; empty: none.
     pub(crate) protocol_version: String,
     /// `serverInfo.name`.
@@ -79,6 +87,8 @@ pub(crate) struct Facts {
     pub(crate) initialize_result: Arc<str>,
     /// Who got it: a server may say something else to each.
     pub(crate) initialize_of: Arc<str>,
+    /// The grants that were used with it lately.
+    pub(crate) identities: Vec<IdentityHash>,
     /// Whether it gave the last session an id, or a stream; not known yet.
     pub(crate) keeps_sessions: Option<bool>,
     /// The newest failure since the last success.
@@ -111,13 +121,12 @@ impl Servers {
         }
     }
 
-    /// Returns the server of a URL, making it known.
-    pub(crate) fn get(&self, url: &ServerUrl) -> Arc<Server> {
+    /// Returns the server of a URL, or of a name and the URL that it stands for, making
+    /// it known.
+    pub(crate) fn get(&self, url: &ServerUrl, name: Option<&str>) -> Arc<Server> {
         let mut by_key = self.lock();
-        let server = by_key
-            .entry(key(url))
-            .or_insert_with(|| Arc::new(Server::new(url.shown(), &self.changes)))
-            .clone();
+        let new = || Arc::new(Server::new(url.shown(), name, &self.changes));
+        let server = by_key.entry(key(url, name)).or_insert_with(new).clone();
         server.used();
         while by_key.len() > MAX_SERVERS {
             let unused = by_key
@@ -134,19 +143,20 @@ impl Servers {
         server
     }
 
-    /// Returns the server of a URL if it is known.
-    pub(crate) fn find(&self, url: &ServerUrl) -> Option<Arc<Server>> {
-        self.lock().get(&key(url)).cloned()
+    /// Returns the server of a name if it is known.
+    pub(crate) fn find(&self, url: &ServerUrl, name: &str) -> Option<Arc<Server>> {
+        self.lock().get(&key(url, Some(name))).cloned()
     }
 
     /// Returns what is known of a server as a value of its own, which nobody else
     /// sees or keeps: for trials.
-    pub(crate) fn stand_in(&self, url: &ServerUrl) -> Arc<Server> {
-        let known = self.find(url).map(|server| server.record());
+    pub(crate) fn stand_in(&self, url: &ServerUrl, name: Option<&str>) -> Arc<Server> {
+        let known = self.lock().get(&key(url, name)).cloned();
+        let known = known.map(|server| server.record());
         let changes = Changes::default();
         Arc::new(match known {
             Some(record) => Server::from_record(record, &changes),
-            None => Server::new(url.shown(), &changes),
+            None => Server::new(url.shown(), name, &changes),
         })
     }
 
@@ -193,9 +203,15 @@ impl Servers {
 }
 
 /// A digest, since URLs may carry secrets.
-fn key(url: &ServerUrl) -> String {
+fn key(url: &ServerUrl, name: Option<&str>) -> String {
     use sha2::Digest as _;
-    let digest = sha2::Sha256::digest(url.url().as_str());
+    let mut digest = sha2::Sha256::new_with_prefix(url.url().as_str());
+    if let Some(name) = name {
+        // No URL has a space.
+        digest.update(" ");
+        digest.update(name);
+    }
+    let digest = digest.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -216,6 +232,14 @@ fn now_ms() -> u64 {
 }
 
 impl Facts {
+    fn speaks(&mut self, result: &InitializeResult) {
+        self.transport = Some(result.transport);
+        self.spoken = Some(result.transport);
+        self.protocol_version = result.version.as_str().to_owned();
+        self.name.clone_from(&result.server_name);
+        self.version.clone_from(&result.server_version);
+    }
+
     /// Forgets earlier failures.
     fn succeeded(&mut self) {
         self.last_error = None;
@@ -229,9 +253,10 @@ impl Facts {
 }
 
 impl Server {
-    fn new(shown: &str, changes: &Changes) -> Self {
+    fn new(shown: &str, name: Option<&str>, changes: &Changes) -> Self {
         let record = ServerRecord {
             url: shown.to_owned(),
+            called: name.unwrap_or_default().to_owned(),
             ..ServerRecord::default()
         };
         Self::from_record(record, changes)
@@ -240,11 +265,13 @@ impl Server {
     fn from_record(record: ServerRecord, changes: &Changes) -> Self {
         let facts = Facts {
             transport: TransportKind::parse(&record.transport),
+            spoken: TransportKind::parse(&record.transport),
             protocol_version: record.protocol_version,
             name: record.name,
             version: record.version,
             initialize_result: record.initialize_result.into(),
             initialize_of: record.initialize_of.into(),
+            identities: Vec::new(),
             keeps_sessions: None,
             last_error: None,
             waiting: Vec::new(),
@@ -254,6 +281,7 @@ impl Server {
         };
         Self {
             shown: record.url,
+            called: record.called,
             facts: Mutex::new(facts),
             latencies: Mutex::default(),
             changed: AtomicBool::new(false),
@@ -272,6 +300,7 @@ impl Server {
         let facts = self.facts();
         ServerRecord {
             url: self.shown.clone(),
+            called: self.called.clone(),
             transport: facts
                 .transport
                 .map(TransportKind::as_str)
@@ -316,15 +345,35 @@ impl Server {
     pub(crate) fn connected(&self, spec: &ServerSpec, result: &InitializeResult) {
         self.change(|facts| {
             facts.initialize_of = who(spec).into();
-            facts.transport = Some(result.transport);
-            facts.protocol_version = result.version.as_str().to_owned();
-            facts.name.clone_from(&result.server_name);
-            facts.version.clone_from(&result.server_version);
+            facts.speaks(result);
             let reply = Some(result.reply()).filter(|reply| reply.len() <= MAX_INITIALIZE_RESULT);
             facts.initialize_result =
                 String::from_utf8_lossy(reply.map_or(&[], |reply| reply)).into();
             facts.succeeded();
         });
+    }
+
+    /// Notes who answers in a session that somebody got, whoever opened it.
+    pub(crate) fn answered_by(&self, result: &InitializeResult) {
+        let mut facts = self.lock_facts();
+        if facts.transport == Some(result.transport)
+            && facts.protocol_version == result.version.as_str()
+            && facts.name == result.server_name
+            && facts.version == result.server_version
+        {
+            return;
+        }
+        facts.speaks(result);
+        drop(facts);
+        self.change(|_| {});
+    }
+
+    /// Notes which grant is used with it.
+    pub(crate) fn used_as(&self, tokens: &TokenSource) {
+        let known = &mut self.lock_facts().identities;
+        known.retain(|known| known != tokens.hash());
+        known.insert(0, tokens.hash().clone());
+        known.truncate(MAX_IDENTITIES);
     }
 
     /// Notes how a client introduced itself, if a session for the next one like it

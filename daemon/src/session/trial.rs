@@ -1,12 +1,14 @@
 //! A handshake for its own sake: opened as any session is, and ended at once. What is
 //! found out of the server is told and not remembered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::exchange::Upstream;
-use super::{Handshake, InitializeResult, ServerSpec, Servers, authorize, connect};
+use super::server::Server;
+use super::{Handshake, InitializeResult, ServerSpec, authorize, connect};
 use crate::http::HttpClients;
 use crate::upstream::{TransportKind, UpstreamError};
 
@@ -24,17 +26,17 @@ pub(crate) struct Trial {
 /// Shakes hands with a server in the daemon's own name, and ends the session.
 pub(crate) async fn shake_hands(
     clients: &HttpClients,
-    servers: &Servers,
+    server: &Arc<Server>,
     spec: &ServerSpec,
     max_message: usize,
 ) -> Trial {
-    let (server, handshake) = (servers.stand_in(&spec.url), Handshake::of_daemon());
+    let handshake = Handshake::of_daemon();
     let begun = Instant::now();
     let mut failed = Vec::new();
     let opening = connect::open_telling(
         clients,
         spec,
-        &server,
+        server,
         &handshake,
         (0, max_message),
         &mut failed,

@@ -32,8 +32,10 @@ pub(super) fn folders(context: &Context) -> Vec<Finding> {
     let endpoints = places.to_find();
     let sockets = endpoints.iter().map(endpoint::Endpoint::path);
     let sockets: Vec<&Path> = sockets.filter(|socket| exists(socket)).collect();
-    for socket in &sockets {
-        folders.extend(socket.parent().filter(|folder| *folder != state));
+    for endpoint in &endpoints {
+        // One that is not private keeps the daemon from making its socket there.
+        let folder = endpoint.path().parent().filter(|folder| exists(folder));
+        folders.extend(folder.filter(|folder| !folders.contains(folder)));
     }
     for folder in folders {
         // It is there, so nothing is made by looking.

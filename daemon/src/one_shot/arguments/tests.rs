@@ -144,3 +144,64 @@ fn a_schema_that_does_not_say_allows_what_it_must() {
     assert_eq!(of(parts, &["--a", "1"]).as_deref(), Ok(r#"{"a":1}"#));
     assert!(of(parts, &[]).is_err());
 }
+
+#[test]
+fn what_is_inside_is_looked_at_as_deep_as_the_schema_says() {
+    let schema = r##"{"$defs":{
+     "Tree":{"type":"object","properties":{"n":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#/$defs/Tree"}}}},
+     "Wide":{"anyOf":[{"$ref":"#/$defs/Wide"},{"$ref":"#/$defs/Pair"},{"type":"array","items":{"$ref":"#/$defs/Wide"}}]},
+     "Pair":{"type":"array","prefixItems":[{"type":"string"},{"type":"number"}]}},
+     "properties":{"tags":{"type":"array","items":{"type":"string"}},
+     "o":{"type":"object","properties":{"k":{"type":"integer"},"e":{"enum":["a",1]}},"additionalProperties":{"type":"boolean"}},
+     "tree":{"$ref":"#/$defs/Tree"},"wide":{"$ref":"#/$defs/Wide"},"pair":{"$ref":"#/$defs/Pair"},
+     "maybe":{"anyOf":[{"type":"array","items":{"type":"integer"}},{"type":"null"}]},
+     "pattern":{"type":"object","patternProperties":{"^a":{"type":"string"}},"additionalProperties":{"type":"boolean"}},
+     "open":{"type":"object","additionalProperties":false}}}"##;
+    for (flag, json) in [
+        ("--tags", r#"["a"]"#),
+        ("--o", r#"{"k":1.0,"e":1.0,"other":true}"#),
+        ("--o", r#"{"k":123456789012345678901234567890,"e":"a"}"#),
+        ("--tree", r#"{"n":1,"kids":[{"n":2,"kids":[]}],"more":"x"}"#),
+        ("--maybe", "[1,2]"),
+        ("--maybe", "null"),
+        ("--pair", r#"["a",1.5,{}]"#),
+        ("--wide", r#"[["a",1],[[]]]"#),
+        ("--pattern", r#"{"ab":"x"}"#),
+        ("--open", r#"{"more":1}"#),
+        ("--o", r#"{"k":1e400}"#),
+    ] {
+        let expected = format!("{{\"{}\":{json}}}", &flag[2..]);
+        assert_eq!(of(schema, &[flag, json]), Ok(expected), "{flag} {json}");
+    }
+    for (flag, json, said) in [
+        ("--tags", "[1]", "whose [0] is string, not"),
+        ("--o", r#"{"k":"x"}"#, "JSON object whose k is integer, not"),
+        ("--o", r#"{"k":1.5}"#, "k is integer"),
+        ("--o", r#"{"e":"b"}"#, "e is a|1"),
+        ("--o", r#"{"other":1}"#, "other is boolean"),
+        (
+            "--tree",
+            r#"{"kids":[{"n":1},{"kids":[{"n":"x"}]}]}"#,
+            "whose kids[1].kids[0].n is integer",
+        ),
+        ("--maybe", r#"["x"]"#, "[0] is integer"),
+        ("--pair", "[1]", "[0] is string"),
+    ] {
+        let why = of(schema, &[flag, json]).expect_err(json);
+        assert!(why.contains(said), "{why}");
+    }
+    // What leads to itself in many ways ends.
+    let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    drop(of(schema, &["--wide", &deep]));
+    let many = format!("[{}]", vec!["[[1]]"; 30_000].join(","));
+    drop(of(schema, &["--wide", &many]));
+}
+
+#[test]
+fn a_schema_that_leads_to_itself_in_many_ways_ends() {
+    let members = vec![r##"{"$ref":"#/$defs/W"}"##; 100].join(",");
+    let schema = format!(
+        r##"{{"$defs":{{"W":{{"anyOf":[{members}]}}}},"anyOf":[{members}],"properties":{{"w":{{"$ref":"#/$defs/W"}}}}}}"##
+    );
+    assert_eq!(of(&schema, &["--w", "1"]).as_deref(), Ok(r#"{"w":1}"#));
+}

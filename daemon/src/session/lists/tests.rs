@@ -143,15 +143,50 @@ fn pages_are_told_apart_by_their_params() {
         keys(r#","params":{"_meta":{"progressToken":1},"cursor":"c"}"#),
         cursor
     );
-    let other = keys(r#","params":{"cursor":"c","filter":1}"#);
-    assert!(other.is_some() && other != cursor);
+    assert_eq!(keys(r#","params":{"cursor":"\u0063"}"#), cursor);
     for params in [
+        r#","params":{"cursor":"c","filter":1}"#,
         r#","params":{"_meta":{"who":"me"}}"#,
         r#","params":{"_meta":{},"filter":1}"#,
         r#","params":[1]"#,
     ] {
         assert_eq!(keys(params), None, "{params}");
     }
+}
+
+#[test]
+fn a_page_needs_those_that_come_after_it() {
+    let (lists, _listening) = with_page();
+    let asked = |cursor: &str| {
+        let params = match cursor {
+            "" => String::new(),
+            cursor => format!(r#","params":{{"cursor":"{cursor}"}}"#),
+        };
+        let asked = lists.ask(&request("tools/list", &params), CacheLists::Certain, || {
+            None
+        });
+        asked.expect("certain")
+    };
+    let keep = |cursor: &str, next: &str| {
+        let answer = format!(r#"{{"id":7,"result":{{"tools":[],"nextCursor":{next}}}}}"#);
+        lists.keep(&asked(cursor), &envelope(&answer));
+    };
+    let is_kept = |cursor: &str| lists.answer(&asked(cursor)).is_some();
+    keep("", r#""\u0061""#);
+    assert!(!is_kept(""), "the second page is not here");
+    keep("a", r#""b""#);
+    assert!(!is_kept("") && !is_kept("a"), "the third page is not here");
+    keep("b", "null");
+    assert!(is_kept("") && is_kept("a") && is_kept("b"));
+    keep("a", r#""b""#);
+    assert!(is_kept(""), "the third page is still the third");
+    // Another first page leads elsewhere; what the old one led to is not kept.
+    keep("", r#""c""#);
+    assert_eq!(lists.lock().pages.len(), 1);
+    keep("c", r#""c""#);
+    assert!(is_kept(""), "it has no end");
+    lists.keep(&asked("z"), &envelope(r#"{"id":7,"error":{}}"#));
+    assert!(lists.lock().pages.is_empty() && lists.lock().bytes == 0);
 }
 
 #[test]
@@ -164,7 +199,6 @@ fn memory_is_bounded() {
         let asked = asked.expect("certain");
         lists.keep(&asked, &answer(&"x".repeat(100 * 1024)));
         lists.keep(&asked, &answer(&"x".repeat(MAX_PAGE)));
-        lists.keep(&asked, &envelope(r#"{"id":7,"error":{}}"#));
         let state = lists.lock();
         assert!(state.bytes <= MAX_BYTES && state.pages.len() <= MAX_PAGES);
     }
