@@ -39,9 +39,7 @@ pub(super) fn grant_type(
             "{one} and {other} cannot both be given: each says whose token is sent"
         ));
     }
-    let workload = federation::workload(auth)?;
-    let provider = federation::identity_provider(auth)?;
-    if let Some(file) = workload {
+    if let Some(file) = federation::workload(auth)? {
         let account = account(auth)?;
         if account.key.is_some() && *client == ClientChoice::Dynamic {
             return Err(
@@ -50,7 +48,7 @@ pub(super) fn grant_type(
         }
         return Ok(GrantType::Workload(Workload { file, account }));
     }
-    if let Some(provider) = provider {
+    if let Some(provider) = federation::identity_provider(auth)? {
         if !auth.token_endpoint.is_empty() {
             return Err("--token-endpoint cannot be used with --identity-provider, which vouches for the issuer that the server names".into());
         }
@@ -85,11 +83,11 @@ pub(super) fn superfluous(auth: &v1::AuthOptions) -> Vec<String> {
             &auth.client_assertion_audience,
         ),
     ];
-    let is_of_use = auth.client_credentials
+    let given = of_account.iter().filter(|(_, value)| !value.is_empty());
+    let has_account = auth.client_credentials
         || !auth.workload_token_file.is_empty()
         || !auth.identity_provider.is_empty();
-    let given = of_account.iter().filter(|(_, value)| !value.is_empty());
-    let ignored = given.filter(|_| !is_of_use);
+    let ignored = given.filter(|_| !has_account);
     let sentence =
         |(flag, _): &(_, _)| format!("{flag} is of no use without --client-credentials, ignored");
     ignored.map(sentence).collect()

@@ -135,6 +135,7 @@ fn server(origin: &str) -> AuthorizationServer {
         token_endpoint: at("/token?tenant=1"),
         registration_endpoint: None,
         revocation_endpoint: None,
+        device_authorization_endpoint: None,
         scopes_supported: None,
         token_endpoint_auth_methods: Vec::new(),
         grant_types: Vec::new(),

@@ -6,7 +6,7 @@
 
 use super::client_credentials::{self, Party};
 use super::{Errand, ObtainError, client_assertion};
-use crate::oauth::discovery::{AuthorizationServer, Known, scopes_to_ask};
+use crate::oauth::discovery::{AuthorizationServer, Known, is_same_issuer, scopes_to_ask};
 use crate::oauth::dpop::Binding;
 use crate::oauth::federation;
 use crate::oauth::grant::Grant;
@@ -63,7 +63,18 @@ impl<'a> Hearing<'a> {
         }
         private(server)?;
         let client = registration::given(identity, server).transpose()?;
-        let scope = scopes_to_ask(identity, &errand.challenge, &party.discovered, None);
+        let before = errand.before.as_ref();
+        let issuer = before.and_then(|before| before.issuer.as_ref());
+        if let Some(issuer) = issuer.filter(|issuer| !is_same_issuer(issuer, &server.issuer)) {
+            party.servers.forget(identity);
+            return Err(ObtainError::Refused(format!(
+                "its authorization server is now {}, not {}, which gave the tokens before, and nothing is shown to another: if that is right, run mcp-remote logout with the same flags",
+                printable(&server.issuer),
+                printable(issuer)
+            )));
+        }
+        let already = before.and_then(|before| before.requested_scope.as_ref());
+        let scope = scopes_to_ask(identity, &errand.challenge, &party.discovered, already);
         let binding = client_credentials::binding(errand, &party.discovered)?;
         Ok(Self {
             errand,
@@ -131,20 +142,21 @@ impl<'a> Hearing<'a> {
         let resource = self.party.discovered.resource;
         let client = self.client.unwrap_or_else(|| Client::without_id(&issuer));
         let now = (self.errand.tools.now)();
+        let before = self.errand.before.as_ref();
         let mut grant = Grant::new(response, None, client, resource, self.scope, false, now)
             .bound_to(self.binding.as_ref())
+            .told_of(before.and_then(|before| before.resource_metadata.as_ref()))
             .told_of(self.errand.challenge.resource_metadata.as_ref());
         // It is renewed as it was got: whoever vouched is asked whether they still do.
         grant.refresh_token = None;
         grant.signed_in_at = None;
-        grant.client = grant.client.filter(|client| !client.client_id.is_empty());
         // What the user gives is kept by the user.
-        grant.client = grant.client.map(|client| shown(client, true));
+        grant.client = None;
         grant
     }
 }
 
-/// A key makes the secret superfluous, which is neither shown nor kept then.
+/// A key makes the secret superfluous, which is not shown then.
 pub(super) fn shown(client: Client, by_key: bool) -> Client {
     match by_key {
         true => Client {

@@ -33,6 +33,7 @@ async fn polled(fake: &Fake) -> Result<TokenResponse, PollError> {
         &fake.origin,
         &code,
         resource,
+        None,
     )
     .await
 }
@@ -185,7 +186,7 @@ async fn a_code_goes_only_to_the_issuer_that_gave_it() {
     );
     let code = secret("s3cret");
     let http = fake.http().await;
-    let polled = poll(&http, &server, &client, "https://other", &code, None).await;
+    let polled = poll(&http, &server, &client, "https://other", &code, None, None).await;
     assert!(matches!(polled, Err(PollError::Ended(_))), "{polled:?}");
     assert!(fake.asked().is_empty());
 }

@@ -18,6 +18,7 @@ async fn requested(
         fields: &[("assertion", &grant)],
         resource: Some("https://H/mcp"),
         scope: scope.as_ref(),
+        binding: None,
     };
     request(&fake.http().await, asked).await
 }
@@ -92,6 +93,7 @@ async fn a_client_of_another_issuer_is_not_shown() {
         fields: &[],
         resource: None,
         scope: None,
+        binding: None,
     };
     let refused = request(&fake.http().await, asked).await;
     assert!(matches!(refused, Err(TokenEndpointError::Unusable(_))));
