@@ -52,9 +52,9 @@ describe("a service account says what the official client says", { timeout: 60_0
     new ClientCredentialsProvider({ clientId: "ci-bot", clientSecret: PLAIN, expectedIssuer: authorization.issuer, scope: SCOPES.usual }),
   );
 
-  for (const format of ["ES256, PKCS#8", "RS256, PKCS#8"]) {
-    const grant = GRANTS[`client key, ${format}`];
-    alike(`with a key: ${format}`, grant, ({ authorization }) =>
+  for (const name of ["client key", "client key, RS256, PKCS#8"]) {
+    const grant = GRANTS[name];
+    alike(`with a ${name}`, grant, ({ authorization }) =>
       new PrivateKeyJwtProvider({
         algorithm: grant.key.algorithm,
         clientId: "ci-bot",

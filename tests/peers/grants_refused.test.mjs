@@ -13,9 +13,10 @@ import { SHIM } from "./support/home.mjs";
 import { echo } from "./support/protected_scene.mjs";
 import { Visitor } from "./support/visitor.mjs";
 import { until } from "./support/waiting.mjs";
+import { Platform } from "./support/workload.mjs";
 
 /** Seconds within which everything is said. */
-const SOON = 25;
+const SOON = 12;
 
 const withFlag = (flags, name, value) => flags.with(flags.indexOf(name) + 1, value);
 
@@ -36,8 +37,21 @@ async function inVain(world, secrets, options) {
   return said;
 }
 
-describe("grants that fail", { timeout: 120_000, concurrency: 2 }, () => {
+describe("grants that fail", { timeout: 120_000, concurrency: 4 }, () => {
   const check = (what, name, body) => test(what, () => inWorld(GRANTS[name], body));
+
+  for (const [what, script] of Object.entries({
+    "prints a novel": 'process.stdout.write("a secret page ".repeat(1000000))',
+    "prints nothing": "",
+    "fails": 'console.error("a secret page"); process.exit(3)',
+  })) {
+    check(`a token command that ${what}`, "token command", async (world) => {
+      const command = JSON.stringify([process.execPath, "-e", script]);
+      world.configure(`[servers.guarded]\nurl = ${JSON.stringify(world.server.url)}\nbearer_token_command = ${command}\n`);
+      const said = await inVain(world, ["a secret page"]);
+      assert.match(said, /command/);
+    });
+  }
 
   check("a wrong secret", "client secret, basic", async (world) => {
     const { flags } = world.entry;
@@ -48,7 +62,7 @@ describe("grants that fail", { timeout: 120_000, concurrency: 2 }, () => {
     await echo(await world.connect(), "with the right one");
   });
 
-  check("a key that everybody may read", "client key, ES256, PKCS#8", async (world) => {
+  check("a key that everybody may read", "client key", async (world) => {
     const file = path.join(world.home.folder, "client-key");
     chmodSync(file, 0o644);
     const said = await inVain(world, []);
@@ -75,11 +89,20 @@ describe("grants that fail", { timeout: 120_000, concurrency: 2 }, () => {
 
   check("a platform's token for somebody else", "platform's token", async (world) => {
     const file = path.join(world.home.folder, "platform-token");
-    const token = await world.platform.token("https://elsewhere.test");
-    writeFileSync(file, token);
-    const said = await inVain(world, [token.split(".")[2]]);
-    assert.match(said, /invalid_grant|assertion|refused|rejected/);
-    await world.platform.mount(file, world.authorization.issuer);
+    const { issuer } = world.authorization;
+    const elsewhere = await world.platform.token("https://elsewhere.test");
+    writeFileSync(file, elsewhere);
+    assert.match(await inVain(world, [elsewhere]), /meant for https:\/\/elsewhere\.test/);
+    assert.equal(world.tokenRequests, 0);
+    const stranger = await new Platform().token(issuer);
+    writeFileSync(file, stranger);
+    const said = await inVain(world, [stranger]);
+    assert.ok(said.includes(file) && said.includes(issuer), said);
+    assert.equal(world.tokenRequests, 1);
+    await world.platform.mount(file, issuer);
+    // What is refused is not asked for again so soon, but by somebody who says so.
+    const { code, stderr } = await world.home.run(["login", world.server.url, ...world.entry.flags]);
+    assert.equal(code, 0, stderr);
     await echo(await world.connect(), "with one for this server");
   });
 
@@ -91,20 +114,6 @@ describe("grants that fail", { timeout: 120_000, concurrency: 2 }, () => {
     await world.entry.renew();
     await echo(await world.connect(), "once it is there");
   });
-
-  for (const [what, script] of Object.entries({
-    "hangs": "setInterval(() => {}, 1000)",
-    "prints a novel": 'process.stdout.write("a secret page ".repeat(1000000))',
-    "prints nothing": "",
-    "fails": 'console.error("a secret page"); process.exit(3)',
-  })) {
-    check(`a token command that ${what}`, "token command", async (world) => {
-      const command = JSON.stringify([process.execPath, "-e", script]);
-      world.configure(`[servers.guarded]\nurl = ${JSON.stringify(world.server.url)}\nbearer_token_command = ${command}\n`);
-      const said = await inVain(world, ["a secret page"]);
-      assert.match(said, /command/);
-    });
-  }
 
   check("a device code that is denied", "device code", async (world) => {
     world.entry.person = elsewhere((visitor, url) => visitor.refuse(url));

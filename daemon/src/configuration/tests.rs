@@ -18,6 +18,22 @@ fn settings(folder: &Path, text: &str) -> Settings {
 }
 
 #[test]
+fn what_belongs_to_an_identity_provider_is_shown_to_no_other_one() {
+    let parsed = parse::parse(
+        "[defaults]\nidentity_provider = \"https://idp/\"\nidentity_provider_client = \"{}\"\nidentity_provider_key = \"/k\"\nsubject_token_file = \"/t\"\nsubject_token_type = \"refresh-token\"\n[servers.a]\nurl = \"https://a/\"\n[servers.b]\nurl = \"https://b/\"\nidentity_provider = \"https://other/\"\n",
+    );
+    let document = parsed.unwrap_or_else(|wrong| panic!("{wrong:?}")).document;
+    let table = |name: &str| document.servers[name].clone().over(&document.defaults);
+    let (same, other) = (table("a"), table("b"));
+    assert_eq!(same.identity_provider.as_deref(), Some("https://idp/"));
+    assert!(same.identity_provider_client.is_some() && same.subject_token_type.is_some());
+    assert_eq!(same.subject_token_file.as_deref(), Some("/t"));
+    assert_eq!(other.identity_provider.as_deref(), Some("https://other/"));
+    assert!(other.identity_provider_client.is_none() && other.identity_provider_key.is_none());
+    assert!(other.subject_token_file.is_none() && other.subject_token_type.is_none());
+}
+
+#[test]
 fn a_server_takes_from_the_defaults_what_it_does_not_say() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(

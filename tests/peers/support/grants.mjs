@@ -156,7 +156,8 @@ function withKeyAtHome() {
  * The grants, by name. `granted`: what the servers give until the first call is
  * answered, and `renewed` when a token has had its time, if that is not the same;
  * `kept`: whether a new daemon still has the token; `fixed`: whether it has no
- * successor; `registers`: whether a client is registered on the way.
+ * successor; `alike`: whether another one is renewed likewise; `registers`: whether a
+ * client is registered on the way.
  */
 export const GRANTS = {
   "header from the environment": {
@@ -187,9 +188,12 @@ export const GRANTS = {
     granted: ["client_credentials"],
   },
   "client secret, basic": { ...withSecret("client_secret_basic"), granted: ["client_credentials"], kept: true },
-  "client secret, post": { ...withSecret("client_secret_post"), granted: ["client_credentials"], kept: true },
+  "client secret, post": { ...withSecret("client_secret_post"), alike: true, granted: ["client_credentials"], kept: true },
+  "client key": { ...withKey("ES256, PKCS#8"), granted: ["client_credentials"], kept: true },
   ...Object.fromEntries(
-    Object.keys(FORMATS).map((format) => [`client key, ${format}`, { ...withKey(format), granted: ["client_credentials"], kept: true }]),
+    Object.keys(FORMATS)
+      .slice(1)
+      .map((format) => [`client key, ${format}`, { ...withKey(format), alike: true, granted: ["client_credentials"], kept: true }]),
   ),
   "client secret, DPoP": {
     ...withSecret("client_secret_basic", { dpop_bound_access_tokens: true }),
@@ -217,7 +221,7 @@ export const GRANTS = {
     const file = world.write("subject", (await signedInAtHome(world.provider)).id_token);
     return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file]) };
   }),
-  "identity provider, ID token and key": withKeyAtHome(),
+  "identity provider, ID token and key": { ...withKeyAtHome(), alike: true },
   "identity provider, refresh token": asserted(async (world) => {
     const file = world.write("subject", (await signedInAtHome(world.provider)).refresh_token);
     return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file, "--subject-token-type", "refresh-token"]) };
@@ -242,6 +246,7 @@ export const GRANTS = {
   "device code, by itself": {
     ...DEVICE,
     enter: () => ({ flags: ["--auth-timeout", "60"], person: elsewhere() }),
+    alike: true,
     granted: [NAMES.device],
     kept: true,
     registers: true,
