@@ -6,6 +6,7 @@
 )]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
+        "mcp_remote/v1/options.proto",
         "mcp_remote/v1/relay.proto",
         "mcp_remote/v1/management.proto",
     ];

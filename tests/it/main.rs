@@ -77,6 +77,7 @@ mod silence;
 mod silent_clients;
 mod start;
 mod status_states;
+mod status_table;
 mod status_watch;
 mod stopping;
 mod storage;
