@@ -283,17 +283,22 @@ async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitC
     let served = serving.map_err(|error| Failure::new(1, format!("the server ended: {error}")))?;
 
     let asked = shutdown.stop.is_cancelled();
-    shutdown.stop.cancel();
-    service_manager::stopping();
-    shutdown.end_sessions.cancel();
-    end("sessions", &sessions, SESSIONS_TIMEOUT).await;
-    shutdown.end_grants.cancel();
-    end("grants", &grants, GRANTS_TIMEOUT).await;
+    end_all(&shutdown, &sessions, &grants).await;
     save_and_close(&servers, &storage).await;
     drop(listening);
     tracing::info!("stopped");
     let made_place = shutdown.handover.is_cancelled();
     outcome(served, made_place.then_some(config.started_by), asked)
+}
+
+/// Sessions first: their end takes tokens.
+async fn end_all(shutdown: &Shutdown, sessions: &TaskTracker, grants: &TaskTracker) {
+    shutdown.stop.cancel();
+    service_manager::stopping();
+    shutdown.end_sessions.cancel();
+    end("sessions", sessions, SESSIONS_TIMEOUT).await;
+    shutdown.end_grants.cancel();
+    end("grants", grants, GRANTS_TIMEOUT).await;
 }
 
 /// Returns how to exit; `place`: who started a daemon that made place for another.

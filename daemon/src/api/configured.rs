@@ -11,7 +11,7 @@ use mcp_remote_proto::v1;
 use super::Api;
 use super::convert::{self, Opening};
 use crate::config::Config;
-use crate::configuration::document::{self, Seconds, Texts};
+use crate::configuration::document::{self, Seconds, ServerTable, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
 use crate::oauth::grant_type::GrantType;
 use crate::oauth::identity::IdentityHash;
@@ -253,19 +253,7 @@ fn connection(options: &mut v1::Options, table: &document::ServerTable) {
 fn auth(auth: &mut v1::AuthOptions, entry: &Entry, says_whose: bool) {
     let table = &entry.table;
     if !says_whose {
-        auth.client_credentials = table.client_credentials == Some(true);
-        for (place, written) in [
-            (&mut auth.token_endpoint, &table.token_endpoint),
-            (&mut auth.client_key, &table.client_key),
-            (&mut auth.client_key_id, &table.client_key_id),
-            (
-                &mut auth.client_assertion_audience,
-                &table.client_assertion_audience,
-            ),
-            (&mut auth.bearer_token_file, &table.bearer_token_file),
-        ] {
-            unsaid(place, written.as_ref());
-        }
+        account(auth, table);
     }
     // As which client, and for which resource, is said as a whole.
     if auth.static_client_info.is_empty() && auth.client_metadata_url.is_empty() {
@@ -318,6 +306,22 @@ fn auth(auth: &mut v1::AuthOptions, entry: &Entry, says_whose: bool) {
         });
     }
     federation(auth, entry);
+}
+
+fn account(auth: &mut v1::AuthOptions, table: &ServerTable) {
+    auth.client_credentials = table.client_credentials == Some(true);
+    for (place, written) in [
+        (&mut auth.token_endpoint, &table.token_endpoint),
+        (&mut auth.client_key, &table.client_key),
+        (&mut auth.client_key_id, &table.client_key_id),
+        (
+            &mut auth.client_assertion_audience,
+            &table.client_assertion_audience,
+        ),
+        (&mut auth.bearer_token_file, &table.bearer_token_file),
+    ] {
+        unsaid(place, written.as_ref());
+    }
 }
 
 /// What belongs to an identity provider is shown to no other one.

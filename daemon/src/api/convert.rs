@@ -79,21 +79,7 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         },
         None => config.proxy.clone(),
     };
-    let network = NetworkOptions {
-        ca_file: match options.ca_file.is_empty() {
-            true => file("NODE_EXTRA_CA_CERTS", options.environment_ca_file)?,
-            false => file("--ca-file", options.ca_file)?,
-        },
-        ssl_cert_file: file("SSL_CERT_FILE", options.ssl_cert_file)?
-            .or_else(|| config.ssl_cert_file.clone()),
-        proxy: proxy.proxy_for(url.url()),
-        timeouts: Timeouts {
-            connect: milliseconds(options.connect_timeout_ms),
-            headers: milliseconds(options.headers_timeout_ms),
-            body: milliseconds(options.body_timeout_ms),
-        },
-        ipv4: options.ipv4,
-    };
+    let network = network(&options, &proxy, &url, config)?;
     let cache_lists = match options.cache_lists.as_str() {
         "" => CacheLists::default(),
         text => CacheLists::parse(text)
@@ -136,6 +122,29 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         request_timeout: milliseconds(options.request_timeout_ms),
         shim_pid: open.shim_pid,
         warnings,
+    })
+}
+
+fn network(
+    options: &v1::Options,
+    proxy: &ProxySettings,
+    url: &ServerUrl,
+    config: &Config,
+) -> Result<NetworkOptions, String> {
+    Ok(NetworkOptions {
+        ca_file: match options.ca_file.is_empty() {
+            true => file("NODE_EXTRA_CA_CERTS", options.environment_ca_file.clone())?,
+            false => file("--ca-file", options.ca_file.clone())?,
+        },
+        ssl_cert_file: file("SSL_CERT_FILE", options.ssl_cert_file.clone())?
+            .or_else(|| config.ssl_cert_file.clone()),
+        proxy: proxy.proxy_for(url.url()),
+        timeouts: Timeouts {
+            connect: milliseconds(options.connect_timeout_ms),
+            headers: milliseconds(options.headers_timeout_ms),
+            body: milliseconds(options.body_timeout_ms),
+        },
+        ipv4: options.ipv4,
     })
 }
 

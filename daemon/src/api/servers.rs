@@ -144,7 +144,24 @@ fn shown_text(text: &str) -> String {
 
 /// Returns every setting that is not a secret, as in the file.
 fn settings(table: &ServerTable) -> Vec<Setting> {
-    let switch = |value: Option<bool>| value.map(|value| value.to_string());
+    let all = connection(table).into_iter().chain(sign_in(table));
+    let written = all.filter_map(|(key, value)| {
+        Some(Setting {
+            flag: key.to_owned(),
+            value: value?,
+        })
+    });
+    written.collect()
+}
+
+/// A key and its value, if it is written.
+type Key = (&'static str, Option<String>);
+
+fn switch(value: Option<bool>) -> Option<String> {
+    value.map(|value| value.to_string())
+}
+
+fn connection(table: &ServerTable) -> Vec<Key> {
     let seconds = |value: Option<Seconds>| value.map(Seconds::text);
     let texts = |value: &Option<Texts>| value.as_ref().map(|Texts(texts)| texts.join(","));
     let transport = table.transport.map(|transport| match transport {
@@ -158,23 +175,10 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         Reuse::Sequential => "sequential",
         Reuse::Concurrent => "concurrent",
     });
-    let dpop = table.dpop.map(|dpop| match dpop {
-        Dpop::Auto => "auto",
-        Dpop::Always => "always",
-        Dpop::Never => "never",
-    });
     let cache_lists = table.cache_lists.map(CacheLists::text);
-    let params = table.authorize_params.as_ref();
-    let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
     // Credentials of a proxy are nobody's business.
     let proxy = table.proxy.as_deref().map(shown_text);
-    let endpoint = table.token_endpoint.as_deref().map(shown_text);
-    // What follows the program may be secret.
-    let words = table.bearer_token_command.as_ref();
-    let command = words.and_then(|words| words.first().cloned());
-    let subject = table.subject_token_type.map(|kind| kind.as_str());
-    let port = table.callback_port.map(|port| port.to_string());
-    let all = [
+    vec![
         ("header_file", texts(&table.header_file)),
         ("transport", transport.map(str::to_owned)),
         ("reuse", reuse.map(str::to_owned)),
@@ -193,6 +197,24 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("ping_interval", seconds(table.ping_interval)),
         ("ipv4", switch(table.ipv4)),
         ("disable_cookies", switch(table.disable_cookies)),
+    ]
+}
+
+fn sign_in(table: &ServerTable) -> Vec<Key> {
+    let dpop = table.dpop.map(|dpop| match dpop {
+        Dpop::Auto => "auto",
+        Dpop::Always => "always",
+        Dpop::Never => "never",
+    });
+    let params = table.authorize_params.as_ref();
+    let params = params.map(|params| params.keys().cloned().collect::<Vec<_>>().join(","));
+    let endpoint = table.token_endpoint.as_deref().map(shown_text);
+    // What follows the program may be secret.
+    let words = table.bearer_token_command.as_ref();
+    let command = words.and_then(|words| words.first().cloned());
+    let subject = table.subject_token_type.map(|kind| kind.as_str());
+    let port = table.callback_port.map(|port| port.to_string());
+    vec![
         ("auth_timeout", seconds(table.auth_timeout)),
         ("callback_port", port),
         ("callback_host", table.callback_host.clone()),
@@ -227,12 +249,5 @@ fn settings(table: &ServerTable) -> Vec<Setting> {
         ("identity_provider_key", table.identity_provider_key.clone()),
         ("subject_token_file", table.subject_token_file.clone()),
         ("subject_token_type", subject.map(str::to_owned)),
-    ];
-    let written = all.into_iter().filter_map(|(key, value)| {
-        Some(Setting {
-            flag: key.to_owned(),
-            value: value?,
-        })
-    });
-    written.collect()
+    ]
 }

@@ -20,7 +20,7 @@ use super::browsers::{Browsers, Shown, SignInUrl};
 use super::challenge::Challenge;
 use super::device;
 use super::discovery::{Discovered, DiscoveryError, Known, scopes_to_ask};
-use super::dpop;
+use super::dpop::{self, Binding};
 use super::endpoints::{Endpoints, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -258,6 +258,14 @@ async fn ended(
     Ended { kept, client }
 }
 
+/// Where to sign in, what for, and what tokens will be bound to.
+struct Found {
+    servers: Box<dyn Servers>,
+    discovered: Discovered,
+    scope: Option<Scope>,
+    binding: Option<Binding>,
+}
+
 async fn attempt(
     tools: &Tools,
     identity: &Identity,
@@ -272,10 +280,9 @@ async fn attempt(
     let discovered = servers.discover(identity, &wish.known).await?;
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
-    let scope = scope.as_ref();
     let binding = dpop::decide(identity, &wish.challenge, &discovered);
     let binding = binding.map_err(SignInError::Failed)?;
-    let asked = (&wish, scope, binding.as_ref());
+    let asked = (&wish, scope.as_ref(), binding.as_ref());
     if let Some(kept) =
         by_device::begin(tools, identity, &*servers, &discovered, asked, client).await?
     {
@@ -295,6 +302,31 @@ async fn attempt(
         };
         return by_device.finish(progress).await;
     }
+    let found = Found {
+        servers,
+        discovered,
+        scope,
+        binding,
+    };
+    by_page(tools, identity, wish, client, progress, found).await
+}
+
+/// Signs in at a page that a browser shows, from which it comes back.
+async fn by_page(
+    tools: &Tools,
+    identity: &Identity,
+    wish: Wish,
+    client: &mut Option<Client>,
+    progress: watch::Sender<Progress>,
+    found: Found,
+) -> Result<Kept, SignInError> {
+    let Found {
+        servers,
+        discovered,
+        scope,
+        binding,
+    } = found;
+    let (hash, scope) = (identity.hash(), scope.as_ref());
     let offers_codes = device::is_offered(&discovered.server);
     let known = still_good(tools, identity, &discovered, scope, client.clone());
     let known = known.filter(|client| binding.is_some() || !client.binds_always());
