@@ -198,6 +198,23 @@ fn what_the_manager_refuses_is_undone() {
 }
 
 #[test]
+fn what_runs_is_not_taken_down_by_an_install_that_fails() {
+    for order in ["daemon-reload", "enable", "start"] {
+        let (home, manager) = managed();
+        service(&home, &["install"]);
+        let daemon = home.daemon_pid();
+        manager.told();
+        manager.fails_at(&[order]);
+        let (_, line) = refused(&home, &["install"]);
+        assert!(line.contains("as before"), "{line}");
+        let told = manager.told().join("\n");
+        assert!(!told.contains("disable"), "{told}");
+        assert_eq!(installed(&home), UNITS);
+        assert_eq!(home.daemon_pid(), daemon);
+    }
+}
+
+#[test]
 fn an_update_that_the_manager_refuses_leaves_the_units_of_before() {
     let (home, manager) = managed();
     service(&home, &["install"]);

@@ -105,9 +105,14 @@ impl Work<'_> {
         let _turn = self.launcher.start_lock().await?;
         let written = files::write(&files)?;
         if let Err(why) = self.take(&self.service.install_steps(written.replaced())) {
+            let restored = if written.is_first() {
+                "everything is"
+            } else {
+                "its files are"
+            };
             self.undo(written);
             return Err(ShimError::general(format!(
-                "the {} could not be installed: {why}; everything is as before",
+                "the {} could not be installed: {why}; {restored} as before",
                 self.service.name()
             )));
         }
@@ -116,14 +121,13 @@ impl Work<'_> {
         print(&text)
     }
 
-    /// Puts the files back, and has the manager forget what it heard.
+    /// Puts the files back, and has the manager forget what it heard. A service that
+    /// was there before is not taken down.
     fn undo(&self, written: Written) {
-        if written.replaced() {
-            written.undo();
-        } else {
+        if written.is_first() {
             let _disabled = self.take(&self.service.disable_steps());
-            written.undo();
         }
+        written.undo();
         let _forgot = self.take(&self.service.forget_steps());
     }
 
