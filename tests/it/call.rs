@@ -229,6 +229,31 @@ fn everything_in_a_result_is_shown_or_saved() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_takes_nothing_of_the_rest_away() {
+    let upstream = server(Config::default());
+    let image = r#"{"type":"image","data":"aGk=","mimeType":"image/png"}"#;
+    let result = format!(
+        r#"{{"content":[{{"type":"text","text":"one"}},{image},{{"type":"text","text":"two"}},{image}]}}"#
+    );
+    upstream.answer("show", &result);
+    let (home, url) = (TestHome::new(), upstream.url());
+    // Nobody can write there, whoever runs the test.
+    let done = call(&home, &url, &["--save-to", "/proc", "show"]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, "one\ntwo\n"));
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert!(line.contains("/proc/image.png cannot be written"), "{line}");
+    }
+    upstream.answer(
+        "show",
+        r#"{"content":[{"type":"resource","resource":{"uri":"x://a/raw","blob":"aGE="}}]}"#,
+    );
+    let done = call(&home, &url, &["show"]);
+    assert!(one_sentence(&done.stderr).ends_with("raw.bin (2 bytes)"));
+}
+
+#[test]
 fn failures_are_told_apart_by_their_exit_codes() {
     let upstream = server(Config::default());
     let (home, url) = (TestHome::new(), upstream.url());
