@@ -53,6 +53,18 @@ fn the_screen_follows_and_the_terminal_is_given_back() {
 }
 
 #[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_a_sentence() {
+    let mut home = home();
+    home.set("TERM", "dumb");
+    let _daemon = TestDaemon::start(&home, &[]);
+    let command = home.command("mcp-remote", &["status", "--watch"]);
+    let terminal = TestTerminal::start(&command, 80, 30);
+    assert_eq!(terminal.wait(), 2);
+    terminal.wait_for_text("--watch --json");
+    assert!(!terminal.drawn().contains('\u{1b}'), "{}", terminal.drawn());
+}
+
+#[test]
 fn any_end_gives_the_terminal_back() {
     let home = home();
     let _daemon = TestDaemon::start(&home, &[]);
