@@ -174,7 +174,9 @@ impl Settings {
         match read {
             Ok(configuration) => {
                 *self.lock() = None;
-                Ok(self.apply(configuration))
+                let mut change = self.apply(configuration);
+                change.notes.extend(self.now().troubles());
+                Ok(change)
             }
             Err(sentence) => {
                 tracing::error!("{sentence}");
@@ -204,7 +206,7 @@ impl Settings {
         let replaces = self.now().servers.contains_key(name);
         let mut change = self.change(&|text| edit::add(text, name, url, settings, replace))?;
         if let Some(entry) = self.now().servers.get(name) {
-            change.notes.extend(self.notes(entry));
+            change.notes.extend(self.notes(name, entry));
         }
         Ok((change, replaces))
     }
@@ -241,7 +243,7 @@ impl Settings {
     }
 
     /// Says what somebody who adds an entry should know.
-    fn notes(&self, entry: &Entry) -> Vec<String> {
+    fn notes(&self, name: &str, entry: &Entry) -> Vec<String> {
         let mut notes = Vec::new();
         if holds_secrets(entry) {
             notes.push(format!(
@@ -249,7 +251,8 @@ impl Settings {
                 self.path().display()
             ));
         }
-        notes.extend(entry.trouble.clone());
+        let trouble = entry.trouble.as_ref();
+        notes.extend(trouble.map(|trouble| cannot_be_used(name, trouble)));
         notes
     }
 
@@ -275,6 +278,16 @@ impl Configuration {
         self.servers.values().any(Entry::is_kept_warm)
     }
 
+    /// Says which servers that are to be used cannot be, one sentence each.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let enabled = self.servers.iter().filter(|(_, entry)| entry.is_enabled());
+        let in_trouble = |(name, entry): (&String, &Entry)| {
+            let trouble = entry.trouble.as_ref()?;
+            Some(cannot_be_used(name, trouble))
+        };
+        enabled.filter_map(in_trouble).collect()
+    }
+
     fn changed_by(&self, other: &Self) -> Change {
         let names = self.servers.keys().chain(other.servers.keys());
         let differs = |name: &&String| self.servers.get(*name) != other.servers.get(*name);
@@ -282,11 +295,6 @@ impl Configuration {
         if self.daemon != other.daemon {
             notes.push("what has changed in [daemon] counts when the daemon starts again".into());
         }
-        let in_trouble = |(name, entry): (&String, &Entry)| {
-            let trouble = entry.trouble.as_ref()?;
-            Some(format!("{name} cannot be used: {trouble}"))
-        };
-        notes.extend(other.servers.iter().filter_map(in_trouble));
         Change {
             names: names.filter(differs).cloned().collect(),
             defaults: self.defaults != other.defaults,
@@ -305,6 +313,10 @@ impl Entry {
     pub(crate) fn is_kept_warm(&self) -> bool {
         self.is_enabled() && self.table.warm == Some(true)
     }
+}
+
+fn cannot_be_used(name: &str, trouble: &str) -> String {
+    format!("{name} cannot be used: {trouble}")
 }
 
 /// Says whether the file itself has values that nobody else should see.
