@@ -107,6 +107,11 @@ fn arguments_come_from_a_file_or_standard_input_too() {
         2,
         &["none.json", "cannot be read"],
     );
+    // It takes no room, and is not a part of what it says.
+    let large = std::fs::File::create(home.folder().join("large.json")).expect("a file");
+    large.set_len(40 << 20).expect("it grows");
+    let done = call(&home, &url, &["--json", "@large.json", "put"]);
+    refused(&done, 2, &["large.json", "more than 33554432 bytes"]);
     for bad in ["[1]", "{", "5"] {
         let done = call(&home, &url, &["--json", bad, "put"]);
         refused(&done, 2, &["not a JSON object"]);
@@ -129,11 +134,19 @@ fn what_the_tool_does_not_have_is_refused_before_it_is_called() {
             &["--count is integer"],
         ),
         (&["put", "word"], &["word 1", "--name"]),
+        (
+            &["put", "--dry-run", "yes"],
+            &["--dry_run is a boolean", "--no-dry_run"],
+        ),
         (&["putt", "--text", "a"], &["no tool \"putt\"", "put, show"]),
     ] {
         refused(&call(&home, &url, words), 2, said);
     }
     assert_eq!(upstream.count("POST tools/call"), 0);
+    home.configure(&format!("[servers.named]\nurl = \"{url}\"\n"));
+    assert_eq!(home.run(&["reload"]).code, 0);
+    let done = call(&home, "named", &["putt"]);
+    refused(&done, 2, &["named has no tool"]);
     let help = call(&home, &url, &["put", "--help"]);
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("--text string"), "{help:?}");

@@ -92,7 +92,8 @@ pub(crate) async fn tools(
 fn whole(value: &str) -> Result<Bytes, ShimError> {
     let read = |from: &mut dyn Read| {
         let mut bytes = Vec::new();
-        let limit = MAX_MESSAGE_LEN as u64;
+        // One more shows that it is too long.
+        let limit = MAX_MESSAGE_LEN as u64 + 1;
         from.take(limit).read_to_end(&mut bytes).map(|_| bytes)
     };
     let (bytes, source) = match value.strip_prefix('@') {
@@ -106,9 +107,19 @@ fn whole(value: &str) -> Result<Bytes, ShimError> {
         ),
         None => (Ok(value.as_bytes().to_owned()), String::new()),
     };
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| ShimError::new(Exit::USAGE, format!("{source} cannot be read: {error}")))
+    match bytes {
+        Ok(bytes) if bytes.len() > MAX_MESSAGE_LEN => Err(ShimError::new(
+            Exit::USAGE,
+            format!(
+                "{source} has more than {MAX_MESSAGE_LEN} bytes, the most that a call can have"
+            ),
+        )),
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) => Err(ShimError::new(
+            Exit::USAGE,
+            format!("{source} cannot be read: {error}"),
+        )),
+    }
 }
 
 async fn run(
