@@ -150,6 +150,19 @@ fn a_unit_that_changed_is_restarted() {
 }
 
 #[test]
+fn a_folder_that_depends_on_where_one_stands_is_refused() {
+    let (mut home, manager) = managed();
+    home.set("MCP_REMOTE_CONFIG_DIR", "rel");
+    for words in [&["install", "--dry-run"][..], &["install"]] {
+        let (code, line) = refused(&home, words);
+        assert_eq!(code, 2);
+        assert!(line.contains("MCP_REMOTE_CONFIG_DIR"), "{line}");
+    }
+    assert_eq!(installed(&home), [""; 0]);
+    assert_eq!(manager.told(), [""; 0]);
+}
+
+#[test]
 fn without_a_manager_nothing_is_written() {
     let mut home = TestHome::new();
     let manager = FakeManager::new(&mut home);
