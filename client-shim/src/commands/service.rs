@@ -138,8 +138,13 @@ impl Work<'_> {
         if written.is_first() {
             let _disabled = self.take(&self.service.disable_steps());
         }
+        let replaced = written.replaced();
         written.undo();
         let _forgot = self.take(&self.service.forget_steps());
+        if replaced {
+            // It may have been stopped for files that were not good.
+            let _started = self.take(&self.service.start_steps());
+        }
     }
 
     fn uninstall(&self) -> Result<Exit, ShimError> {
