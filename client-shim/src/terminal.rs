@@ -193,7 +193,10 @@ mod tests {
         ] {
             assert_eq!(has_colours(&Environment::of(variables)), expected);
         }
-        let terminal = Some(Terminal { colours: true });
+        let terminal = Some(Terminal {
+            colours: true,
+            is_dumb: false,
+        });
         assert_eq!(painted(terminal, Paint::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
         assert_eq!(painted(terminal, Paint::Plain, "x"), "x");
         assert_eq!(painted(None, Paint::Bad, "x"), "x");
