@@ -70,7 +70,7 @@ pub(crate) fn painted(terminal: Option<Terminal>, paint: Paint, text: &str) -> S
 /// See no-color.org.
 fn has_colours(environment: &Environment) -> bool {
     let no_color = environment.text("NO_COLOR");
-    !no_color.is_some_and(|value| !value.is_empty()) && !is_dumb(environment)
+    no_color.is_none_or(str::is_empty) && !is_dumb(environment)
 }
 
 fn is_dumb(environment: &Environment) -> bool {

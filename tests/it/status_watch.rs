@@ -122,7 +122,10 @@ fn another_size_is_another_picture() {
         let narrow = frame.contains("Health: ") && !frame.contains("PROTOCOL");
         narrow.then(|| frame.to_owned())
     });
-    assert!(drawn.contains("login https://a-rather-long"), "{drawn}");
+    // What does not fit goes on below, in whole words.
+    let url = "\nhttps://a-rather-long-name.example.com/mcp\u{1b}";
+    assert!(drawn.contains("run: mcp-remote login\u{1b}[K"), "{drawn}");
+    assert!(drawn.contains(url), "{drawn}");
     let rows = drawn.split("\r\n").map(|row| row.trim_end_matches('\r'));
     for row in rows {
         let codes = row.split('\u{1b}').skip(1);
