@@ -1,8 +1,6 @@
 //! The script for bash: one function, which finds the command on the line and how
 //! many words follow it, and offers its flags and words.
 
-use std::collections::BTreeMap;
-
 use crate::cli::table::{COMMANDS, Command, Values};
 
 use super::{SERVER_NAMES, every_flag, flags, named, pattern, push, valued};
@@ -104,7 +102,7 @@ fn push_words(script: &mut String, pattern: &str, words: &str) {
 
 /// Returns what to offer after flags, by the flags.
 fn values() -> Vec<(String, String)> {
-    let mut by_offer: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut by_offer: Vec<(String, Vec<String>)> = Vec::new();
     for (command, flag) in every_flag() {
         let Some((_, values)) = flag.value else {
             continue;
@@ -117,7 +115,12 @@ fn values() -> Vec<(String, String)> {
                 format!(r#"COMPREPLY=($(compgen -W '{words}' -- "$cur")); "#)
             }
         };
-        let patterns = by_offer.entry(offer).or_default();
+        let at = by_offer.iter().position(|(other, _)| *other == offer);
+        let at = at.unwrap_or_else(|| {
+            by_offer.push((offer, Vec::new()));
+            by_offer.len() - 1
+        });
+        let patterns = &mut by_offer[at].1;
         for name in flag.names {
             let pattern = pattern(command, name);
             if !patterns.contains(&pattern) {
