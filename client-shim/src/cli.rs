@@ -152,18 +152,27 @@ pub(crate) enum Invocation {
 /// Understands the arguments after the program's name.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Parsed {
     let arguments: Vec<OsString> = arguments.collect();
-    if let Some(parsed) = described::parse(&arguments) {
-        return parsed;
+    let command = arguments
+        .iter()
+        .find_map(|word| table::find(word.to_str()?));
+    let mut parsed = described::parse(&arguments).unwrap_or_else(|| {
+        let mut words = Words::default();
+        let invocation = words
+            .read(arguments.into_iter())
+            .and_then(|()| words.decide());
+        Parsed {
+            volume: words.volume,
+            warnings: words.warnings,
+            invocation,
+        }
+    });
+    if let Err(error) = &mut parsed.invocation {
+        let name = command.map_or("", |command| command.name);
+        let space = if name.is_empty() { "" } else { " " };
+        let help = format!("\nmcp-remote {name}{space}--help says how it is meant");
+        error.sentence.push_str(&help);
     }
-    let mut words = Words::default();
-    let invocation = words
-        .read(arguments.into_iter())
-        .and_then(|()| words.decide());
-    Parsed {
-        volume: words.volume,
-        warnings: words.warnings,
-        invocation,
-    }
+    parsed
 }
 
 /// The arguments, sorted by kind.

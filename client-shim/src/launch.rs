@@ -219,6 +219,7 @@ impl Launcher {
     async fn start_locked(&self) -> Result<Daemon, ShimError> {
         let deadline = Instant::now() + PATIENCE;
         let mut service = self.service.as_ref().filter(|_| self.is_service());
+        let mut is_said_to_run = false;
         loop {
             // Another shim may have started it while this one waited its turn.
             match self.find().await {
@@ -228,11 +229,17 @@ impl Launcher {
             }
             if let Some(service) = service.take() {
                 match service.start().await? {
-                    Started::Yes => continue,
+                    Started::Yes => {
+                        is_said_to_run = true;
+                        continue;
+                    }
                     Started::NoManager(why) => self.notices.info(format_args!(
                         "the service is installed and its manager cannot be asked ({why}): mcp-remote starts its daemon itself"
                     )),
                 }
+            }
+            if std::mem::take(&mut is_said_to_run) {
+                self.notices.info("the service's manager says that it has started it, and nothing answers: mcp-remote starts its daemon itself (mcp-remote service status says more)");
             }
             match start::run(&self.environment).await? {
                 Report::Ready => {}

@@ -16,6 +16,7 @@ const USUAL_COLUMNS: usize = 80;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
     colours: bool,
+    is_dumb: bool,
 }
 
 /// What a text says by its colour, besides by its words.
@@ -38,7 +39,13 @@ impl Terminal {
     pub(crate) fn of_standard_output(environment: &Environment) -> Option<Self> {
         std::io::IsTerminal::is_terminal(&std::io::stdout()).then(|| Self {
             colours: has_colours(environment),
+            is_dumb: is_dumb(environment),
         })
+    }
+
+    /// Says whether a picture can be drawn on it: a dumb one shows the codes themselves.
+    pub(crate) fn can_draw(self) -> bool {
+        !self.is_dumb
     }
 
     /// Returns its columns and rows now.
@@ -60,10 +67,14 @@ pub(crate) fn painted(terminal: Option<Terminal>, paint: Paint, text: &str) -> S
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// See no-color.org; a dumb terminal shows the codes themselves.
+/// See no-color.org.
 fn has_colours(environment: &Environment) -> bool {
-    let is = |name, wanted: fn(&str) -> bool| environment.text(name).is_some_and(wanted);
-    !is("NO_COLOR", |value| !value.is_empty()) && !is("TERM", |value| value == "dumb")
+    let no_color = environment.text("NO_COLOR");
+    no_color.is_none_or(str::is_empty) && !is_dumb(environment)
+}
+
+fn is_dumb(environment: &Environment) -> bool {
+    environment.text("TERM") == Some("dumb")
 }
 
 /// Returns the columns of the terminal that standard error is; 0: it is none, or shows
@@ -86,6 +97,43 @@ fn size(terminal: &impl std::os::fd::AsFd) -> Option<(usize, usize)> {
 #[cfg(not(unix))]
 fn size<T>(_: &T) -> Option<(usize, usize)> {
     None
+}
+
+/// Breaks a line into parts of at most so many visible characters, between words if
+/// it can. Colours are ours, and always switched off again in the same line.
+pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut column = 0;
+    // Where the last word of this part begins: its byte and its column.
+    let mut word = None;
+    let mut in_code = false;
+    for character in line.chars() {
+        let starts = character == '\x1b';
+        let visible = !in_code && !starts;
+        if visible && column == columns {
+            let (at, before) = match word.take() {
+                _ if character == ' ' => (part.len(), column),
+                Some(place) => place,
+                None => (part.len(), column),
+            };
+            let rest = part.split_off(at);
+            parts.push(part.trim_end().to_owned());
+            (part, column) = (rest, column - before);
+        }
+        // A space at a break is not needed.
+        if visible && character == ' ' && column == 0 && !parts.is_empty() {
+            continue;
+        }
+        part.push(character);
+        column += usize::from(visible);
+        if visible && character == ' ' && !part.trim_start().is_empty() {
+            word = Some((part.len(), column));
+        }
+        in_code = starts || (in_code && !character.is_ascii_alphabetic());
+    }
+    parts.push(part);
+    parts
 }
 
 /// Foreign text on one line of a terminal.
@@ -112,6 +160,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn long_lines_go_on_below_and_colours_take_no_room() {
+        for (line, columns, expected) in [
+            ("abcdef", 4, &["abcd", "ef"][..]),
+            ("\x1b[31mabcd\x1b[0m", 4, &["\x1b[31mabcd\x1b[0m"]),
+            ("", 4, &[""]),
+            ("one two three", 8, &["one two", "three"]),
+            ("one two three", 7, &["one two", "three"]),
+            ("one  two", 4, &["one", "two"]),
+            ("a bcdefgh", 4, &["a", "bcde", "fgh"]),
+            ("    indented", 8, &["    inde", "nted"]),
+            (
+                "x \x1b[31mab cd\x1b[0m e",
+                5,
+                &["x \x1b[31mab", "cd\x1b[0m e"],
+            ),
+        ] {
+            assert_eq!(wrapped(line, columns), expected, "{line:?}");
+        }
+    }
+
+    #[test]
     fn foreign_text_cannot_drive_a_terminal() {
         for (text, expected) in [
             ("a\u{1b}[31mb", "a [31mb"),
@@ -135,7 +204,10 @@ mod tests {
         ] {
             assert_eq!(has_colours(&Environment::of(variables)), expected);
         }
-        let terminal = Some(Terminal { colours: true });
+        let terminal = Some(Terminal {
+            colours: true,
+            is_dumb: false,
+        });
         assert_eq!(painted(terminal, Paint::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
         assert_eq!(painted(terminal, Paint::Plain, "x"), "x");
         assert_eq!(painted(None, Paint::Bad, "x"), "x");

@@ -176,7 +176,9 @@ impl Settings {
         match read {
             Ok(configuration) => {
                 *self.lock() = None;
-                Ok(self.apply(configuration))
+                let mut change = self.apply(configuration);
+                change.notes.extend(self.now().troubles());
+                Ok(change)
             }
             Err(sentence) => {
                 tracing::error!("{sentence}");
@@ -210,7 +212,7 @@ impl Settings {
             edit::add(text, name, url, settings, replace)
         })?;
         if let Some(entry) = self.now().servers.get(name) {
-            change.notes.extend(self.notes(entry));
+            change.notes.extend(self.notes(name, entry));
         }
         Ok((change, replaces.get()))
     }
@@ -247,7 +249,7 @@ impl Settings {
     }
 
     /// Says what somebody who adds an entry should know.
-    fn notes(&self, entry: &Entry) -> Vec<String> {
+    fn notes(&self, name: &str, entry: &Entry) -> Vec<String> {
         let mut notes = Vec::new();
         if holds_secrets(entry) {
             notes.push(format!(
@@ -255,7 +257,8 @@ impl Settings {
                 self.path().display()
             ));
         }
-        notes.extend(entry.trouble.clone());
+        let trouble = entry.trouble.as_ref();
+        notes.extend(trouble.map(|trouble| cannot_be_used(name, trouble)));
         notes
     }
 
@@ -286,7 +289,7 @@ impl Configuration {
         let enabled = self.servers.iter().filter(|(_, entry)| entry.is_enabled());
         let in_trouble = |(name, entry): (&String, &Entry)| {
             let trouble = entry.trouble.as_ref()?;
-            Some(format!("{name} cannot be used: {trouble}"))
+            Some(cannot_be_used(name, trouble))
         };
         enabled.filter_map(in_trouble).collect()
     }
@@ -298,7 +301,6 @@ impl Configuration {
         if self.daemon != other.daemon {
             notes.push("what has changed in [daemon] counts when the daemon starts again".into());
         }
-        notes.extend(other.troubles());
         Change {
             names: names.filter(differs).cloned().collect(),
             defaults: self.defaults != other.defaults,
@@ -317,6 +319,10 @@ impl Entry {
     pub(crate) fn is_kept_warm(&self) -> bool {
         self.is_enabled() && self.table.warm == Some(true)
     }
+}
+
+fn cannot_be_used(name: &str, trouble: &str) -> String {
+    format!("{name} cannot be used: {trouble}")
 }
 
 /// Says whether the file itself has values that nobody else should see.

@@ -242,11 +242,7 @@ async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitC
     let servers = Arc::new(Servers::new(storage.clone(), &changes, contents.servers));
     let names = Names::of_system();
     let clients = Arc::new(HttpClients::new(Arc::new(names.clone())));
-    let browsers = match config.started_by {
-        // In the unit they would count against its limits.
-        StartedBy::Systemd => Browsers::apart(),
-        _ => Browsers::new(),
-    };
+    let browsers = browsers(config.started_by);
     let store = (config.auth_folder.as_path(), config.token_store);
     let ending = &shutdown.end_grants;
     let authority = Authority::new(store, browsers, &clients, names, &changes, &grants, ending);
@@ -289,6 +285,14 @@ async fn serve(config: Config, log: Log, handed: Option<Handed>) -> Result<ExitC
     tracing::info!("stopped");
     let made_place = shutdown.handover.is_cancelled();
     outcome(served, made_place.then_some(config.started_by), asked)
+}
+
+fn browsers(started_by: StartedBy) -> Browsers {
+    match started_by {
+        // In the unit they would count against its limits.
+        StartedBy::Systemd => Browsers::apart(),
+        _ => Browsers::new(),
+    }
 }
 
 /// Sessions first: their end takes tokens.

@@ -20,6 +20,11 @@ impl RequestId {
         &self.0
     }
 
+    /// Returns the response that nothing but its coming is wanted of, as to a ping.
+    pub(crate) fn empty_result(&self) -> Bytes {
+        format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, self.0).into()
+    }
+
     /// Takes the bytes that a scan found.
     pub(crate) fn found(text: &[u8]) -> Option<Self> {
         std::str::from_utf8(text).ok().map(Self::from_json)

@@ -232,9 +232,7 @@ impl Peer {
     async fn refuse(&self, request: &Envelope) {
         let Some(id) = request.id() else { return };
         let answer = match request.method() {
-            Some("ping") => {
-                format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into()
-            }
+            Some("ping") => id.empty_result(),
             _ => {
                 let refusal = "mcp-remote: a command has nobody to ask";
                 jsonrpc::error_response(Some(&id), -32601, refusal, None)

@@ -322,8 +322,7 @@ impl Relay {
             return self.answer(None, refusal).await;
         }
         if self.lease.is_none() && envelope.method() == Some("ping") {
-            let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
-            return self.answer(None, answer.into()).await;
+            return self.answer(None, id.empty_result()).await;
         }
         if self.lease.is_none() && self.sign_in.is_waiting() {
             return self.hold_too(envelope, &id).await;

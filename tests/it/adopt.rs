@@ -192,6 +192,98 @@ fn a_program_that_moved_takes_its_link_along() {
     assert!(listing(&home).is_empty());
 }
 
+/// A link that leads elsewhere, written down as ours, as one of an older program is.
+fn older(home: &TestHome) -> (PathBuf, PathBuf, String) {
+    adopt(home, &[]);
+    let link = link(home);
+    let record = home.home().join(".local/state/mcp-remote/adopted");
+    let program = std::fs::read_link(&link).expect("a link");
+    std::fs::remove_file(&link).expect("removed");
+    symlink("/older/mcp-remote", &link).expect("made");
+    let text = std::fs::read_to_string(&record).expect("written");
+    let older = text.replace(program.to_str().expect("UTF-8"), "/older/mcp-remote");
+    std::fs::write(&record, &older).expect("written");
+    (link, record, older)
+}
+
+/// Ends adopt when it is about to put the new link in place of the older one, or just
+/// before that has been made.
+fn killed_while_moving(home: &TestHome, is_made: bool) -> PathBuf {
+    let (link, record, older) = older(home);
+    adopt(home, &[]);
+    let program = std::fs::read_link(&link).expect("a link");
+    std::fs::remove_file(&link).expect("removed");
+    symlink("/older/mcp-remote", &link).expect("made");
+    let line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    let moved = std::fs::read_to_string(&record).expect("written");
+    let both = format!("{}\n{older}", line(&moved));
+    std::fs::write(&record, both).expect("written");
+    if is_made {
+        symlink(program, link.with_extension("adopt-new")).expect("made");
+    }
+    link
+}
+
+#[test]
+fn a_kill_while_the_link_moves_is_made_good_by_the_next_adopt_or_undo() {
+    for is_made in [false, true] {
+        for commands in [&["adopt", "undo"][..], &["undo"]] {
+            let home = TestHome::new();
+            let link = killed_while_moving(&home, is_made);
+            for command in commands {
+                if *command == "adopt" {
+                    assert!(adopt(&home, &[]).contains(" now."));
+                    assert_ne!(
+                        std::fs::read_link(&link).expect("a link"),
+                        Path::new("/older/mcp-remote")
+                    );
+                } else {
+                    assert!(adopt(&home, &["--undo"]).contains("Removed "));
+                }
+            }
+            assert_eq!(listing(&home), [""; 0].map(PathBuf::from));
+        }
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_the_new_link_is_named() {
+    let home = TestHome::new();
+    let (link, record, _) = older(&home);
+    // The link cannot be made: a folder with something in it has its name.
+    let new = link.with_extension("adopt-new");
+    std::fs::create_dir_all(new.join("x")).expect("made");
+    refused(&home, &[], &new);
+    let text = std::fs::read_to_string(&record).expect("written");
+    assert!(text.contains("/older/mcp-remote"), "{text}");
+    std::fs::remove_dir_all(&new).expect("removed");
+    assert!(adopt(&home, &[]).contains(" now."));
+    let text = std::fs::read_to_string(&record).expect("written");
+    assert!(!text.contains("/older/mcp-remote"), "{text}");
+    adopt(&home, &["--undo"]);
+    assert!(listing(&home).is_empty());
+}
+
+#[test]
+fn several_at_once_write_down_all_that_they_make() {
+    for _ in 0..5 {
+        let home = TestHome::new();
+        let mut children: Vec<_> = [&["adopt"][..], &["adopt", "--npx"], &["adopt"]]
+            .iter()
+            .map(|words| {
+                let mut command = command(&home, &binary("mcp-remote"), words);
+                command.spawn().expect("it starts")
+            })
+            .collect();
+        for child in &mut children {
+            assert!(child.wait().expect("it ends").success());
+        }
+        assert!(link(&home).is_symlink() && npx(&home).is_symlink());
+        adopt(&home, &["--undo"]);
+        assert!(listing(&home).is_empty(), "{:?}", listing(&home));
+    }
+}
+
 #[test]
 fn npm_says_where_all_folders_look() {
     let mut home = TestHome::new();

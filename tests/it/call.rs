@@ -109,6 +109,11 @@ fn arguments_come_from_a_file_or_standard_input_too() {
         2,
         &["none.json", "cannot be read"],
     );
+    // It takes no room, and is not a part of what it says.
+    let large = std::fs::File::create(home.folder().join("large.json")).expect("a file");
+    large.set_len(40 << 20).expect("it grows");
+    let done = call(&home, &url, &["--json", "@large.json", "put"]);
+    refused(&done, 2, &["large.json", "more than 33554432 bytes"]);
     for bad in ["[1]", "{", "5"] {
         let done = call(&home, &url, &["--json", bad, "put"]);
         refused(&done, 2, &["not a JSON object"]);
@@ -131,11 +136,19 @@ fn what_the_tool_does_not_have_is_refused_before_it_is_called() {
             &["--count is integer"],
         ),
         (&["put", "word"], &["word 1", "--name"]),
+        (
+            &["put", "--dry-run", "yes"],
+            &["--dry_run is a boolean", "--no-dry_run"],
+        ),
         (&["putt", "--text", "a"], &["no tool \"putt\"", "put, show"]),
     ] {
         refused(&call(&home, &url, words), 2, said);
     }
     assert_eq!(upstream.count("POST tools/call"), 0);
+    home.configure(&format!("[servers.named]\nurl = \"{url}\"\n"));
+    assert_eq!(home.run(&["reload"]).code, 0);
+    let done = call(&home, "named", &["putt"]);
+    refused(&done, 2, &["named has no tool"]);
     let help = call(&home, &url, &["put", "--help"]);
     assert_eq!(help.code, 0);
     assert!(help.stdout.contains("--text string"), "{help:?}");
@@ -228,6 +241,31 @@ fn everything_in_a_result_is_shown_or_saved() {
     assert_eq!(call(&home, &url, &["show"]).stdout, "{\"n\":1.50}\n");
     upstream.answer("show", r#"{"content":[]}"#);
     assert_eq!(call(&home, &url, &["show"]).stdout, "");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_takes_nothing_of_the_rest_away() {
+    let upstream = server(Config::default());
+    let image = r#"{"type":"image","data":"aGk=","mimeType":"image/png"}"#;
+    let result = format!(
+        r#"{{"content":[{{"type":"text","text":"one"}},{image},{{"type":"text","text":"two"}},{image}]}}"#
+    );
+    upstream.answer("show", &result);
+    let (home, url) = (TestHome::new(), upstream.url());
+    // Nobody can write there, whoever runs the test.
+    let done = call(&home, &url, &["--save-to", "/proc", "show"]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, "one\ntwo\n"));
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        assert!(line.contains("/proc/image.png cannot be written"), "{line}");
+    }
+    upstream.answer(
+        "show",
+        r#"{"content":[{"type":"resource","resource":{"uri":"x://a/raw","blob":"aGE="}}]}"#,
+    );
+    let done = call(&home, &url, &["show"]);
+    assert!(one_sentence(&done.stderr).ends_with("raw.bin (2 bytes)"));
 }
 
 #[test]

@@ -75,6 +75,38 @@ fn a_wrong_command_line_is_a_usage_error() {
 }
 
 #[test]
+fn a_usage_error_is_a_sentence_and_where_to_read_more() {
+    let home = TestHome::new();
+    for (arguments, help) in [
+        (&[][..], "mcp-remote --help"),
+        (&["non/sense"], "mcp-remote --help"),
+        (&["call"], "mcp-remote call --help"),
+        (&["--debug", "call", "everything"], "mcp-remote call --help"),
+        (&["tools"], "mcp-remote tools --help"),
+        (&["add", "name"], "mcp-remote add --help"),
+        (
+            &["service", "install", "--follow"],
+            "mcp-remote service --help",
+        ),
+        (&["logs", "--level", "x"], "mcp-remote logs --help"),
+        (&["status", "--nosuch"], "mcp-remote status --help"),
+        (&["login"], "mcp-remote login --help"),
+        (&["stop", "now"], "mcp-remote stop --help"),
+        (&["adopt", "--npx", "--global"], "mcp-remote adopt --help"),
+    ] {
+        let finished = home.run(arguments);
+        assert_eq!(finished.code, 2, "{arguments:?}: {finished:?}");
+        let lines: Vec<&str> = finished.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{arguments:?}: {finished:?}");
+        assert!(lines[1].starts_with(help), "{lines:?}");
+        let words: Vec<&str> = help.split(' ').skip(1).collect();
+        let helped = home.run(&words);
+        let usage = format!("Usage: {}", help.trim_end_matches(" --help"));
+        assert!(helped.stdout.starts_with(&usage), "{helped:?}");
+    }
+}
+
+#[test]
 fn flags_may_stand_anywhere_and_be_written_with_an_equals_sign() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

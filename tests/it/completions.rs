@@ -6,13 +6,26 @@ use std::process::{Command, Output, Stdio};
 use mcp_remote_tests::home::TestHome;
 
 fn run(program: &str, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(program)
-        .args(arguments)
+    given(Command::new(program).args(arguments), input)
+}
+
+/// The same with the environment of `home`.
+fn run_in(home: &TestHome, program: &str, arguments: &[&str], input: &str) -> Output {
+    let template = home.command("mcp-remote", &[]);
+    let set = template.get_envs();
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear();
+    command.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    given(&mut command, input)
+}
+
+fn given(command: &mut Command, input: &str) -> Output {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut stdin = child.stdin.take().expect("a pipe");
     stdin.write_all(input.as_bytes()).expect("it reads");
     drop(stdin);
@@ -25,15 +38,29 @@ fn script(shell: &str) -> String {
     finished.stdout
 }
 
+/// A home with two servers, which shells find in its path.
+fn with_servers() -> TestHome {
+    let mut home = TestHome::new();
+    let programs = mcp_remote_tests::process::binary("mcp-remote");
+    let programs = programs.parent().expect("a folder").display();
+    home.set("PATH", format!("{programs}:/usr/bin:/bin"));
+    for name in ["everything", "github"] {
+        let added = home.run(&["add", name, "http://127.0.0.1:1/"]);
+        assert_eq!(added.code, 0, "{added:?}");
+    }
+    home
+}
+
 /// Completes a command line in a real bash as readline would; the last word is the
 /// one that is being typed.
-fn completed(script: &str, words: &[&str]) -> Vec<String> {
+fn completed(home: &TestHome, script: &str, words: &[&str]) -> Vec<String> {
     let line: String = words.iter().map(|word| format!(" '{word}'")).collect();
     let ask = format!(
         "{script}\nCOMP_WORDS=({line} )\nCOMP_CWORD={}\n_mcp_remote\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         words.len() - 1
     );
-    let output = run("/bin/bash", &["--norc", "--noprofile"], &ask);
+    let program = ["--norc", "--noprofile"];
+    let output = run_in(home, "/bin/bash", &program, &ask);
     assert!(output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
     text.lines().map(str::to_owned).collect()
@@ -47,7 +74,8 @@ fn bash_completes_commands_flags_and_words() {
         checked.status.success() && checked.stderr.is_empty(),
         "{checked:?}"
     );
-    let completed = |words: &[&str]| completed(&script, words);
+    let home = TestHome::new();
+    let completed = |words: &[&str]| completed(&home, &script, words);
     assert_eq!(completed(&["mcp-remote", "sta"]), ["status"]);
     let all = completed(&["mcp-remote", ""]);
     for name in ["login", "logout", "status", "logs", "doctor", "stop", "man"] {
@@ -71,6 +99,54 @@ fn bash_completes_commands_flags_and_words() {
     );
     assert_eq!(completed(&["mcp-remote", "completions", "z"]), ["zsh"]);
     assert_eq!(completed(&["mcp-remote", "logs", "--level", "x"]), [""]);
+}
+
+#[test]
+fn bash_completes_names_of_servers_where_they_stand() {
+    let (home, script) = (with_servers(), script("bash"));
+    let completed = |words: &[&str]| completed(&home, &script, words);
+    for line in [
+        &["status", "ev"][..],
+        &["remove", "ev"],
+        &["call", "ev"],
+        &["ev"],
+        &["call", "--header", "A", "ev"],
+        &["call", "--json", "{}", "ev"],
+        &["status", "--json", "ev"],
+        &["--transport", "=", "sse-only", "tools", "ev"],
+    ] {
+        let words = [&["mcp-remote"], line].concat();
+        assert_eq!(completed(&words), ["everything"], "{line:?}");
+    }
+    assert_eq!(completed(&["mcp-remote", "logs", ""]).len(), 2);
+    // Only where a server stands.
+    for line in [
+        &["status", "everything", "g"][..],
+        &["add", "g"],
+        &["list", "g"],
+        &["https", ":", "//h/", "g"],
+        &["call", "--header", "g"],
+    ] {
+        let words = [&["mcp-remote"], line].concat();
+        assert_eq!(completed(&words), [""], "{line:?}");
+    }
+}
+
+#[test]
+fn nothing_of_ours_is_offered_behind_a_tool() {
+    let (home, script) = (TestHome::new(), script("bash"));
+    let completed = |words: &[&str]| completed(&home, &script, words);
+    let before = completed(&["mcp-remote", "call", "everything", "--out"]);
+    assert_eq!(before, ["--output"]);
+    for line in [
+        &["everything", "put", "--out"][..],
+        &["https", ":", "//h", ":", "80/x", "put", "--out"],
+        &["--output", "json", "everything", "put", "--"],
+        &["everything", "put", "--output", ""],
+    ] {
+        let words = [&["mcp-remote", "call"], line].concat();
+        assert_eq!(completed(&words), [""], "{line:?}");
+    }
 }
 
 #[test]

@@ -96,6 +96,29 @@ fn comments_and_all_else_survive() {
 }
 
 #[test]
+fn what_a_server_lacks_is_said_once_when_it_is_added_and_at_reloads() {
+    let home = TestHome::new();
+    let url = "https://pro.example.com/mcp";
+    let added = home.run(&[
+        "add",
+        "pro",
+        url,
+        "--header",
+        "Authorization: Bearer ${TOK}",
+    ]);
+    assert_eq!(added.code, 0, "{added:?}");
+    let said = one_sentence(&added.stderr);
+    assert!(said.contains("pro cannot be used: "), "{said}");
+    assert!(said.contains("TOK"), "{said}");
+    let other = home.run(&["add", "other", "https://other.example.com/mcp"]);
+    assert_eq!((other.code, other.stderr.as_str()), (0, ""));
+    let removed = home.run(&["remove", "other"]);
+    assert_eq!((removed.code, removed.stderr.as_str()), (0, ""));
+    let reloaded = home.run(&["reload"]);
+    assert!(one_sentence(&reloaded.stderr).contains("pro cannot be used: "));
+}
+
+#[test]
 fn nothing_half_done_is_left_behind() {
     let home = TestHome::new();
     let mine = "[servers.work]\nurl = \"https://work.example.com/mcp\"\n";
@@ -105,7 +128,8 @@ fn nothing_half_done_is_left_behind() {
         (&["add", "https://h", "https://h/mcp"], 2),
         (&["add", "new", "work"], 2),
         (&["add", "new", "https://h/mcp", "--nonsense"], 2),
-        (&["add", "new", "https://h/mcp", "--drain-timeout", "3"], 1),
+        (&["add", "new", "https://h/mcp", "--drain-timeout", "3"], 2),
+        (&["add", "new", "https://h/mcp", "--protocol", "auto"], 2),
         (&["add", "new", "http://h.example/mcp"], 1),
         (
             &["add", "new", "https://h/mcp", "--transport", "nonsense"],
@@ -121,6 +145,9 @@ fn nothing_half_done_is_left_behind() {
         assert_eq!(finished.code, code, "{line:?}: {finished:?}");
         if code == 1 {
             one_sentence(&finished.stderr);
+        } else {
+            // The file is not what is wrong.
+            assert!(!finished.stderr.contains("config.toml"), "{finished:?}");
         }
         assert_eq!(text(&home), mine, "{line:?}");
     }

@@ -69,6 +69,20 @@ fn one_server_and_bad_news_can_be_picked() {
 }
 
 #[test]
+fn a_server_that_nobody_knows_is_said_to_be_unknown() {
+    let home = TestHome::new();
+    home.configure("[servers.quiet]\nurl = \"http://127.0.0.1:1/\"\n");
+    let _daemon = TestDaemon::start(&home, &[]);
+    for words in [&["logs", "nosuch"][..], &["logs", "--json", "nosuch"]] {
+        let finished = home.run(words);
+        assert_eq!((finished.code, finished.stdout.as_str()), (1, ""));
+        assert!(one_sentence(&finished.stderr).contains("no server nosuch is known"));
+    }
+    let quiet = home.run(&["logs", "quiet"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+}
+
+#[test]
 fn what_comes_is_followed_until_the_daemon_goes() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();

@@ -150,6 +150,19 @@ fn a_unit_that_changed_is_restarted() {
 }
 
 #[test]
+fn a_folder_that_depends_on_where_one_stands_is_refused() {
+    let (mut home, manager) = managed();
+    home.set("MCP_REMOTE_CONFIG_DIR", "rel");
+    for words in [&["install", "--dry-run"][..], &["install"]] {
+        let (code, line) = refused(&home, words);
+        assert_eq!(code, 2);
+        assert!(line.contains("MCP_REMOTE_CONFIG_DIR"), "{line}");
+    }
+    assert_eq!(installed(&home), [""; 0]);
+    assert_eq!(manager.told(), [""; 0]);
+}
+
+#[test]
 fn without_a_manager_nothing_is_written() {
     let mut home = TestHome::new();
     let manager = FakeManager::new(&mut home);
@@ -198,6 +211,23 @@ fn what_the_manager_refuses_is_undone() {
 }
 
 #[test]
+fn what_runs_is_not_taken_down_by_an_install_that_fails() {
+    for order in ["daemon-reload", "enable", "start"] {
+        let (home, manager) = managed();
+        service(&home, &["install"]);
+        let daemon = home.daemon_pid();
+        manager.told();
+        manager.fails_at(&[order]);
+        let (_, line) = refused(&home, &["install"]);
+        assert!(line.contains("as before"), "{line}");
+        let told = manager.told().join("\n");
+        assert!(!told.contains("disable"), "{told}");
+        assert_eq!(installed(&home), UNITS);
+        assert_eq!(home.daemon_pid(), daemon);
+    }
+}
+
+#[test]
 fn an_update_that_the_manager_refuses_leaves_the_units_of_before() {
     let (home, manager) = managed();
     service(&home, &["install"]);
@@ -208,8 +238,10 @@ fn an_update_that_the_manager_refuses_leaves_the_units_of_before() {
     manager.fails_at(&["restart"]);
     refused(&home, &["install"]);
     assert_eq!(std::fs::read_to_string(&unit).expect("it is there"), before);
-    let told = manager.told().join("\n");
-    assert!(!told.contains("disable"), "{told}");
+    let told = manager.told();
+    assert!(!told.join(" ").contains("disable"), "{told:?}");
+    // What was stopped for it runs again.
+    assert_eq!(told.last(), Some(&format!("start {BOTH}")), "{told:?}");
 }
 
 #[test]

@@ -74,6 +74,17 @@ fn without_a_manager_to_ask_the_shim_starts_the_daemon_and_says_so() {
 }
 
 #[test]
+fn a_manager_that_only_says_it_has_started_it_is_not_believed() {
+    let upstream = FakeUpstream::start();
+    let (home, manager) = managed();
+    let finished = one_shot(&home, &[&upstream.url()]);
+    assert_eq!(manager.told(), [START]);
+    let line = one_sentence(&finished.stderr);
+    assert!(line.contains("nothing answers"), "{line}");
+    assert_eq!(started_by(&home), "shim");
+}
+
+#[test]
 fn a_unit_that_cannot_be_started_is_named_and_none_is_started_beside() {
     let upstream = FakeUpstream::start();
     let (home, manager) = managed();

@@ -53,6 +53,18 @@ fn the_screen_follows_and_the_terminal_is_given_back() {
 }
 
 #[test]
+fn a_terminal_that_cannot_be_drawn_on_gets_a_sentence() {
+    let mut home = home();
+    home.set("TERM", "dumb");
+    let _daemon = TestDaemon::start(&home, &[]);
+    let command = home.command("mcp-remote", &["status", "--watch"]);
+    let terminal = TestTerminal::start(&command, 80, 30);
+    assert_eq!(terminal.wait(), 2);
+    terminal.wait_for_text("--watch --json");
+    assert!(!terminal.drawn().contains('\u{1b}'), "{}", terminal.drawn());
+}
+
+#[test]
 fn any_end_gives_the_terminal_back() {
     let home = home();
     let _daemon = TestDaemon::start(&home, &[]);
@@ -110,7 +122,10 @@ fn another_size_is_another_picture() {
         let narrow = frame.contains("Health: ") && !frame.contains("PROTOCOL");
         narrow.then(|| frame.to_owned())
     });
-    assert!(drawn.contains("login https://a-rather-long"), "{drawn}");
+    // What does not fit goes on below, in whole words.
+    let url = "\nhttps://a-rather-long-name.example.com/mcp\u{1b}";
+    assert!(drawn.contains("run: mcp-remote login\u{1b}[K"), "{drawn}");
+    assert!(drawn.contains(url), "{drawn}");
     let rows = drawn.split("\r\n").map(|row| row.trim_end_matches('\r'));
     for row in rows {
         let codes = row.split('\u{1b}').skip(1);

@@ -21,6 +21,9 @@ const VOLUME: &[&str] = &["--debug", "--silent", "--verbose"];
 /// Switches of a bridge that say nothing here.
 const NOT_KEPT: &[&str] = &["--all", "--enable-proxy", "--json"];
 
+/// Flags with a value that are about one use of the server.
+const OF_A_USE: &[&str] = &["--drain-timeout", "--protocol"];
+
 /// Flags whose value is a path, or may be one behind `@`.
 const PATHS: &[&str] = &[
     "--bearer-token-file",
@@ -89,6 +92,11 @@ pub(super) fn parse(words: Vec<Word>) -> Result<AddArguments, ShimError> {
         };
         let valued = takes_value(name) || VALUED_HERE.contains(&name);
         let switch = is_switch(name) || SWITCHES_HERE.contains(&name);
+        if OF_A_USE.contains(&name) {
+            return Err(usage(&format!(
+                "{name} is about one use of a server and is not written down: give it where the server is used"
+            )));
+        }
         if valued {
             let value = inline.or_else(|| words.next().map(|(_, value)| value));
             let value = value.ok_or_else(|| usage(&format!("{name} needs a value")))?;

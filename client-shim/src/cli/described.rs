@@ -154,7 +154,7 @@ fn check(name: &str, values: Values, value: &str) -> Result<(), ShimError> {
 fn known(values: Values) -> String {
     match values {
         Values::OneOf(words) => format!(" (known: {})", words.join(", ")),
-        Values::Any | Values::File => String::new(),
+        Values::Any | Values::File | Values::Server => String::new(),
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Values {
     Any,
     /// The path of a file.
     File,
+    /// The URL or name of a server.
+    Server,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -91,7 +93,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "",
         arguments: &[
-            argument("URL", true, Values::Any),
+            argument("URL", true, Values::Server),
             argument("callback-port", false, Values::Any),
         ],
         flags: NONE,
@@ -102,7 +104,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "login",
-        arguments: &[argument("URL", true, Values::Any)],
+        arguments: &[argument("URL", true, Values::Server)],
         flags: NONE,
         sets: &[BRIDGE],
         summary: "signs in, terminal or not, and says who answers",
@@ -110,7 +112,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "logout",
-        arguments: &[argument("URL", false, Values::Any)],
+        arguments: &[argument("URL", false, Values::Server)],
         flags: &[Flag {
             names: &["--all"],
             value: None,
@@ -122,7 +124,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "status",
-        arguments: &[argument("SERVER", false, Values::Any)],
+        arguments: &[argument("SERVER", false, Values::Server)],
         flags: &[
             json("print one JSON object instead of a table"),
             Flag {
@@ -140,7 +142,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "call",
         arguments: &[
-            argument("SERVER", true, Values::Any),
+            argument("SERVER", true, Values::Server),
             argument("TOOL", true, Values::Any),
         ],
         flags: &[
@@ -169,7 +171,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "tools",
         arguments: &[
-            argument("SERVER", true, Values::Any),
+            argument("SERVER", true, Values::Server),
             argument("TOOL", false, Values::Any),
         ],
         flags: &[json("print what the server sent")],
@@ -222,7 +224,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "remove",
-        arguments: &[argument("NAME", true, Values::Any)],
+        arguments: &[argument("NAME", true, Values::Server)],
         flags: NONE,
         sets: &[],
         summary: "takes a server out of config.toml",
@@ -285,7 +287,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "logs",
-        arguments: &[argument("SERVER", false, Values::Any)],
+        arguments: &[argument("SERVER", false, Values::Server)],
         flags: &[
             follow(),
             level(),

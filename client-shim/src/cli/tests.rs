@@ -317,7 +317,8 @@ fn help_and_version_win_anywhere() {
 
 #[test]
 fn no_url_is_a_usage_error() {
-    assert!(refused(&[]).starts_with("the server's URL or name is missing\nUsage: "));
+    let sentence = "the server's URL or name is missing\nmcp-remote --help says how it is meant";
+    assert_eq!(refused(&[]), sentence);
     assert!(
         refused(&["--debug", "git/hub"]).starts_with(
             "the argument in position 2 is neither a server's URL or name nor a command"

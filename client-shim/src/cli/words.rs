@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{SWITCHES, VALUED, auth, connection, help};
+use super::{SWITCHES, VALUED, auth, connection};
 use crate::exit::{Exit, ShimError};
 
 /// Reads a number of seconds.
@@ -51,7 +51,7 @@ pub(super) fn unexpected(command: &str, position: usize) -> ShimError {
     ))
 }
 
-/// Complains, and says how it is meant.
+/// Complains. [`super::parse`] adds where it is said how it is meant.
 pub(super) fn usage(sentence: &str) -> ShimError {
-    ShimError::new(Exit::USAGE, format!("{sentence}\n{}", help().trim_end()))
+    ShimError::new(Exit::USAGE, sentence)
 }

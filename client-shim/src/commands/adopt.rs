@@ -3,6 +3,7 @@
 //! Needs no daemon. Makes one link and the folders that it needs, writes down
 //! which, and never touches anything that it has not made.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,12 +31,22 @@ pub(crate) fn run(arguments: AdoptArguments, environment: &Environment) -> Resul
     let seat = arguments.seat;
     endpoint::private_folder(places.state())
         .map_err(|error| ShimError::new(Exit::UNSAFE_FOLDER, error.to_string()))?;
+    let _turn = turn(places.state())?;
     let mut record = Record::read(places.state())?;
     if arguments.undo {
         return print(&undo(seat, &mut record)?);
     }
     let seat = seat.unwrap_or(Seat::Home);
     print(&adopt(seat, environment, &mut record)?)
+}
+
+/// Waits until no other adopt is at work. Dropping the file ends the turn.
+fn turn(state: &Path) -> Result<File, ShimError> {
+    // The folder itself is locked: nothing else is left behind.
+    let locked = File::open(state).and_then(|folder| folder.lock().map(|()| folder));
+    locked.map_err(|error| {
+        ShimError::general(format!("{} cannot be locked: {error}", state.display()))
+    })
 }
 
 fn adopt(seat: Seat, environment: &Environment, record: &mut Record) -> Result<String, ShimError> {
@@ -72,13 +83,13 @@ fn adopt(seat: Seat, environment: &Environment, record: &mut Record) -> Result<S
 }
 
 fn undo(seat: Option<Seat>, record: &mut Record) -> Result<String, ShimError> {
-    let links = record.links(seat);
+    let links = record.paths(seat);
     if links.is_empty() {
         return Ok("There is nothing to undo: adopt has made nothing here.\n".to_owned());
     }
     let mut text = String::new();
     for link in links {
-        let shown = link.path.display();
+        let shown = link.display();
         text.push_str(&match link::remove(&link, record)? {
             true => format!("Removed {shown}.\n"),
             false => format!("Left {shown} as it is: it is not what adopt made any more.\n"),

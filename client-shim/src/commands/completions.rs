@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::Shell;
-use crate::cli::table::{COMMANDS, COMMON, Command, Flag, Values};
+use crate::cli::table::{COMMANDS, COMMON, Command, Flag};
 
 mod bash;
 mod fish;
@@ -39,12 +39,34 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Returns the words that a value may be.
-fn words(values: Values) -> Option<String> {
-    match values {
-        Values::OneOf(words) => Some(words.join(" ")),
-        Values::Any | Values::File => None,
+/// A command line that prints the names of the servers, one a line.
+const SERVER_NAMES: &str = "mcp-remote list 2>/dev/null | sed 's/ .*//;1d'";
+
+/// Returns every flag of every command.
+fn every_flag() -> impl Iterator<Item = (&'static Command, &'static Flag)> {
+    let of = |command: &'static Command| flags(command).map(move |flag| (command, flag));
+    COMMANDS.iter().flat_map(of)
+}
+
+/// What matches `COMMAND:FLAG` where the flag has a value: with any command, unless it
+/// has none in another.
+fn pattern(command: &Command, name: &str) -> String {
+    let is_switch = |flag: &Flag| flag.value.is_none() && flag.names.contains(&name);
+    match every_flag().any(|(_, flag)| is_switch(flag)) {
+        true => format!("{}:{name}", command.name),
+        false => format!("*:{name}"),
     }
+}
+
+/// Returns such a pattern for each flag with a value.
+fn valued() -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (command, flag) in every_flag().filter(|(_, flag)| flag.value.is_some()) {
+        patterns.extend(flag.names.iter().map(|name| pattern(command, name)));
+    }
+    patterns.sort();
+    patterns.dedup();
+    patterns
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::leave::{Leave, Reason};
 use crate::notices::Notices;
 use crate::terminal::{Paint, Terminal, painted, plain};
 
-use super::print;
+use super::{print, status};
 
 /// Prints the log, changes how much goes into it, or both.
 ///
@@ -60,6 +60,15 @@ async fn read(
         level: arguments.level.unwrap_or(LogLevel::Unspecified).into(),
         follow: arguments.follow,
     };
+    let known = match arguments.server.as_str() {
+        "" => true,
+        server => !status::ask(daemon, Some(server)).await?.servers.is_empty(),
+    };
+    let unknown = || format!("no server {} is known", plain(&arguments.server));
+    if arguments.follow && !known {
+        notices.info(format_args!("{} yet", unknown()));
+    }
+    let mut is_empty = true;
     let answer = daemon.management().logs(request).await;
     let mut frames = answer
         .map_err(|status| refused(daemon, &status))?
@@ -67,6 +76,11 @@ async fn read(
     loop {
         let frame = match frames.message().await {
             Ok(Some(frame)) => frame.frame,
+            // What is not known any more may have been, and have said something.
+            Ok(None) if !arguments.follow && !known && is_empty => {
+                let sentence = format!("{}: mcp-remote status says which are", unknown());
+                return Err(ShimError::general(sentence));
+            }
             Ok(None) if !arguments.follow => return Ok(Exit::OK),
             Err(status) if !daemon.is_hung_up() => return Err(refused(daemon, &status)),
             Ok(None) | Err(_) => {
@@ -74,6 +88,7 @@ async fn read(
                 return Err(ShimError::new(Exit::NOT_RUNNING, sentence));
             }
         };
+        is_empty &= !matches!(frame, Some(Frame::Line(_)));
         match frame {
             Some(Frame::Line(line)) if arguments.json => print(&document(&line))?,
             Some(Frame::Line(line)) => print(&shown(&line, terminal))?,

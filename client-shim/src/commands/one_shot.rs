@@ -13,7 +13,9 @@ use mcp_remote_proto::v1::one_shot::What;
 use mcp_remote_proto::v1::output::What as Shown;
 use mcp_remote_proto::v1::relay_request::Frame as Sent;
 use mcp_remote_proto::v1::relay_response::Frame;
-use mcp_remote_proto::v1::{CallTool, Finished, ListTools, OneShot, Open, Purpose, RelayResponse};
+use mcp_remote_proto::v1::{
+    CallTool, Finished, ListTools, OneShot, Open, OutputFile, Purpose, RelayResponse,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
@@ -90,7 +92,8 @@ pub(crate) async fn tools(
 fn whole(value: &str) -> Result<Bytes, ShimError> {
     let read = |from: &mut dyn Read| {
         let mut bytes = Vec::new();
-        let limit = MAX_MESSAGE_LEN as u64;
+        // One more shows that it is too long.
+        let limit = MAX_MESSAGE_LEN as u64 + 1;
         from.take(limit).read_to_end(&mut bytes).map(|_| bytes)
     };
     let (bytes, source) = match value.strip_prefix('@') {
@@ -104,9 +107,19 @@ fn whole(value: &str) -> Result<Bytes, ShimError> {
         ),
         None => (Ok(value.as_bytes().to_owned()), String::new()),
     };
-    bytes
-        .map(Bytes::from)
-        .map_err(|error| ShimError::new(Exit::USAGE, format!("{source} cannot be read: {error}")))
+    match bytes {
+        Ok(bytes) if bytes.len() > MAX_MESSAGE_LEN => Err(ShimError::new(
+            Exit::USAGE,
+            format!(
+                "{source} has more than {MAX_MESSAGE_LEN} bytes, the most that a call can have"
+            ),
+        )),
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) => Err(ShimError::new(
+            Exit::USAGE,
+            format!("{source} cannot be read: {error}"),
+        )),
+    }
 }
 
 async fn run(
@@ -127,6 +140,7 @@ async fn run(
         folder,
         screen: Screen::of_stdout(),
         tools: Vec::new(),
+        is_all_saved: true,
         requests: stream.requests,
         browsers: Browsers::default(),
     };
@@ -190,6 +204,7 @@ struct Show<'a> {
     folder: &'a Path,
     screen: Screen,
     tools: Vec<(String, String)>,
+    is_all_saved: bool,
     requests: Requests,
     browsers: Browsers,
 }
@@ -229,12 +244,7 @@ impl Show<'_> {
                 Ok(())
             }
             Some(Shown::File(file)) => {
-                let path = files::save(self.folder, &file.name, &file.mime_type, &file.content)?;
-                let kind = terminal::plain(&file.mime_type);
-                let size = file.content.len();
-                let path = path.display();
-                self.notices
-                    .info(format_args!("wrote {path} ({kind}, {size} bytes)"));
+                self.save(&file);
                 Ok(())
             }
             Some(Shown::Tool(tool)) => {
@@ -246,19 +256,41 @@ impl Show<'_> {
         }
     }
 
+    /// Writes a file and says where. The call was executed: what cannot be written
+    /// takes nothing of the rest away.
+    fn save(&mut self, file: &OutputFile) {
+        match files::save(self.folder, &file.name, &file.mime_type, &file.content) {
+            Ok(path) => {
+                let size = format!("{} bytes", file.content.len());
+                let kind = match file.mime_type.is_empty() {
+                    true => size,
+                    false => format!("{}, {size}", terminal::plain(&file.mime_type)),
+                };
+                self.notices
+                    .info(format_args!("wrote {} ({kind})", path.display()));
+            }
+            Err(error) => {
+                self.is_all_saved = false;
+                self.notices.error(error);
+            }
+        }
+    }
+
     fn finished(mut self, finished: &Finished) -> Result<Exit, ShimError> {
         let lines = self.screen.list(&std::mem::take(&mut self.tools));
         if !lines.is_empty() {
             self.print(lines.as_bytes())?;
         }
         let exit = Exit::finished(finished.exit);
-        match finished.sentence.as_str() {
-            "" => Ok(exit),
-            sentence if exit == Exit::OK => {
-                self.notices.info(terminal::plain(sentence));
-                Ok(exit)
-            }
-            sentence => Err(ShimError::new(exit, terminal::plain(sentence))),
+        let sentence = terminal::plain(&finished.sentence);
+        match exit {
+            Exit::OK if !sentence.is_empty() => self.notices.info(sentence),
+            _ if !sentence.is_empty() => return Err(ShimError::new(exit, sentence)),
+            _ => {}
+        }
+        match self.is_all_saved {
+            false if exit == Exit::OK => Ok(Exit::ERROR),
+            _ => Ok(exit),
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use mcp_remote_proto::endpoint::PlacesError;
+
 use crate::cli::{ServiceArguments, Verb};
 use crate::environment::Environment;
 use crate::exit::{Exit, ShimError};
@@ -17,6 +19,9 @@ use super::print;
 mod files;
 
 use files::Written;
+
+/// Where the token files are, if not where they usually are.
+const CONFIG_DIR: &str = "MCP_REMOTE_CONFIG_DIR";
 
 /// What a command about the service needs.
 struct Work<'a> {
@@ -76,6 +81,12 @@ fn none(environment: &Environment) -> ShimError {
 
 impl Work<'_> {
     async fn install(&self, environment: &Environment) -> Result<Exit, ShimError> {
+        let config_dir = environment.path(CONFIG_DIR);
+        if config_dir.as_ref().is_some_and(|path| !path.is_absolute()) {
+            // A manager starts the daemon in another folder than this one.
+            let sentence = PlacesError::Relative(CONFIG_DIR).to_string();
+            return Err(ShimError::new(Exit::USAGE, sentence));
+        }
         let program = self.launcher.daemon_program()?;
         if may_go_away(&program) {
             self.notices.info(format_args!(
@@ -86,7 +97,7 @@ impl Work<'_> {
         let files = self.service.files(&Settings {
             program,
             state: self.launcher.state().to_owned(),
-            config_dir: environment.path("MCP_REMOTE_CONFIG_DIR"),
+            config_dir,
         })?;
         if self.dry_run {
             let mut text = String::new();
@@ -105,9 +116,14 @@ impl Work<'_> {
         let _turn = self.launcher.start_lock().await?;
         let written = files::write(&files)?;
         if let Err(why) = self.take(&self.service.install_steps(written.replaced())) {
+            let restored = if written.is_first() {
+                "everything is"
+            } else {
+                "its files are"
+            };
             self.undo(written);
             return Err(ShimError::general(format!(
-                "the {} could not be installed: {why}; everything is as before",
+                "the {} could not be installed: {why}; {restored} as before",
                 self.service.name()
             )));
         }
@@ -116,15 +132,19 @@ impl Work<'_> {
         print(&text)
     }
 
-    /// Puts the files back, and has the manager forget what it heard.
+    /// Puts the files back, and has the manager forget what it heard. A service that
+    /// was there before is not taken down.
     fn undo(&self, written: Written) {
-        if written.replaced() {
-            written.undo();
-        } else {
+        if written.is_first() {
             let _disabled = self.take(&self.service.disable_steps());
-            written.undo();
         }
+        let replaced = written.replaced();
+        written.undo();
         let _forgot = self.take(&self.service.forget_steps());
+        if replaced {
+            // It may have been stopped for files that were not good.
+            let _started = self.take(&self.service.start_steps());
+        }
     }
 
     fn uninstall(&self) -> Result<Exit, ShimError> {

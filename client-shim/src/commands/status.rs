@@ -40,6 +40,11 @@ pub(crate) async fn run(
         let sentence = "--watch needs a terminal on standard output: use --watch --json";
         return Err(ShimError::new(Exit::USAGE, sentence));
     }
+    let is_dumb = terminal.is_some_and(|terminal| !terminal.can_draw());
+    if arguments.watch && !arguments.json && is_dumb {
+        let sentence = "--watch draws on the terminal, and TERM says that this one is dumb: use --watch --json";
+        return Err(ShimError::new(Exit::USAGE, sentence));
+    }
     let daemon = match launcher.look().await {
         Found::Daemon(daemon) => daemon,
         Found::Silent(error) => return Err(error),

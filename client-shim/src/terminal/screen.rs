@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::Terminal;
+use super::{Terminal, wrapped};
 
 /// Another screen than the shell's, no cursor, no wrapping.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J";
@@ -110,37 +110,9 @@ fn frame(text: &str, (columns, rows): (usize, usize)) -> String {
     format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))
 }
 
-/// Breaks a line into parts of at most so many visible characters. Colours are
-/// ours, and always switched off again in the same line.
-fn wrapped(line: &str, columns: usize) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut column = 0;
-    let mut in_code = false;
-    for character in line.chars() {
-        let starts = character == '\x1b';
-        let visible = !in_code && !starts;
-        if visible && column == columns {
-            parts.push(String::new());
-            column = 0;
-        }
-        let part = parts.last_mut().expect("there is always one");
-        part.push(character);
-        column += usize::from(visible);
-        in_code = starts || (in_code && !character.is_ascii_alphabetic());
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_lines_go_on_below_and_colours_take_no_room() {
-        assert_eq!(wrapped("abcdef", 4), ["abcd", "ef"]);
-        assert_eq!(wrapped("\x1b[31mabcd\x1b[0m", 4), ["\x1b[31mabcd\x1b[0m"]);
-        assert_eq!(wrapped("", 4), [""]);
-    }
 
     #[test]
     fn a_frame_never_scrolls() {

@@ -71,20 +71,11 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
     let (headers, mut warnings) = UserHeaders::parse(given)?;
     warnings.extend(open.auth.iter().flat_map(super::grant_type::superfluous));
     let proxy = match open.proxy.clone() {
-        Some(proxy) => ProxySettings {
-            http: proxy.http_proxy,
-            https: proxy.https_proxy,
-            all: proxy.all_proxy,
-            no: proxy.no_proxy,
-        },
+        Some(proxy) => given_proxy(proxy),
         None => config.proxy.clone(),
     };
     let network = network(&options, &proxy, &url, config)?;
-    let cache_lists = match options.cache_lists.as_str() {
-        "" => CacheLists::default(),
-        text => CacheLists::parse(text)
-            .ok_or("the value of --cache-lists is not never, certain or a number of seconds")?,
-    };
+    let cache_lists = cache_lists(&options.cache_lists)?;
     let timeout = open.auth.as_ref().map_or(0, |auth| auth.timeout_s);
     let folder = auth_folder(open.auth_folder.clone(), config)?;
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
@@ -123,6 +114,24 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
         shim_pid: open.shim_pid,
         warnings,
     })
+}
+
+fn given_proxy(proxy: v1::ProxyEnvironment) -> ProxySettings {
+    ProxySettings {
+        http: proxy.http_proxy,
+        https: proxy.https_proxy,
+        all: proxy.all_proxy,
+        no: proxy.no_proxy,
+    }
+}
+
+fn cache_lists(text: &str) -> Result<CacheLists, String> {
+    match text {
+        "" => Ok(CacheLists::default()),
+        text => CacheLists::parse(text).ok_or_else(|| {
+            "the value of --cache-lists is not never, certain or a number of seconds".into()
+        }),
+    }
 }
 
 fn network(

@@ -30,8 +30,10 @@ pub(super) fn start(
     let (to_relay, own) = mpsc::channel(1);
     let (out, from_relay) = mpsc::channel(1);
     let (say, said) = mpsc::channel(1);
+    // As it was typed.
+    let server = deps.terms.name.as_deref().unwrap_or(&deps.server.shown);
     let peer = Peer {
-        server: deps.server.shown.clone(),
+        server: server.to_owned(),
         to_relay,
         from_relay,
         say: say.clone(),

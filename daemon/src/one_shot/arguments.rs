@@ -178,6 +178,12 @@ impl<'a> Form<'a> {
             let only = kinds
                 .iter()
                 .all(|one| matches!(one.kind, Kind::Boolean | Kind::Null));
+            let stray = rest.peek().filter(|next| !next.starts_with("--"));
+            if only && stray.is_some() {
+                return Err(Refused(format!(
+                    "--{name} is a boolean: write --{name} or --no-{name}, with true or false behind it or nothing"
+                )));
+            }
             if only || rest.peek().is_none_or(|next| next.starts_with("--")) {
                 return Ok((name, "true".into()));
             }
@@ -201,7 +207,10 @@ impl<'a> Form<'a> {
 
     fn unknown(&self, name: &str) -> Refused {
         let ours = match name {
-            "json" | "output" | "save-to" | "header" | "debug" => {
+            // It may stand here, but for what it was given.
+            "json" => " (all arguments at once: --json with a JSON object, @FILE or -)",
+            "output" | "save-to" | "header" | "header-file" | "transport" | "request-timeout"
+            | "debug" | "verbose" | "silent" => {
                 " (a flag of mcp-remote stands before the tool's name)"
             }
             _ => "",

@@ -138,8 +138,7 @@ impl Relay {
     ) -> Result<(), Gone> {
         match (request.id(), request.method()) {
             (Some(id), Some("ping")) => {
-                let pong = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json());
-                self.answer_question(pong.into(), generation).await;
+                self.answer_question(id.empty_result(), generation).await;
             }
             (Some(id), _) => self.refuse_question(&id, generation).await,
             (None, _) => {}

@@ -59,10 +59,7 @@ impl Relay {
             Some(Course::Upstream(outbound, instead)) => Ok(Some(put(outbound, instead))),
             Some(Course::Here(_) | Course::Own(..)) => {
                 self.changes.remove(&minted);
-                self.answer_here(minted, |id| {
-                    format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into()
-                })
-                .await
+                self.answer_here(minted, |id| id.empty_result()).await
             }
         }
     }

@@ -21,9 +21,7 @@ impl Answers {
     pub(super) fn begin(&mut self, asked: &Envelope, upstream: &Upstream) {
         let id = asked.id();
         let answer = match (asked.method(), &id) {
-            (Some("ping"), Some(id)) => {
-                format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, id.as_json()).into()
-            }
+            (Some("ping"), Some(id)) => id.empty_result(),
             _ => jsonrpc::error_response(
                 id.as_ref(),
                 -32601,

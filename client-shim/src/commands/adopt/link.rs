@@ -41,11 +41,14 @@ pub(super) fn make(
         }
     }
     let missing = missing_folders(seat, below, path)?;
-    let ours = record.target(path).map(Path::to_owned);
-    let made = match std::fs::read_link(path) {
-        Ok(target) if target == program && ours.is_some() => return Ok(Made::Before),
+    let before = std::fs::read_link(path);
+    let made = match &before {
+        Ok(target) if target == program && record.made(path, target) => {
+            record.settle(path, program)?;
+            return Ok(Made::Before);
+        }
         Ok(target) if target == program => return Ok(Made::ByOthers),
-        Ok(target) if Some(&target) == ours.as_ref() => Made::Moved,
+        Ok(target) if record.made(path, target) => Made::Moved,
         Ok(target) => {
             return Err(ShimError::general(format!(
                 "{shown} leads to {}, and adopt has not made it: remove it first{}",
@@ -61,8 +64,9 @@ pub(super) fn make(
                 advice(seat)
             )));
         }
-        Err(error) => return Err(cannot(seat, path, &error)),
+        Err(error) => return Err(cannot(seat, path, error)),
     };
+    remove_new(path)?;
     let link = Link {
         seat,
         path: path.to_owned(),
@@ -75,15 +79,13 @@ pub(super) fn make(
         .and_then(|()| place(made, path, program));
     if let Err(error) = placed {
         // An older link of ours stays, and stays ours.
-        match ours {
-            Some(target) => {
-                let path = path.to_owned();
-                record.add(Link { seat, path, target }, &[])?;
-            }
-            None => clear(record.forget(path)?),
+        match before {
+            Ok(target) => record.settle(path, &target)?,
+            Err(_) => clear(record.forget(path)?),
         }
         return Err(cannot(seat, path, &error));
     }
+    record.settle(path, program)?;
     Ok(made)
 }
 
@@ -92,9 +94,33 @@ fn place(made: Made, path: &Path, program: &Path) -> io::Result<()> {
         return symlink(program, path);
     }
     // Nobody who runs it meanwhile finds nothing.
-    let new = path.with_extension("adopt-new");
+    let new = new_of(path);
     symlink(program, &new)?;
     std::fs::rename(&new, path)
+}
+
+/// Where a link is made that takes the place of another.
+fn new_of(path: &Path) -> PathBuf {
+    path.with_extension("adopt-new")
+}
+
+/// Removes a link that an adopt which was interrupted has not put in place.
+fn remove_new(path: &Path) -> Result<(), ShimError> {
+    let new = new_of(path);
+    match std::fs::symlink_metadata(&new) {
+        Ok(found) if found.is_symlink() => remove_file(&new),
+        Ok(_) => Err(ShimError::general(format!(
+            "{} is in the way, and adopt has not made it: remove it first",
+            new.display()
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<(), ShimError> {
+    std::fs::remove_file(path).map_err(|error| {
+        ShimError::general(format!("{} cannot be removed: {error}", path.display()))
+    })
 }
 
 /// Removes a link of ours and the folders made for it. False: it is something
@@ -102,18 +128,14 @@ fn place(made: Made, path: &Path, program: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// It cannot be removed.
-pub(super) fn remove(link: &Link, record: &mut Record) -> Result<bool, ShimError> {
-    let is_ours = std::fs::read_link(&link.path).is_ok_and(|target| target == link.target);
+pub(super) fn remove(path: &Path, record: &mut Record) -> Result<bool, ShimError> {
+    remove_new(path)?;
+    let is_ours = std::fs::read_link(path).is_ok_and(|target| record.made(path, &target));
     if is_ours {
-        std::fs::remove_file(&link.path).map_err(|error| {
-            ShimError::general(format!(
-                "{} cannot be removed: {error}",
-                link.path.display()
-            ))
-        })?;
+        remove_file(path)?;
     }
-    let is_gone = is_ours || std::fs::symlink_metadata(&link.path).is_err();
-    clear(record.forget(&link.path)?);
+    let is_gone = is_ours || std::fs::symlink_metadata(path).is_err();
+    clear(record.forget(path)?);
     Ok(is_gone)
 }
 

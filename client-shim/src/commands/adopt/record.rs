@@ -1,5 +1,6 @@
 //! What adopt has made, in the file `adopted` of the state folder: a line for
-//! each link and folder, written before it is made.
+//! each link and folder, written before it is made. A link that is being moved has
+//! a line for either end, so that it is ours whenever that is interrupted.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -74,31 +75,49 @@ impl Record {
         }
     }
 
-    /// Returns the links of a seat, or of all.
-    pub(super) fn links(&self, seat: Option<Seat>) -> Vec<Link> {
-        let links = self.links.iter();
-        let of_seat = links.filter(|link| seat.is_none_or(|seat| link.seat == seat));
-        of_seat.cloned().collect()
+    /// Returns where the links of a seat, or of all, stand.
+    pub(super) fn paths(&self, seat: Option<Seat>) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        for link in &self.links {
+            if seat.is_none_or(|seat| link.seat == seat) && !paths.contains(&link.path) {
+                paths.push(link.path.clone());
+            }
+        }
+        paths
     }
 
-    /// Returns where the link at this path leads, if adopt made it.
-    pub(super) fn target(&self, path: &Path) -> Option<&Path> {
+    /// Whether adopt made a link there that leads to `target`, or was about to.
+    pub(super) fn made(&self, path: &Path, target: &Path) -> bool {
         let mut links = self.links.iter();
-        let link = links.find(|link| link.path == path)?;
-        Some(&link.target)
+        links.any(|link| link.path == path && link.target == target)
     }
 
-    /// Notes what is about to be made.
+    /// Notes what is about to be made, beside what was made there before.
     ///
     /// # Errors
     /// It cannot be written down.
     pub(super) fn add(&mut self, link: Link, folders: &[PathBuf]) -> Result<(), ShimError> {
-        self.links.retain(|known| known.path != link.path);
-        self.links.push(link);
+        if !self.links.contains(&link) {
+            self.links.push(link);
+        }
         let new = folders.iter().filter(|new| !self.folders.contains(new));
         let new: Vec<PathBuf> = new.cloned().collect();
         self.folders.extend(new);
         self.write()
+    }
+
+    /// Notes that the link there leads to `target` and nowhere else.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(super) fn settle(&mut self, path: &Path, target: &Path) -> Result<(), ShimError> {
+        let before = self.links.len();
+        let stays = |link: &Link| link.path != path || link.target == target;
+        self.links.retain(stays);
+        match self.links.len() == before {
+            true => Ok(()),
+            false => self.write(),
+        }
     }
 
     /// Forgets a link, and the folders that no other link of ours stands in.

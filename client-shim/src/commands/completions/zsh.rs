@@ -2,19 +2,31 @@
 
 use crate::cli::table::{Argument, COMMANDS, Command, Flag, Values};
 
-use super::{flags, named, push, quoted};
+use super::{SERVER_NAMES, flags, named, push, quoted, valued};
 
 const BEGIN: &str = r#"#compdef mcp-remote
 # zsh completion for mcp-remote; made by: mcp-remote completions zsh
+_mcp_remote_servers() {
+  local -a servers
+  servers=(${(f)"$(@NAMES@)"})
+  _describe server servers
+}
+
+_mcp_remote_first() {
+  _describe command commands
+  _mcp_remote_servers
+}
+
 _mcp_remote() {
-  local word command= place=1
+  local command= place=1
   local -a commands
-  for word in ${words[2,CURRENT-1]}; do
+  while (( place < CURRENT - 1 )); do
     (( place++ ))
-    if [[ $word != -* ]]; then
-      command=$word
-      break
-    fi
+    case $command:${words[place]} in
+      @VALUED@) (( place++ )) ;;
+      *:-*) ;;
+      *) command=${words[place]}; break ;;
+    esac
   done"#;
 
 const END: &str = r#"if [[ $funcstack[1] == _mcp-remote ]]; then
@@ -26,7 +38,10 @@ fi
 
 /// Writes the script.
 pub(super) fn script() -> String {
-    let mut script = format!("{BEGIN}\n  commands=(\n");
+    let begin = BEGIN
+        .replace("@NAMES@", SERVER_NAMES)
+        .replace("@VALUED@", &valued().join("|"));
+    let mut script = format!("{begin}\n  commands=(\n");
     for command in named() {
         let described = format!("{}:{}", command.name, command.summary.replace(':', r"\:"));
         push(&mut script, format_args!("    {}", quoted(&described)));
@@ -42,22 +57,20 @@ pub(super) fn script() -> String {
                 "      words=(mcp-remote \"${{(@)words[place+1,-1]}}\") CURRENT=$(( CURRENT - place + 1 ))"
             ),
         );
-        push_arguments(&mut script, command, command.arguments);
+        push_arguments(&mut script, command, &specified_arguments(command));
         push(&mut script, format_args!("      ;;"));
     }
     push(&mut script, format_args!("    '')"));
-    push(
-        &mut script,
-        format_args!("      [[ $PREFIX == -* ]] || _describe command commands"),
-    );
-    push_arguments(&mut script, &COMMANDS[0], &[]);
+    let first = ["1:command:_mcp_remote_first".to_owned()];
+    push_arguments(&mut script, &COMMANDS[0], &first);
     push(&mut script, format_args!("      ;;\n    *)"));
-    push_arguments(&mut script, &COMMANDS[0], COMMANDS[0].arguments);
+    let arguments = specified_arguments(&COMMANDS[0]);
+    push_arguments(&mut script, &COMMANDS[0], &arguments);
     push(&mut script, format_args!("      ;;\n  esac\n}}"));
     script + END
 }
 
-fn push_arguments(script: &mut String, command: &Command, arguments: &[Argument]) {
+fn push_arguments(script: &mut String, command: &Command, arguments: &[String]) {
     let mut line = String::from("      _arguments -S");
     for flag in flags(command) {
         for name in flag.names {
@@ -65,16 +78,23 @@ fn push_arguments(script: &mut String, command: &Command, arguments: &[Argument]
             line.push_str(&quoted(&specified(flag, name)));
         }
     }
-    for (place, argument) in (1..).zip(arguments) {
+    for argument in arguments {
         line.push_str(" \\\n        ");
-        let optional = if argument.needed { "" } else { ":" };
-        let values = candidates(argument.values);
-        line.push_str(&quoted(&format!(
-            "{place}:{optional}{}:{values}",
-            argument.name
-        )));
+        line.push_str(&quoted(argument));
     }
     push(script, format_args!("{line}"));
+}
+
+fn specified_arguments(command: &Command) -> Vec<String> {
+    let specified = |(place, argument): (usize, &Argument)| {
+        let optional = if argument.needed { "" } else { ":" };
+        let values = candidates(argument.values);
+        // What stands behind a tool's name is the tool's.
+        let ends_flags = command.name == "call" && place == 2;
+        let excluded = if ends_flags { "(-)" } else { "" };
+        format!("{excluded}{place}:{optional}{}:{values}", argument.name)
+    };
+    (1..).zip(command.arguments).map(specified).collect()
 }
 
 fn specified(flag: &Flag, name: &str) -> String {
@@ -92,6 +112,7 @@ fn candidates(values: Values) -> String {
     match values {
         Values::Any => " ".to_owned(),
         Values::File => "_files".to_owned(),
+        Values::Server => "_mcp_remote_servers".to_owned(),
         Values::OneOf(words) => format!("({})", words.join(" ")),
     }
 }

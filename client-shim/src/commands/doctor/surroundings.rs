@@ -29,8 +29,9 @@ pub(super) fn proxies(context: &Context) -> Vec<Finding> {
     let found = match set.is_empty() {
         true => "none is set here, so the daemon's own settings count".to_owned(),
         false => format!(
-            "{} of this environment count for commands started from it",
-            set.join(", ")
+            "{} of this environment {} for commands started from it",
+            set.join(", "),
+            if set.len() == 1 { "counts" } else { "count" }
         ),
     };
     vec![Finding::ok("proxy", found)]

@@ -26,6 +26,11 @@ impl Written {
         self.0.iter().any(replaced)
     }
 
+    /// Whether there was nothing before.
+    pub(super) fn is_first(&self) -> bool {
+        self.0.iter().all(|change| change.before.is_none())
+    }
+
     /// Says what was done.
     pub(super) fn report(&self) -> String {
         let line = |change: &Change| {

@@ -4,7 +4,7 @@
 use mcp_remote_proto::VERSION;
 use mcp_remote_proto::v1::{ServerState, ServerStatus, StatusResponse};
 
-use crate::terminal::{Paint, Terminal, painted, plain};
+use crate::terminal::{Paint, Terminal, painted, plain, wrapped};
 
 use super::columns::{Cell, aligned};
 use super::document::word;
@@ -47,7 +47,7 @@ fn fitting(
     terminal: Option<Terminal>,
     width: Option<usize>,
 ) -> String {
-    let mut text = header(status);
+    let mut text = header(status, width);
     if status.servers.is_empty() {
         text.push_str(&match server {
             Some(server) => format!("No server {} is known.\n", plain(server)),
@@ -70,7 +70,7 @@ fn fitting(
     text
 }
 
-fn header(status: &StatusResponse) -> String {
+fn header(status: &StatusResponse, width: Option<usize>) -> String {
     let StatusResponse {
         version,
         pid,
@@ -85,9 +85,19 @@ fn header(status: &StatusResponse) -> String {
         other => format!("started by {}", plain(other)),
     };
     let [version, socket] = [version, socket].map(|text| plain(text));
-    format!(
-        "mcp-remote {VERSION} (daemon {version}, pid {pid}, up {up}, {started_by})   socket {socket}\n"
-    )
+    let programs =
+        format!("mcp-remote {VERSION} (daemon {version}, pid {pid}, up {up}, {started_by})");
+    let line = format!("{programs}   socket {socket}\n");
+    match width {
+        // A path is for copying: in one piece, on a line of its own.
+        Some(width) if line.trim_end().chars().count() > width => {
+            format!(
+                "{}\nsocket {socket}\n",
+                wrapped(&programs, width).join("\n")
+            )
+        }
+        _ => line,
+    }
 }
 
 fn row(server: &ServerStatus, now: u64) -> [Cell; HEADINGS.len()] {
@@ -291,8 +301,15 @@ mod tests {
             ..ServerStatus::default()
         };
         let text = fitting(&status(vec![login]), None, 0, None, Some(40));
-        let rows: Vec<&str> = text.lines().skip(1).collect();
+        let rows: Vec<&str> = text.lines().collect();
+        let programs = wrapped(
+            &format!("mcp-remote {VERSION} (daemon 0.1.0, pid 4711, up 3h12m, started by shim)"),
+            40,
+        );
+        assert_eq!(rows[..2], programs);
+        let rows = &rows[2..];
         let expected = [
+            "socket /run/s",
             "SERVER                   STATE        ",
             "https://example.com/mcp  needs-login",
             "    run: mcp-remote login https://example.com/mcp",

@@ -107,6 +107,12 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         ),
         (&["--colour", "red"], "it has no --colour; it has --"),
         (&["--output", "json"], "stands before the tool's name"),
+        (&["--silent"], "stands before the tool's name"),
+        (&["--json", "[1]"], "--json with a JSON object"),
+        (
+            &["--dry-run", "yes"],
+            "--dry_run is a boolean: write --dry_run or --no-dry_run",
+        ),
         (&["--no-count"], "it has no --no-count"),
         (&["--count"], "--count needs a value, which is integer"),
         (
