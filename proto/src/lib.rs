@@ -5,6 +5,7 @@
 //! which [`members`] can name a few top-level parts.
 
 pub mod browser;
+pub mod calls;
 pub mod channel;
 pub mod codec;
 pub mod endpoint;
