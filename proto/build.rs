@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let described = std::path::Path::new(&folder).join("descriptors.bin");
     std::fs::write(described, compiler.encode_file_descriptor_set())?;
     let contract = compiler.file_descriptor_set();
-    std::fs::write(std::path::Path::new(&folder).join("calls.rs"), calls(&contract))?;
+    std::fs::write(
+        std::path::Path::new(&folder).join("calls.rs"),
+        calls(&contract),
+    )?;
     tonic_prost_build::configure()
         .bytes(".")
         .boxed(".mcp_remote.v1.RelayRequest.frame.open")

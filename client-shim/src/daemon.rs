@@ -102,10 +102,7 @@ impl Daemon {
     ///
     /// # Errors
     /// What it says instead.
-    pub(crate) async fn follow<C: Call>(
-        &self,
-        question: C,
-    ) -> Result<Answers<C::Answer>, Status> {
+    pub(crate) async fn follow<C: Call>(&self, question: C) -> Result<Answers<C::Answer>, Status> {
         self.channel.follow(question).await
     }
 
