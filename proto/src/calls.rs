@@ -69,7 +69,7 @@ impl Channel {
             .max_decoding_message_size(MAX_FRAME_LEN)
             .max_encoding_message_size(MAX_FRAME_LEN);
         Box::pin(async move {
-            let lost = |error| Status::unknown(format!("there is no connection: {error}"));
+            let lost = |error: hyper::Error| Status::from_error(error.into());
             client.ready().await.map_err(lost)?;
             let method = http::uri::PathAndQuery::from_static(method);
             let answer = client.streaming(Request::new(messages), method, Uncoded);

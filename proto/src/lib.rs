@@ -11,6 +11,7 @@ pub mod codec;
 pub mod endpoint;
 pub mod members;
 pub mod names;
+pub mod program;
 pub mod release;
 
 /// The generated types of `mcp_remote.v1`.

@@ -1,8 +1,6 @@
 //! The script for bash: one function, which finds the command on the line and
 //! offers its flags and words.
 
-use std::collections::BTreeMap;
-
 use crate::cli::table::{COMMANDS, Command, Values};
 
 use super::{flags, named, push, words};
@@ -79,7 +77,7 @@ fn arguments(command: &Command) -> String {
 
 /// Returns what to offer after flags, by the flags.
 fn values() -> Vec<(String, String)> {
-    let mut by_offer: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut by_offer: Vec<(String, Vec<&str>)> = Vec::new();
     for flag in COMMANDS.iter().flat_map(flags) {
         let Some((_, values)) = flag.value else {
             continue;
@@ -92,7 +90,12 @@ fn values() -> Vec<(String, String)> {
                 format!(r#"COMPREPLY=($(compgen -W '{words}' -- "$cur")); "#)
             }
         };
-        let names = by_offer.entry(offer).or_default();
+        let at = by_offer.iter().position(|(other, _)| *other == offer);
+        let at = at.unwrap_or_else(|| {
+            by_offer.push((offer, Vec::new()));
+            by_offer.len() - 1
+        });
+        let names = &mut by_offer[at].1;
         for name in flag.names {
             if !names.contains(name) {
                 names.push(name);
