@@ -424,7 +424,10 @@ impl Bridge {
     }
 
     fn say_owed(&self, drain_timeout: Duration) {
-        let (owed, seconds) = (self.ledger.owed(), drain_timeout.as_secs_f64());
+        let owed = self.ledger.owed();
+        let (seconds, fraction) = (drain_timeout.as_secs(), drain_timeout.subsec_millis());
+        let seconds = format!("{seconds}.{fraction:03}");
+        let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
         self.notices.info(format_args!(
             "{owed} of the requests to {} had no answer {seconds} s after the end of the input: allow more with --drain-timeout",
             self.opening.server(),

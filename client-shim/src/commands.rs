@@ -3,7 +3,8 @@
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use tonic::{Code, Response, Status};
+use mcp_remote_proto::calls::Call;
+use tonic::Code;
 
 use crate::daemon::Daemon;
 use crate::exit::{Exit, ShimError};
@@ -50,12 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// Its own sentence, or that it does not know the call.
-async fn answered<T>(
-    daemon: &Daemon,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, ShimError> {
-    match tokio::time::timeout(PATIENCE, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
+async fn answered<C: Call>(daemon: &Daemon, question: C) -> Result<C::Answer, ShimError> {
+    match tokio::time::timeout(PATIENCE, daemon.ask(question)).await {
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(status)) if status.code() == Code::Unimplemented => Err(ShimError::new(
             Exit::VERSION_MISMATCH,
             format!("{daemon} has no configuration: run mcp-remote stop, then try again"),

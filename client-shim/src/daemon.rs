@@ -6,16 +6,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mcp_remote_proto::channel::{self, Channel, ORIGIN};
+use mcp_remote_proto::calls::{Answers, Call};
+use mcp_remote_proto::channel::{self, Channel};
 use mcp_remote_proto::endpoint::Endpoint;
-use mcp_remote_proto::v1::management_service_client::ManagementServiceClient;
-use mcp_remote_proto::v1::relay_service_client::RelayServiceClient;
-use mcp_remote_proto::v1::{HelloRequest, HelloResponse};
-use mcp_remote_proto::{API_VERSION, MAX_FRAME_LEN, VERSION};
+use mcp_remote_proto::v1::{HelloRequest, HelloResponse, RelayRequest, RelayResponse};
+use mcp_remote_proto::{API_VERSION, VERSION};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::Code;
-use tonic::codegen::http::Uri;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
 
 /// How long a daemon may take to say who it is. One that is stopped (SIGSTOP)
 /// accepts connections and would hold a shim for ever.
@@ -57,9 +57,8 @@ impl Daemon {
             version: VERSION.to_owned(),
             pid: std::process::id(),
         };
-        let mut client = ManagementServiceClient::with_origin(channel.clone(), origin());
-        let hello = match timeout(HELLO_TIMEOUT, client.hello(request)).await {
-            Ok(Ok(hello)) => hello.into_inner(),
+        let hello = match timeout(HELLO_TIMEOUT, channel.ask(request)).await {
+            Ok(Ok(hello)) => hello,
             Ok(Err(status)) if status.code() == Code::Unimplemented => HelloResponse {
                 version: "(unknown version)".to_owned(),
                 ..HelloResponse::default()
@@ -91,17 +90,33 @@ impl Daemon {
         Path::new(&self.hello.state_folder).join("lock")
     }
 
-    /// Its management calls.
-    pub(crate) fn management(&self) -> ManagementServiceClient<Channel> {
-        ManagementServiceClient::with_origin(self.channel.clone(), origin())
-            .max_decoding_message_size(MAX_FRAME_LEN)
+    /// Asks it something.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub(crate) async fn ask<C: Call>(&self, question: C) -> Result<C::Answer, Status> {
+        self.channel.ask(question).await
     }
 
-    /// Its relay.
-    pub(crate) fn relay(&self) -> RelayServiceClient<Channel> {
-        RelayServiceClient::with_origin(self.channel.clone(), origin())
-            .max_decoding_message_size(MAX_FRAME_LEN)
-            .max_encoding_message_size(MAX_FRAME_LEN)
+    /// Asks it something that it answers again and again.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub(crate) async fn follow<C: Call>(&self, question: C) -> Result<Answers<C::Answer>, Status> {
+        self.channel.follow(question).await
+    }
+
+    /// Opens a stream both ways.
+    ///
+    /// # Errors
+    /// Why it refuses.
+    pub(crate) async fn converse(
+        &self,
+        method: &'static str,
+        requests: mpsc::Receiver<RelayRequest>,
+    ) -> Result<Answers<RelayResponse>, Status> {
+        let requests = ReceiverStream::new(requests);
+        self.channel.converse(method, requests).await
     }
 
     /// Whether it has hung up, known before the streams to it end.
@@ -129,8 +144,4 @@ impl std::fmt::Display for Daemon {
             self.endpoint
         )
     }
-}
-
-fn origin() -> Uri {
-    Uri::from_static(ORIGIN)
 }

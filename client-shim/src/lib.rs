@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
     for warning in &warnings {
         notices.info(warning);
     }
-    let outcome = invocation.and_then(|invocation| run(invocation, environment, notices));
+    let outcome = invocation.and_then(|invocation| block_on(run(invocation, environment, notices)));
     ended(outcome, notices)
 }
 
@@ -67,102 +67,64 @@ fn ended(outcome: Result<Exit, ShimError>, notices: Notices) -> ExitCode {
     }
 }
 
-fn run(
+/// Does what the command line says.
+async fn run(
     invocation: Invocation,
     environment: Environment,
     notices: Notices,
 ) -> Result<Exit, ShimError> {
+    use commands::{add, completions, doctor, list, login, logout, logs, man};
+    use commands::{one_shot, print, reload, remove, service, status, stop};
+    let terminal = Terminal::of_standard_output(&environment);
+    let opening = |server: &BridgeArguments| bridge::opening(server, &environment, notices);
+    let launcher = || Launcher::new(environment.clone(), notices);
     match invocation {
-        Invocation::Help => commands::print(&cli::help()),
-        Invocation::HelpOn(command) => commands::print(&cli::help_on(command)),
-        Invocation::Version => commands::print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
-        Invocation::Bridge(arguments) => run_bridge(&arguments, environment, notices),
-        Invocation::Login(arguments) => {
-            let opening = bridge::opening(&arguments, &environment, notices)?;
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::login::run(&opening, &launcher, notices))
+        Invocation::Help => print(&cli::help()),
+        Invocation::HelpOn(command) => print(&cli::help_on(command)),
+        Invocation::Version => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Invocation::Completions(shell) => print(&completions::script(shell)),
+        Invocation::Man => print(&man::page()),
+        Invocation::Bridge(server) => run_bridge(&server, environment, notices).await,
+        Invocation::Login(server) => {
+            let opening = opening(&server)?;
+            login::run(&opening, &launcher()?, notices).await
         }
         Invocation::Logout { server, all } => {
-            let opening =
-                |arguments: &BridgeArguments| bridge::opening(arguments, &environment, notices);
             let request = LogoutRequest {
                 open: None,
                 all,
                 auth_folder: environment.auth_folder()?,
             };
             let opening = server.as_deref().map(opening).transpose()?;
-            let launcher = Launcher::new(environment, notices)?;
-            let opening = opening.as_ref();
-            block_on(commands::logout::run(opening, request, &launcher, notices))
+            logout::run(opening.as_ref(), request, &launcher()?, notices).await
         }
-        Invocation::Status(arguments) => {
-            let terminal = Terminal::of_standard_output(&environment);
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::status::run(arguments, terminal, &launcher))
+        Invocation::Call(call) => {
+            let opening = opening(&call.server)?;
+            one_shot::call(*call, &opening, &launcher()?, notices).await
         }
-        Invocation::Logs(arguments) => {
-            let terminal = Terminal::of_standard_output(&environment);
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::logs::run(
-                &arguments, terminal, &launcher, notices,
-            ))
+        Invocation::Tools(tools) => {
+            let opening = opening(&tools.server)?;
+            one_shot::tools(*tools, &opening, &launcher()?, notices).await
         }
-        Invocation::Doctor(DoctorArguments { server, json }) => {
-            let terminal = Terminal::of_standard_output(&environment);
-            let opening = |it: &BridgeArguments| bridge::opening(it, &environment, notices);
-            match server.as_deref().map(opening).transpose()? {
-                Some(opening) => {
-                    let launcher = Launcher::new(environment, notices)?;
-                    block_on(commands::doctor::walk(&opening, json, terminal, &launcher))
-                }
-                None => block_on(commands::doctor::run(json, terminal, environment, notices)),
+        Invocation::Status(status) => status::run(status, terminal, &launcher()?).await,
+        Invocation::Logs(logs) => logs::run(&logs, terminal, &launcher()?, notices).await,
+        Invocation::Doctor(DoctorArguments { server, json }) => match server.as_deref() {
+            Some(server) => {
+                let opening = opening(server)?;
+                doctor::walk(&opening, json, terminal, &launcher()?).await
             }
+            None => doctor::run(json, terminal, environment, notices).await,
+        },
+        Invocation::Service(service) => {
+            service::run(service, &environment, &launcher()?, notices).await
         }
-        Invocation::Completions(shell) => commands::print(&commands::completions::script(shell)),
-        Invocation::Man => commands::print(&commands::man::page()),
-        Invocation::Service(arguments) => {
-            let launcher = Launcher::new(environment.clone(), notices)?;
-            block_on(commands::service::run(
-                arguments,
-                &environment,
-                &launcher,
-                notices,
-            ))
-        }
-        Invocation::Add(arguments) => {
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::add::run(*arguments, &launcher, notices))
-        }
-        Invocation::Remove(name) => {
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::remove::run(name, &launcher, notices))
-        }
-        Invocation::List { json } => {
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::list::run(json, &launcher, notices))
-        }
-        Invocation::Reload => {
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::reload::run(&launcher, notices))
-        }
-        Invocation::Call(arguments) => {
-            let opening = bridge::opening(&arguments.server, &environment, notices)?;
-            let launcher = Launcher::new(environment, notices)?;
-            let calling = commands::one_shot::call(*arguments, &opening, &launcher, notices);
-            block_on(calling)
-        }
-        Invocation::Tools(arguments) => {
-            let opening = bridge::opening(&arguments.server, &environment, notices)?;
-            let launcher = Launcher::new(environment, notices)?;
-            let listing = commands::one_shot::tools(*arguments, &opening, &launcher, notices);
-            block_on(listing)
-        }
-        Invocation::Stop => {
-            let launcher = Launcher::new(environment, notices)?;
-            block_on(commands::stop::run(&launcher))
-        }
+        Invocation::Add(server) => add::run(*server, &launcher()?, notices).await,
+        Invocation::Remove(name) => remove::run(name, &launcher()?, notices).await,
+        Invocation::List { json } => list::run(json, &launcher()?, notices).await,
+        Invocation::Reload => reload::run(&launcher()?, notices).await,
+        Invocation::Stop => stop::run(&launcher()?).await,
         #[cfg(unix)]
-        Invocation::Adopt(arguments) => commands::adopt::run(arguments, &environment),
+        Invocation::Adopt(adopt) => commands::adopt::run(adopt, &environment),
         #[cfg(not(unix))]
         Invocation::Adopt(_) => Err(ShimError::general(
             "adopt is not for Windows: write mcp-remote where npx mcp-remote stands",
@@ -172,7 +134,7 @@ fn run(
 
 /// Relays; where a person would have to type the messages, signs in instead; and
 /// where nobody says anything, checks the server.
-fn run_bridge(
+async fn run_bridge(
     arguments: &BridgeArguments,
     environment: Environment,
     notices: Notices,
@@ -183,19 +145,17 @@ fn run_bridge(
         .and_then(|opening| Ok((opening, Launcher::new(environment, notices)?)));
     match prepared {
         Ok((opening, launcher)) if at_terminal => {
-            block_on(commands::login::run(&opening, &launcher, notices))
+            commands::login::run(&opening, &launcher, notices).await
         }
         Ok((opening, launcher)) => {
             let (opening, launcher) = (Arc::new(opening), Arc::new(launcher));
-            block_on(async {
-                match bridge::run(opening.clone(), drain, launcher.clone(), notices).await? {
-                    Some(exit) => Ok(exit),
-                    None => commands::check::run(&opening, &launcher, notices).await,
-                }
-            })
+            match bridge::run(opening.clone(), drain, launcher.clone(), notices).await? {
+                Some(exit) => Ok(exit),
+                None => commands::check::run(&opening, &launcher, notices).await,
+            }
         }
         Err(error) if at_terminal => Err(error),
-        Err(error) => block_on(bridge::refuse(error, &arguments.url, drain, notices)),
+        Err(error) => bridge::refuse(error, &arguments.url, drain, notices).await,
     }
 }
 

@@ -7,9 +7,9 @@
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use crate::program;
 use crate::v1::Display;
 
 /// How long a program that opens browsers may take to fail. Some stay for as
@@ -222,23 +222,12 @@ fn succeeds(mut command: Command) -> bool {
     // Interrupting the shim at a terminal leaves the browser alone.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let Ok(mut child) = command.spawn() else {
-        return false;
-    };
-    let (sender, receiver) = sync_channel(1);
-    // Stays until the browser is closed, so that no zombie is left.
-    let waiting = move || {
-        let ended = child
-            .wait()
-            .is_ok_and(|status| status.success() || cfg!(windows));
-        // Nobody waits any more after `PATIENCE`.
-        let _sent = sender.send(ended);
-    };
-    let thread = std::thread::Builder::new().name("browser".to_owned());
-    if thread.stack_size(64 * 1024).spawn(waiting).is_err() {
-        return true;
+    match program::run(command, PATIENCE) {
+        Ok(Some(ended)) => ended.well || cfg!(windows),
+        // It stays until the browser is closed.
+        Ok(None) => true,
+        Err(_) => false,
     }
-    receiver.recv_timeout(PATIENCE).unwrap_or(true)
 }
 
 #[cfg(test)]

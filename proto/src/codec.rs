@@ -11,10 +11,10 @@ use tonic::codec::BufferSettings;
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// What a buffer begins with: a few usual messages. Longer ones make it grow.
-const BUFFER: usize = 1024;
+pub(crate) const BUFFER: usize = 1024;
 
 /// Buffered bytes that are written although more could be added; tonic's own.
-const ENOUGH: usize = 32 * 1024;
+pub(crate) const ENOUGH: usize = 32 * 1024;
 
 /// Encodes `T` and decodes `U`.
 #[derive(Debug, Clone)]

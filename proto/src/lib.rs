@@ -5,11 +5,13 @@
 //! which [`members`] can name a few top-level parts.
 
 pub mod browser;
+pub mod calls;
 pub mod channel;
 pub mod codec;
 pub mod endpoint;
 pub mod members;
 pub mod names;
+pub mod program;
 pub mod release;
 
 /// The generated types of `mcp_remote.v1`.

@@ -6,12 +6,12 @@ use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use mcp_remote_proto::calls::{self, Answers};
 use mcp_remote_proto::v1::relay_response::Frame as Received;
 use mcp_remote_proto::v1::{Open, Purpose, RelayRequest, RelayResponse, relay_request};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::daemon::Daemon;
 use crate::exit::ShimError;
@@ -104,7 +104,7 @@ impl Link {
 
 /// An open stream.
 pub(crate) struct Relay {
-    responses: Box<Streaming<RelayResponse>>,
+    responses: Box<Answers<RelayResponse>>,
     /// Hangs up when dropped.
     daemon: Daemon,
 }
@@ -118,7 +118,7 @@ impl Relay {
         requests
             .try_send(first)
             .expect("a new channel has room for its first frame");
-        let response = daemon.relay().relay(ReceiverStream::new(receiver)).await;
+        let response = daemon.converse(calls::RELAY, receiver).await;
         let response = match response {
             Err(status) if status.code() == Code::Unavailable && bridges => {
                 // It is stopping. Only once it has hung up can the next be found.
@@ -128,7 +128,7 @@ impl Relay {
             response => response?,
         };
         let relay = Self {
-            responses: Box::new(response.into_inner()),
+            responses: Box::new(response),
             daemon,
         };
         Ok((relay, requests))

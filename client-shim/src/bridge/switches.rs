@@ -4,8 +4,6 @@
 //! Pure. Keeps the client's own requests. Invariant: what is kept is bounded; past
 //! that the rest is not known.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use mcp_remote_proto::members::Members;
 
@@ -28,15 +26,23 @@ const UNSUBSCRIBE: &[u8] = b"resources/unsubscribe";
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     /// Requests by what they switch on: a resource, or the level.
-    on: BTreeMap<Switch, Bytes>,
+    on: Vec<(Switch, Bytes)>,
     /// Requests without an answer, by their id.
-    asked: BTreeMap<Vec<u8>, (Switch, Option<Bytes>)>,
+    asked: Vec<Asked>,
     /// Bytes of all requests.
     total: usize,
 }
 
 /// The log level, or a resource by its URI as the client writes it.
 type Switch = Option<Vec<u8>>;
+
+#[derive(Debug)]
+struct Asked {
+    id: Vec<u8>,
+    switch: Switch,
+    /// The request, if it switches on.
+    on: Option<Bytes>,
+}
 
 impl Switches {
     /// Says whether a message may be a request to change one.
@@ -62,35 +68,42 @@ impl Switches {
             },
         };
         let on = (!off).then(|| Bytes::copy_from_slice(message));
+        // An id that is used twice has one answer.
+        self.answered(id, false);
         self.total += on.as_ref().map_or(0, Bytes::len);
-        if let Some((_, Some(before))) = self.asked.insert(id.to_vec(), (switch, on)) {
-            self.total -= before.len();
-        }
+        let id = id.to_vec();
+        self.asked.push(Asked { id, switch, on });
     }
 
     /// Notes the answer to a request.
     pub(super) fn answered(&mut self, id: &[u8], done: bool) {
-        let Some((switch, on)) = self.asked.remove(id) else {
+        let Some(at) = self.asked.iter().position(|asked| asked.id == id) else {
             return;
         };
-        let over = match on {
-            on if !done => on,
-            Some(on) => self.on.insert(switch, on),
-            None => self.on.remove(&switch),
+        let Asked { switch, on, .. } = self.asked.swap_remove(at);
+        let known = self.on.iter().position(|(known, _)| *known == switch);
+        let over = match (on, known) {
+            (on, _) if !done => on,
+            (Some(on), Some(at)) => Some(std::mem::replace(&mut self.on[at].1, on)),
+            (Some(on), None) => {
+                self.on.push((switch, on));
+                None
+            }
+            (None, known) => known.map(|at| self.on.remove(at).1),
         };
         self.total -= over.map_or(0, |over| over.len());
     }
 
     /// Notes that the client will get no more answers: it asks again.
     pub(super) fn unanswered(&mut self) {
-        for (_, on) in std::mem::take(&mut self.asked).into_values() {
-            self.total -= on.map_or(0, |on| on.len());
+        for asked in self.asked.drain(..) {
+            self.total -= asked.on.map_or(0, |on| on.len());
         }
     }
 
     /// Notes that the client begins anew.
     pub(super) fn clear(&mut self) {
-        for on in std::mem::take(&mut self.on).into_values() {
+        for (_, on) in self.on.drain(..) {
             self.total -= on.len();
         }
     }
@@ -98,7 +111,7 @@ impl Switches {
     /// Returns the requests that switch on what is on, if they fit.
     pub(super) fn requests(&self, room: usize) -> Vec<Bytes> {
         match self.total <= room {
-            true => self.on.values().cloned().collect(),
+            true => self.on.iter().map(|(_, on)| on.clone()).collect(),
             false => Vec::new(),
         }
     }

@@ -6,10 +6,20 @@ use std::time::Duration;
 use super::{SWITCHES, VALUED, auth, connection};
 use crate::exit::{Exit, ShimError};
 
-/// Reads a number of seconds.
+/// Reads a number of seconds: digits, and a fraction behind a point.
 pub(super) fn seconds(text: &str) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() + fraction.len() == 0 || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let whole = match whole {
+        "" => 0,
+        digits => digits.parse().ok()?,
+    };
+    // So far to nanoseconds; what is finer does not count.
+    let nanos = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(Duration::new(whole, nanos))
 }
 
 /// Says whether the flag has no value.

@@ -32,8 +32,7 @@ pub(crate) async fn run(
         settings,
         replace,
     };
-    let mut management = daemon.management();
-    let answer = answered(&daemon, management.add_server(request)).await?;
+    let answer = answered(&daemon, request).await?;
     for note in &answer.notes {
         notices.info(note);
     }

@@ -19,8 +19,7 @@ pub(crate) async fn run(
     notices: Notices,
 ) -> Result<Exit, ShimError> {
     let daemon = launcher.connect().await?;
-    let mut management = daemon.management();
-    let answer = answered(&daemon, management.list_servers(ListServersRequest {})).await?;
+    let answer = answered(&daemon, ListServersRequest {}).await?;
     if json {
         print(&document(&answer))?;
     } else {

@@ -32,9 +32,9 @@ pub(crate) async fn run(
         ..request
     };
     let server = opening.map_or("any server", Opening::server);
-    let answer = tokio::time::timeout(PATIENCE, daemon.management().logout(request)).await;
+    let answer = tokio::time::timeout(PATIENCE, daemon.ask(request)).await;
     let answer = match answer {
-        Ok(Ok(answer)) => answer.into_inner(),
+        Ok(Ok(answer)) => answer,
         Ok(Err(status)) if status.code() == Code::Unimplemented => {
             return Err(ShimError::new(
                 Exit::VERSION_MISMATCH,

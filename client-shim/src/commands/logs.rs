@@ -69,10 +69,8 @@ async fn read(
         notices.info(format_args!("{} yet", unknown()));
     }
     let mut is_empty = true;
-    let answer = daemon.management().logs(request).await;
-    let mut frames = answer
-        .map_err(|status| refused(daemon, &status))?
-        .into_inner();
+    let frames = daemon.follow(request).await;
+    let mut frames = frames.map_err(|status| refused(daemon, &status))?;
     loop {
         let frame = match frames.message().await {
             Ok(Some(frame)) => frame.frame,
@@ -117,13 +115,12 @@ async fn set_level(daemon: &Daemon, level: LogLevel) -> Result<String, ShimError
     let request = SetLogLevelRequest {
         level: level.into(),
     };
-    let mut management = daemon.management();
-    let answer = tokio::time::timeout(PATIENCE, management.set_log_level(request));
+    let answer = tokio::time::timeout(PATIENCE, daemon.ask(request));
     match answer.await {
         Ok(Ok(answer)) => Ok(format!(
             "mcp-remoted logs from {} on until it ends (it was {})",
             word(level),
-            word(answer.into_inner().before())
+            word(answer.before())
         )),
         Ok(Err(status)) => Err(refused(daemon, &status)),
         Err(_) => Err(ShimError::general(format!(

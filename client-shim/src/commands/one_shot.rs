@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use mcp_remote_proto::MAX_MESSAGE_LEN;
+use mcp_remote_proto::calls::{self, Answers};
 use mcp_remote_proto::v1::one_shot::What;
 use mcp_remote_proto::v1::output::What as Shown;
 use mcp_remote_proto::v1::relay_request::Frame as Sent;
@@ -17,8 +18,7 @@ use mcp_remote_proto::v1::{
     CallTool, Finished, ListTools, OneShot, Open, OutputFile, Purpose, RelayResponse,
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use crate::bridge::Opening;
 use crate::bridge::link::{Requests, request};
@@ -149,7 +149,7 @@ async fn run(
 
 struct Stream {
     requests: Requests,
-    responses: Streaming<RelayResponse>,
+    responses: Answers<RelayResponse>,
 }
 
 /// Begins the command. A daemon that refuses it has executed nothing.
@@ -162,10 +162,9 @@ async fn connected(open: Open, launcher: &Launcher) -> Result<(Stream, Daemon), 
         requests
             .try_send(request(Sent::Open(Box::new(open.clone()))))
             .expect("a new channel has room for its first frame");
-        let answer = daemon.relay().call(ReceiverStream::new(receiver)).await;
+        let answer = daemon.converse(calls::CALL, receiver).await;
         let status = match answer {
-            Ok(response) => {
-                let responses = response.into_inner();
+            Ok(responses) => {
                 let stream = Stream {
                     requests,
                     responses,
@@ -210,7 +209,7 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    async fn all(mut self, mut responses: Streaming<RelayResponse>) -> Result<Exit, ShimError> {
+    async fn all(mut self, mut responses: Answers<RelayResponse>) -> Result<Exit, ShimError> {
         loop {
             let frame = match responses.message().await {
                 Ok(Some(RelayResponse { frame })) => frame,

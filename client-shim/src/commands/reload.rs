@@ -23,8 +23,7 @@ pub(crate) async fn run(launcher: &Launcher, notices: Notices) -> Result<Exit, S
         }
         Found::Silent(error) => return Err(error),
     };
-    let mut management = daemon.management();
-    let answer = answered(&daemon, management.reload(ReloadRequest {})).await?;
+    let answer = answered(&daemon, ReloadRequest {}).await?;
     for note in &answer.notes {
         notices.info(note);
     }

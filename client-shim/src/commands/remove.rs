@@ -18,9 +18,8 @@ pub(crate) async fn run(
     notices: Notices,
 ) -> Result<Exit, ShimError> {
     let daemon = launcher.connect().await?;
-    let mut management = daemon.management();
     let request = RemoveServerRequest { name: name.clone() };
-    let answer = answered(&daemon, management.remove_server(request)).await?;
+    let answer = answered(&daemon, request).await?;
     for note in &answer.notes {
         notices.info(note);
     }

@@ -83,8 +83,8 @@ pub(crate) async fn ask(
     let request = StatusRequest {
         server: server.unwrap_or_default().to_owned(),
     };
-    match tokio::time::timeout(PATIENCE, daemon.management().status(request)).await {
-        Ok(Ok(status)) => Ok(status.into_inner()),
+    match tokio::time::timeout(PATIENCE, daemon.ask(request)).await {
+        Ok(Ok(status)) => Ok(status),
         Ok(Err(status)) => Err(ShimError::general(format!(
             "{daemon} does not say its status: {}",
             status.message()

@@ -23,7 +23,7 @@ pub(crate) async fn run(launcher: &Launcher) -> Result<Exit, ShimError> {
         Found::Silent(error) => return Err(error),
     };
     let pid = daemon.hello.pid;
-    let answer = tokio::time::timeout(PATIENCE, daemon.management().stop(StopRequest {})).await;
+    let answer = tokio::time::timeout(PATIENCE, daemon.ask(StopRequest {})).await;
     if let Ok(Err(status)) = answer {
         return Err(ShimError::general(format!(
             "mcp-remoted (pid {pid}) does not stop: {}",

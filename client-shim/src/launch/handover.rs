@@ -122,10 +122,10 @@ impl Launcher {
         let request = HandoverRequest {
             version: VERSION.to_owned(),
         };
-        let answer = timeout(ANSWER_TIMEOUT, daemon.management().handover(request)).await;
+        let answer = timeout(ANSWER_TIMEOUT, daemon.ask(request)).await;
         match answer {
-            Ok(Ok(answer)) if answer.get_ref().accepted => Ok(()),
-            Ok(Ok(answer)) => Err(Stays::Because(answer.into_inner().reason)),
+            Ok(Ok(answer)) if answer.accepted => Ok(()),
+            Ok(Ok(answer)) => Err(Stays::Because(answer.reason)),
             Ok(Err(status)) => Err(Stays::Because(status.message().to_owned())),
             Err(_) => Err(Stays::Because("it does not answer".to_owned())),
         }

@@ -133,7 +133,9 @@ impl Record {
             self.folders.drain(..).partition(|folder| is_used(folder));
         self.folders = used;
         self.write()?;
-        unused.sort_by_key(|folder| std::cmp::Reverse(folder.components().count()));
+        // Whatever stands in a folder comes after it.
+        unused.sort_unstable();
+        unused.reverse();
         Ok(unused)
     }
 

@@ -187,7 +187,7 @@ fn token_folder(context: &Context) -> Option<PathBuf> {
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.sort();
+    files.sort_unstable();
     files
 }
 

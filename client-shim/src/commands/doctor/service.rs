@@ -2,11 +2,11 @@
 //! whether it does.
 
 use std::ffi::OsStr;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
+
+use mcp_remote_proto::program;
 
 use crate::launch;
 
@@ -34,18 +34,11 @@ pub(super) fn output(program: &OsStr, arguments: &[&str]) -> Option<Said> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let mut child = command.spawn().ok()?;
-    let stdout = child.stdout.take()?;
-    let (sender, receiver) = sync_channel(1);
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What could not be read is not there.
-        drop(stdout.take(64 * 1024).read_to_end(&mut bytes));
-        let well = child.wait().is_ok_and(|status| status.success());
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        drop(sender.send(Said { text, well }));
-    });
-    receiver.recv_timeout(PATIENCE).ok()
+    let ended = program::run(command, PATIENCE).ok()??;
+    Some(Said {
+        text: String::from_utf8_lossy(&ended.output).into_owned(),
+        well: ended.well,
+    })
 }
 
 /// Looks at the unit or agent of this user.
@@ -56,7 +49,7 @@ pub(super) fn unit(context: &Context) -> Vec<Finding> {
     };
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let mut findings = Vec::new();
-    match program(&text, context.home.as_deref()) {
+    match started(&text, context.home.as_deref()) {
         None => findings.push(Finding::fail(
             CHECK,
             format!("{} names no program", file.display()),
@@ -90,7 +83,7 @@ fn files(context: &Context) -> Vec<PathBuf> {
 }
 
 /// Finds the program that a unit or agent starts.
-fn program(text: &str, home: Option<&Path>) -> Option<PathBuf> {
+fn started(text: &str, home: Option<&Path>) -> Option<PathBuf> {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("ExecStart="));
@@ -213,7 +206,7 @@ mod tests {
             ("[Service]\n", None),
         ] {
             let expected = expected.map(PathBuf::from);
-            assert_eq!(program(text, home), expected, "{text}");
+            assert_eq!(started(text, home), expected, "{text}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `mcp-remote doctor URL`: the daemon walks the way to the server, here its findings
 //! are shown as they come. Ctrl-C ends it.
 
+use mcp_remote_proto::calls::Answers;
 use mcp_remote_proto::v1::{DiagnoseRequest, DiagnoseResponse, Purpose, Verdict};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 use super::line;
 use crate::bridge::Opening;
@@ -57,7 +58,7 @@ pub(crate) async fn walk(
 async fn begun(
     opening: &Opening,
     launcher: &Launcher,
-) -> Result<(Daemon, Streaming<DiagnoseResponse>), ShimError> {
+) -> Result<(Daemon, Answers<DiagnoseResponse>), ShimError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -65,8 +66,8 @@ async fn begun(
         let request = DiagnoseRequest {
             open: Some(opening.open(Purpose::Check)),
         };
-        match daemon.management().diagnose(request).await {
-            Ok(findings) => return Ok((daemon, findings.into_inner())),
+        match daemon.follow(request).await {
+            Ok(findings) => return Ok((daemon, findings)),
             Err(status) if status.code() == Code::Unavailable && attempts < ATTEMPTS => {
                 // Only once it has hung up can the next be found.
                 let _late = tokio::time::timeout(PATIENCE, daemon.hung_up()).await;

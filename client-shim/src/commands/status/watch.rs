@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use mcp_remote_proto::v1::{StatusResponse, WatchRequest};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tonic::Streaming;
 
 use crate::cli::StatusArguments;
 use crate::daemon::Daemon;
@@ -69,8 +68,8 @@ async fn follow(daemon: &Daemon, server: &str, view: &mut View) -> Result<(), Sh
         let said = status.message();
         ShimError::general(format!("{daemon} cannot be watched: {said}"))
     };
-    let mut states: Streaming<StatusResponse> = match daemon.management().watch(request).await {
-        Ok(states) => states.into_inner(),
+    let mut states = match daemon.follow(request).await {
+        Ok(states) => states,
         Err(_) if daemon.is_hung_up() => return Ok(()),
         Err(status) => return Err(refused(status)),
     };
