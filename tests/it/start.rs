@@ -13,9 +13,9 @@ use mcp_remote_tests::upstream::FakeUpstream;
 
 use crate::support::{attached, messages, one_sentence, one_shot};
 
-/// Counts the daemons whose environment names this home.
-fn daemons_of(home: &TestHome) -> usize {
-    let folder = home.folder().to_str().expect("UTF-8");
+/// Counts the daemons whose environment names this home's folder.
+fn daemons_of(folder: &Path) -> usize {
+    let folder = folder.to_str().expect("UTF-8");
     let processes = std::fs::read_dir("/proc")
         .expect("there is /proc")
         .flatten();
@@ -58,7 +58,7 @@ fn fifty_shims_at_once_end_with_one_daemon() {
         );
         assert_eq!(shim.stderr(), "");
     }
-    assert_eq!(daemons_of(&home), 1);
+    assert_eq!(daemons_of(home.folder()), 1);
 }
 
 #[test]
@@ -376,6 +376,25 @@ fn a_started_daemon_holds_nothing_that_its_starter_had_open() {
     // It waits for the end of the pipe.
     assert_eq!(shim.rest(), "");
     assert_eq!(upstream.count("POST tools/call"), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_home_that_is_dropped_leaves_no_daemon_though_its_shim_is_killed_early() {
+    for _ in 0..20 {
+        let home = TestHome::stripped();
+        let folder = home.folder().to_owned();
+        let shim = home.shim(&["http://127.0.0.1:9/mcp"]);
+        // It is about to start the daemon.
+        while !home.state().join("start.lock").exists() {
+            assert!(shim.runs(), "{}", shim.stderr());
+            std::thread::yield_now();
+        }
+        drop(shim);
+        drop(home);
+        assert_eq!(daemons_of(&folder), 0);
+        assert!(!folder.exists());
+    }
 }
 
 /// Elsewhere file names have to be UTF-8.

@@ -1,7 +1,8 @@
 //! A user's home for one test: nothing outside it is read or written.
 //!
 //! Owns the folders and the environment that both programs get. When it is
-//! dropped, the daemon that serves it is killed and the folders are deleted.
+//! dropped, whatever was started in it is killed, also a daemon that is still
+//! starting, and the folders are deleted.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +17,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::monitor::PATIENCE;
-use crate::process::{Program, binary, capture, install, kill_and_wait, send_signal};
+use crate::process::{
+    Program, binary, capture, install, kill_all_with, kill_and_wait, send_signal,
+};
 use crate::shim::TestShim;
 
 /// Every secret in the tests begins so; it must not show up anywhere.
@@ -261,6 +264,9 @@ impl Default for TestHome {
 
 impl Drop for TestHome {
     fn drop(&mut self) {
+        let mut home = OsString::from("HOME=");
+        home.push(self.home());
+        kill_all_with(&home);
         if let Some(pid) = self.daemon_pid() {
             send_signal(pid, Signal::KILL);
             self.wait_until_no_daemon();

@@ -3,7 +3,9 @@
 //! Owns the process: it is killed, by its pid, when the handle is dropped.
 //! Knows nothing of what the program is for.
 
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
@@ -181,6 +183,42 @@ pub fn kill_and_wait(pid: u32) {
     }
     #[cfg(not(target_os = "linux"))]
     send_signal(pid, Signal::KILL);
+}
+
+/// Kills whatever was started with this variable, `NAME=value`, in its environment and
+/// still runs, also what nobody knows the pid of: a program whose starter was killed
+/// meanwhile. On Linux only, where the system tells.
+///
+/// # Panics
+/// If one does not end.
+pub fn kill_all_with(variable: &OsStr) {
+    let begin = Instant::now();
+    loop {
+        let pids = started_with(variable);
+        if pids.is_empty() {
+            return;
+        }
+        assert!(
+            begin.elapsed() < PATIENCE,
+            "{pids:?} end when they are killed"
+        );
+        for pid in pids {
+            send_signal(pid, Signal::KILL);
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A process that has ended, or nearly, has no environment any more.
+fn started_with(variable: &OsStr) -> Vec<u32> {
+    let has = |environment: Vec<u8>| {
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|other| other == variable.as_bytes())
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(has))
+        .collect()
 }
 
 /// Finds a binary of the workspace: beside the folder of the test executable.
