@@ -13,6 +13,7 @@ mod home;
 mod memory;
 mod near_table;
 mod programs;
+mod protected;
 mod proxy;
 mod report;
 mod requests;
@@ -45,6 +46,8 @@ pub(crate) struct Rounds {
     pub(crate) blocks: usize,
     /// Steady calls in a block.
     pub(crate) calls: usize,
+    /// One-shots to a server that wants a token, and as many to one that does not.
+    pub(crate) protected: usize,
 }
 
 const FULL: Rounds = Rounds {
@@ -54,6 +57,7 @@ const FULL: Rounds = Rounds {
     far_npm: 3,
     blocks: 10,
     calls: 100,
+    protected: 201,
 };
 
 const QUICK: Rounds = Rounds {
@@ -63,6 +67,7 @@ const QUICK: Rounds = Rounds {
     far_npm: 1,
     blocks: 2,
     calls: 50,
+    protected: 21,
 };
 
 fn main() -> ExitCode {
@@ -106,11 +111,13 @@ fn run(rounds: Rounds) -> Result<String, Failure> {
     let server = Everything::start(&programs.peers)?;
     say("measuring on loopback");
     let near = near_table::measure(&programs, &server, rounds)?;
+    say("measuring after a sign-in");
+    let protected = protected::measure(&programs, rounds)?;
     say("counting requests");
     let counts = requests::measure(&programs, &server, &runtime)?;
     say("measuring over 80 ms and TLS");
     let far = far_table::measure(&programs, &server, &runtime, rounds)?;
-    Ok(report::text(&programs, &near, &counts, &far))
+    Ok(report::text(&programs, &near, &protected, &counts, &far))
 }
 
 /// Tells the person in front of it where the run is.

@@ -8,15 +8,17 @@ use crate::far::ROUND_TRIP;
 use crate::far_table::FarTable;
 use crate::near_table::{CLIENTS, Near, Row};
 use crate::programs::Programs;
+use crate::protected::Protected;
 use crate::requests::RequestCounts;
 use crate::statistics::{median, milliseconds, percentile};
 use crate::stdio::OneShot;
-use crate::targets::{self, exit, file_size, initialize_times, listed, mebibytes};
+use crate::targets::{self, Target, exit, file_size, initialize_times, listed, mebibytes};
 
 /// The whole report.
 pub(crate) fn text(
     programs: &Programs,
     near: &Near,
+    protected: &Protected,
     counts: &RequestCounts,
     far: &FarTable,
 ) -> String {
@@ -35,9 +37,9 @@ pub(crate) fn text(
     );
     text += &table(&far_rows(far));
     text += "\n";
-    text += &details(programs, near, counts);
+    text += &details(programs, near, protected, counts);
     text += "\n";
-    text += &judgement(programs, near, counts, far);
+    text += &judgement(&targets::judge(programs, near, protected, counts, far));
     text
 }
 
@@ -136,7 +138,12 @@ fn none() -> String {
     "-".to_owned()
 }
 
-fn details(programs: &Programs, near: &Near, counts: &RequestCounts) -> String {
+fn details(
+    programs: &Programs,
+    near: &Near,
+    protected: &Protected,
+    counts: &RequestCounts,
+) -> String {
     let memory = &near.memory;
     let lines = [
         format!(
@@ -168,17 +175,23 @@ fn details(programs: &Programs, near: &Near, counts: &RequestCounts) -> String {
             milliseconds(median(&near.call))
         ),
         format!("the server saw, npm: {}", listed(&counts.node)),
+        format!(
+            "warm one-shots, signed in and where nobody has to ({} each, in turn): {:.2} ms, {:.2} ms",
+            protected.guarded.len(),
+            exit(&protected.guarded),
+            exit(&protected.open),
+        ),
     ];
     lines.map(|line| format!("- {line}\n")).concat()
 }
 
-fn judgement(programs: &Programs, near: &Near, counts: &RequestCounts, far: &FarTable) -> String {
+fn judgement(targets: &[Target]) -> String {
     let mut rows = vec![["must reach", "measured", ""].map(str::to_owned).to_vec()];
-    for target in targets::judge(programs, near, counts, far) {
+    for target in targets {
         let verdict = if target.kept { "ok" } else { "MISSED" };
         rows.push(vec![
             target.promise.to_owned(),
-            target.figure,
+            target.figure.clone(),
             verdict.to_owned(),
         ]);
     }
