@@ -18,13 +18,15 @@ for program in cargo node npm; do
 done
 
 say "Building (some minutes the first time)"
-cargo build --release --locked -p mcp-remote -p mcp-remoted
+cargo build --release --locked -p mcp-remoted
+cargo build --profile shim --locked -p mcp-remote
 
 say "Installing to $install_dir"
 mkdir -p "$install_dir"
-for program in mcp-remote mcp-remoted; do
+for built in shim/mcp-remote release/mcp-remoted; do
+    program=${built##*/}
     # Moved into place, since a running program cannot be written over.
-    cp "$target_dir/release/$program" "$install_dir/.$program.new"
+    cp "$target_dir/$built" "$install_dir/.$program.new"
     mv -f "$install_dir/.$program.new" "$install_dir/$program"
     echo "$install_dir/$program"
 done

@@ -21,8 +21,6 @@ pub(crate) struct Programs {
     pub(crate) peers: PathBuf,
 }
 
-const OURS: &[&str] = &["-p", "mcp-remote", "-p", "mcp-remoted"];
-
 /// How the npm package is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Npm {
@@ -36,17 +34,15 @@ impl Programs {
     /// Builds the release binaries, and installs the npm packages if needed.
     pub(crate) fn build() -> Result<Self, Failure> {
         let (root, target) = folders()?;
-        // Apart, since cargo gives crates that are built together the features
-        // of both, and what users install is built without the tests.
-        build(&root, &target, OURS)?;
-        build(
-            &root,
-            &target,
-            &["-p", "mcp-remote-tests", "--bin", "direct"],
-        )?;
+        let installed = install(&root, &target)?;
+        let direct = ["--release", "-p", "mcp-remote-tests", "--bin", "direct"];
+        build(&root, &target, &direct)?;
         let peers = root.join("tests/peers");
         succeed(Command::new("sh").arg(peers.join("install.sh")).arg("npm"))?;
-        Ok(Self::within(&target.join("release"), peers))
+        Ok(Self {
+            direct: target.join("release/direct"),
+            ..Self::within(&installed, peers)
+        })
     }
 
     /// What the soak needs: the release binaries, built, or in a debug build
@@ -58,8 +54,7 @@ impl Programs {
             return Ok(Self::within(folder, PathBuf::new()));
         }
         let (root, target) = folders()?;
-        build(&root, &target, OURS)?;
-        Ok(Self::within(&target.join("release"), PathBuf::new()))
+        Ok(Self::within(&install(&root, &target)?, PathBuf::new()))
     }
 
     fn within(folder: &Path, peers: PathBuf) -> Self {
@@ -132,10 +127,25 @@ fn folders() -> Result<(PathBuf, PathBuf), Failure> {
     Ok((root, target.to_owned()))
 }
 
-fn build(root: &Path, target: &Path, packages: &[&str]) -> Result<(), Failure> {
+/// Builds both programs as they are installed, and puts them side by side; returns
+/// where. Apart, since cargo gives crates that are built together the features of both.
+fn install(root: &Path, target: &Path) -> Result<PathBuf, Failure> {
+    build(root, target, &["--release", "-p", "mcp-remoted"])?;
+    build(root, target, &["--profile", "shim", "-p", "mcp-remote"])?;
+    let installed = target.join("installed");
+    std::fs::create_dir_all(&installed)?;
+    for (built, program) in [("shim", "mcp-remote"), ("release", "mcp-remoted")] {
+        let new = installed.join(format!(".{program}.new"));
+        std::fs::copy(target.join(built).join(program), &new)?;
+        std::fs::rename(&new, installed.join(program))?;
+    }
+    Ok(installed)
+}
+
+fn build(root: &Path, target: &Path, what: &[&str]) -> Result<(), Failure> {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--release", "--locked", "--target-dir"]);
-    build.arg(target).args(packages).current_dir(root);
+    build.args(["build", "--locked", "--target-dir"]);
+    build.arg(target).args(what).current_dir(root);
     succeed(&mut build)
 }
 
