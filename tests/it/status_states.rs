@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use mcp_remote_proto::VERSION;
-use mcp_remote_proto::v1::{AuthState, AuthStatus, ServerState, ServerStatus, StatusResponse};
+use mcp_remote_proto::v1::{ServerState, ServerStatus};
 use mcp_remote_tests::daemon::TestDaemon;
-use mcp_remote_tests::fake_daemon::FakeDaemon;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::INITIALIZE;

@@ -161,8 +161,11 @@ fn switch(value: Option<bool>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
+fn seconds(value: Option<Seconds>) -> Option<String> {
+    value.map(Seconds::text)
+}
+
 fn connection(table: &ServerTable) -> Vec<Key> {
-    let seconds = |value: Option<Seconds>| value.map(Seconds::text);
     let texts = |value: &Option<Texts>| value.as_ref().map(|Texts(texts)| texts.join(","));
     let transport = table.transport.map(|transport| match transport {
         Transport::HttpFirst => "http-first",

@@ -21,7 +21,7 @@ fn settings(folder: &Path, text: &str) -> Settings {
 
 /// The commented example of the README.
 fn example() -> &'static str {
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../../../../README.md");
     let block = readme.split("\n```toml\n").nth(1).expect("there is one");
     block.split("\n```\n").next().expect("it ends")
 }
