@@ -48,10 +48,6 @@ use words::{
 
 use one_shot::OneShot;
 
-/// Flags of the npm package that this release does not have, and whether a
-/// value follows them.
-const NOT_SUPPORTED: &[(&str, bool)] = &[];
-
 /// Flags without a value.
 const SWITCHES: &[&str] = &[
     "--all",
@@ -281,18 +277,9 @@ impl Words {
                 }
             }
             _ => {
-                let known = NOT_SUPPORTED.iter().find(|(flag, _)| *flag == name);
-                if let Some((flag, valued)) = known {
-                    let sentence = format!("{flag} is not supported by this release and ignored");
-                    self.warnings.push(sentence);
-                    if *valued && inline.is_none() {
-                        words.next();
-                    }
-                } else {
-                    self.unknown.push(shown(position, name));
-                    if inline.is_none() {
-                        self.skip_value(words);
-                    }
+                self.unknown.push(shown(position, name));
+                if inline.is_none() {
+                    self.skip_value(words);
                 }
             }
         }

@@ -7,10 +7,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer, ResourceMetadata};
+use mcp_remote_tests::authorization_server::{
+    Config, Dpop, FakeAuthorizationServer, Nonces, ResourceMetadata,
+};
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::shim::{TestShim, text_of};
-use mcp_remote_tests::upstream::{FakeUpstream, Reply};
+use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData as _};
 use serde_json::{Value, json};
 
@@ -257,6 +259,53 @@ fn keys_of_every_kind_sign_another_assertion_each_time() {
         let (header, form) = asked(&server, 2);
         assert_eq!((header, field(&form, "client_id")), (None, None));
     }
+}
+
+#[test]
+fn where_tokens_are_bound_to_a_key_those_of_a_service_account_are_too() {
+    // Of nonces that work once the next one is not known.
+    for (nonces, requests_later) in [(Nonces::Current, 1), (Nonces::Once, 2)] {
+        let (server, upstream, home) = guarded(Config {
+            dpop: Some(Dpop {
+                nonces,
+                ..Dpop::default()
+            }),
+            ..published()
+        });
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        server.service_key("ci-bot", "ES256", key.der_bytes());
+        let path = key_file(&home, &key.serialize_pem()).display().to_string();
+        let url = upstream.url();
+        let line = key_line(&url, &path);
+        // What says who it is works once: that is made anew for the nonce.
+        one_shot(&home, &line);
+        assert_eq!(server.count("token client"), 2);
+        let mut requests = upstream.requests();
+        requests.retain(|request| request.header("Authorization").is_some());
+        let is_bound = |request: &Request| {
+            let authorization = request.header("Authorization").unwrap_or_default();
+            authorization.starts_with("DPoP ") && request.header("DPoP").is_some()
+        };
+        assert!(requests.iter().all(is_bound), "{requests:?}");
+        server.expire_access_tokens();
+        one_shot(&home, &line);
+        assert_eq!(server.count("token client"), 2 + requests_later);
+    }
+}
+
+#[test]
+fn offline_access_is_nothing_that_a_service_account_asks_for() {
+    let offered = json!({ "scopes_supported": ["read", "offline_access"] });
+    let (server, upstream, home) = guarded(Config {
+        scopes: Some("read".into()),
+        patch: offered.as_object().expect("an object").clone(),
+        ..published()
+    });
+    let flags = flags(&server, "ci-bot");
+    let url = upstream.url();
+    one_shot(&home, &line(&url, &flags));
+    let (_, form) = asked(&server, 1);
+    assert_eq!(field(&form, "scope").as_deref(), Some("read"));
 }
 
 #[test]

@@ -66,6 +66,20 @@ describe("a service account says what the official client says", { timeout: 60_0
   }
 });
 
+test("a token endpoint that is named is all that is asked, and whom the assertion is for", { timeout: 60_000 }, () =>
+  inWorld(GRANTS["client key"], async (world) => {
+    const { authorization, entry, server } = world;
+    const endpoint = `${authorization.issuer}/token`;
+    // Nobody else says for what, and with which scope.
+    entry.flags.push("--token-endpoint", endpoint, "--resource", server.url);
+    entry.flags.push("--static-oauth-client-metadata", JSON.stringify({ scope: SCOPES.usual }));
+    const asked = authorization.requests.length;
+    await echo(await world.connect(), "from there");
+    assert.deepEqual(authorization.requests.slice(asked).filter((request) => request !== "GET /jwks"), ["POST /token"]);
+    assert.equal(authorization.assertions[0].aud, endpoint);
+  }),
+);
+
 describe("the flags of the npm package mean the same", { timeout: 60_000, concurrency: 2 }, () => {
   const service = { granted: ["client_credentials"], refused: [] };
   const grants = {

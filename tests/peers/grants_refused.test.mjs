@@ -106,6 +106,34 @@ describe("grants that fail", { timeout: 120_000, concurrency: 4 }, () => {
     await echo(await world.connect(), "with one for this server");
   });
 
+  check("an identity provider that is gone", "identity provider, ID token", async (world) => {
+    const { issuer } = world.provider;
+    await world.provider.stop();
+    world.provider = undefined;
+    const said = await inVain(world, []);
+    assert.ok(said.includes(issuer), said);
+    assert.equal(world.tokenRequests, 0);
+  });
+
+  check("an identity provider that has never seen the token", "identity provider, refresh token", async (world) => {
+    const file = world.write("subject", "a-token-of-somebody-else");
+    const said = await inVain(world, ["a-token-of-somebody-else"]);
+    assert.ok(said.includes(`the identity provider ${world.provider.issuer}`) && said.includes(file), said);
+    assert.deepEqual(world.since([0, 0]).granted, ["authorization_code"]);
+  });
+
+  check("an assertion that the authorization server does not believe", "identity provider, ID token", async (world) => {
+    // For another client than the one that shows it.
+    world.provider.audiences.set(world.authorization.issuer, "somebody-else");
+    const said = await inVain(world, []);
+    assert.ok(said.includes(world.authorization.issuer), said);
+    const [assertion] = world.provider.issued;
+    for (const part of assertion.split(".").slice(1)) {
+      assert.ok(!said.includes(part), said);
+      assert.deepEqual(world.home.holds(part), [], "an assertion is written down");
+    }
+  });
+
   check("a token file that is not there", "token file", async (world) => {
     const file = path.join(world.home.folder, "token");
     rmSync(file);

@@ -26,6 +26,7 @@ const ID_JAG: &str = "urn:ietf:params:oauth:token-type:id-jag";
 #[derive(Debug, Default)]
 struct State {
     secret: String,
+    redirect_uri: String,
     /// The issuers at which it vouches.
     audiences: BTreeSet<String>,
     /// Tokens that show who the user is, and their kinds.
@@ -47,6 +48,12 @@ pub struct FakeIdentityProvider {
     state: Arc<Monitor<State>>,
 }
 
+/// A port on which nobody listens at the moment.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
 impl Default for FakeIdentityProvider {
     fn default() -> Self {
         Self::start()
@@ -63,9 +70,12 @@ impl FakeIdentityProvider {
             resource_metadata: crate::authorization_server::ResourceMetadata::None,
             ..Config::default()
         }));
-        let secret = server.register(CLIENT, "http://localhost:5598/oauth/callback");
+        // The usual port may be another test's.
+        let redirect_uri = format!("http://localhost:{}/oauth/callback", free_port());
+        let secret = server.register(CLIENT, &redirect_uri);
         let state = Arc::new(Monitor::new(State {
             secret,
+            redirect_uri,
             ..State::default()
         }));
         let fake = Self { server, state };
@@ -112,8 +122,14 @@ impl FakeIdentityProvider {
 
     /// Returns the client that it knows, as `--identity-provider-client` has it.
     pub fn client(&self) -> String {
-        let secret = self.state.look(|state| state.secret.clone());
-        json!({ "client_id": CLIENT, "client_secret": secret }).to_string()
+        let document = |state: &State| {
+            json!({
+                "client_id": CLIENT,
+                "client_secret": state.secret,
+                "redirect_uris": [state.redirect_uri],
+            })
+        };
+        self.state.look(document).to_string()
     }
 
     /// Vouches at this authorization server, which takes its word.

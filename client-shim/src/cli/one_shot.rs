@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::words::{seconds, takes_value, unexpected, usage};
-use super::{BridgeArguments, Invocation, NOT_SUPPORTED, Word, Words};
+use super::{BridgeArguments, Invocation, Word, Words};
 use crate::exit::ShimError;
 
 /// Flags with a value that only these commands have.
@@ -127,10 +127,7 @@ impl OneShot {
 }
 
 fn takes_next(word: &str) -> bool {
-    let mut unsupported = NOT_SUPPORTED.iter();
-    takes_value(word)
-        || VALUED.contains(&word)
-        || unsupported.any(|(flag, valued)| *valued && *flag == word)
+    takes_value(word) || VALUED.contains(&word)
 }
 
 impl Words {

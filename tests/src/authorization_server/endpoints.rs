@@ -45,12 +45,7 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         "authorize" => Some(authorize(shared, origin, request)),
         "register" if shared.config.registration => Some(register(shared, request)),
         "revoke" => Some(revoke(shared, request)),
-        "token client" => Some(at_token_endpoint(
-            shared,
-            origin,
-            request,
-            |shared, request| service::client_credentials(shared, origin, request),
-        )),
+        "token client" => Some(service::client_credentials(shared, origin, request)),
         "token code" => Some(at_token_endpoint(shared, origin, request, exchange)),
         "token refresh" => Some(at_token_endpoint(shared, origin, request, refresh)),
         "device" => device::begin(shared, origin, request),

@@ -93,15 +93,18 @@ pub(super) fn client_credentials(shared: &Shared, origin: &str, request: &Reques
     if published != form.contains_key("resource") {
         shared.complain(format!("resource is {:?}", form.get("resource")));
     }
-    shared.state.update(|state| {
-        state.grants.push(Grant {
-            client,
-            resource: form.get("resource").cloned(),
-            scope: form.get("scope").cloned(),
-            revoked: false,
-            jkt: proofs::thumbprint(request),
-        });
-        tokens(shared, state, state.grants.len() - 1, None)
+    // An assertion is spent by then.
+    proofs::at_token_endpoint(shared, origin, request, |shared, request| {
+        shared.state.update(|state| {
+            state.grants.push(Grant {
+                client: client.clone(),
+                resource: form.get("resource").cloned(),
+                scope: form.get("scope").cloned(),
+                revoked: false,
+                jkt: proofs::thumbprint(request),
+            });
+            tokens(shared, state, state.grants.len() - 1, None)
+        })
     })
 }
 

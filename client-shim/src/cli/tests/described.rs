@@ -28,16 +28,14 @@ fn usage_readme_and_grammar_name_the_same_flags() {
         .concat()
         .into_iter()
         .chain(connection::SWITCHES.iter().copied())
-        .chain(NOT_SUPPORTED.iter().map(|(flag, _)| *flag))
         // Those of subcommands stand with them.
         .filter(|flag| flag.starts_with("--") && !["--all", "--json"].contains(flag))
         .collect();
     assert_eq!(in_readme, known);
-    let not_supported = |flag: &&str| NOT_SUPPORTED.iter().any(|(known, _)| known == flag);
     let usage = help();
     let words: BTreeSet<&str> = usage.split([' ', ',', '\n', '[', ']']).collect();
     // What is accepted and does nothing is not advertised.
-    let advertised = |flag: &&&str| !not_supported(flag) && **flag != "--enable-proxy";
+    let advertised = |flag: &&&str| **flag != "--enable-proxy";
     for flag in known.iter().filter(advertised) {
         assert!(words.contains(flag), "{flag} is not in the usage");
     }
