@@ -206,6 +206,9 @@ describe("TASAK's time", { timeout: 400_000 }, () => {
     server = await Everything.start("streamableHttp");
     recorder = await Recorder.start(server.url);
     tasak = new Tasak(home, "mcp 2", recorder.url);
+    // The server announces other tools once it knows its client: what the first command
+    // has listed counts no more, what the second has does.
+    await tasak.run("real", "echo", "--message", "x");
     await tasak.run("real", "echo", "--message", "x");
   });
 
@@ -221,14 +224,14 @@ describe("TASAK's time", { timeout: 400_000 }, () => {
     return seconds;
   };
 
-  test("a warm command asks the server for no more than TASAK wants to know", async (context) => {
+  test("a warm command is one request to the server", async (context) => {
     recorder.requests.length = 0;
     const before = recorder.toServer.length;
     await echo();
     const methods = recorder.toServer.slice(before).map((text) => JSON.parse(text).method);
     context.diagnostic(`a warm command: ${recorder.requests.length} requests, ${methods.join(", ")}`);
-    assert.equal(methods.filter((method) => method === "tools/call").length, 1);
-    assert.ok(recorder.requests.length <= 2, `${methods}`);
+    assert.deepEqual(methods, ["tools/call"]);
+    assert.equal(recorder.requests.length, 1);
   });
 
   test("a command takes at most 0.3 s longer than with a canned answer", async (context) => {

@@ -1,11 +1,11 @@
-//! What a sign-in costs afterwards: warm one-shots to a server that wants a token
-//! beside the same to one that wants none, in turn. Both are the tests' fake, so that
-//! nothing else differs.
+//! What a sign-in costs afterwards: warm one-shots to a server that wants none, to one
+//! that wants a token, and to one that wants it bound to a key (DPoP), in turn. All are
+//! the tests' fake, so that nothing else differs; it checks every proof, which counts.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use mcp_remote_tests::authorization_server::FakeAuthorizationServer;
+use mcp_remote_tests::authorization_server::{Config, Dpop, FakeAuthorizationServer};
 use mcp_remote_tests::browser;
 use mcp_remote_tests::upstream::FakeUpstream;
 
@@ -25,45 +25,54 @@ pub(crate) struct Protected {
     pub(crate) open: Vec<OneShot>,
     /// One-shots to the server that wants one.
     pub(crate) guarded: Vec<OneShot>,
-    /// What the authorization server was asked meanwhile.
+    /// One-shots to the server that wants a proof with each request.
+    pub(crate) bound: Vec<OneShot>,
+    /// What the authorization servers were asked meanwhile.
     pub(crate) asked: Vec<String>,
 }
 
 /// Measures it, after somebody has signed in.
 pub(crate) fn measure(programs: &Programs, rounds: Rounds) -> Result<Protected, Failure> {
-    let server = FakeAuthorizationServer::start();
-    let [open, guarded] = [FakeUpstream::start(), FakeUpstream::start()];
-    for upstream in [&open, &guarded] {
-        upstream.answer("echo", ECHO);
-    }
-    server.protect(&guarded);
+    let upstreams = [(); 3].map(|()| FakeUpstream::start());
+    let servers = [None, Some(Dpop::default())].map(|dpop| {
+        FakeAuthorizationServer::with(Config {
+            dpop,
+            ..Config::default()
+        })
+    });
     let home = Home::new()?;
-    sign_in(programs, &home, &guarded.url())?;
-    let one = |upstream: &FakeUpstream| one_shot(&mut programs.shim(&home, &upstream.url()));
-    for _ in 0..UNTIL_WARM {
-        one(&open)?;
-        one(&guarded)?;
+    for (server, upstream) in servers.iter().zip(&upstreams[1..]) {
+        server.protect(upstream);
+        sign_in(programs, &home, &upstream.url())?;
     }
-    quiet(programs, &home)?;
-    let before = server.labels().len();
-    let mut protected = Protected {
-        open: Vec::new(),
-        guarded: Vec::new(),
-        asked: Vec::new(),
-    };
-    for round in 0..rounds.protected {
-        // Whoever comes second finds the caches as the first one left them.
-        if round % 2 == 0 {
-            protected.open.push(one(&open)?);
-            protected.guarded.push(one(&guarded)?);
-        } else {
-            protected.guarded.push(one(&guarded)?);
-            protected.open.push(one(&open)?);
+    let one = |upstream: &FakeUpstream| one_shot(&mut programs.shim(&home, &upstream.url()));
+    for upstream in &upstreams {
+        upstream.answer("echo", ECHO);
+        for _ in 0..UNTIL_WARM {
+            one(upstream)?;
         }
     }
-    protected.asked = server.labels().split_off(before);
+    quiet(programs, &home)?;
+    let before = servers.each_ref().map(|server| server.labels().len());
+    let mut shots = [(); 3].map(|()| Vec::new());
+    for round in 0..rounds.protected {
+        // Whoever comes later finds the caches as the one before left them.
+        for turn in 0..upstreams.len() {
+            let which = (round + turn) % upstreams.len();
+            shots[which].push(one(&upstreams[which])?);
+        }
+    }
+    let asked = servers.iter().zip(before);
+    let asked = asked.flat_map(|(server, before)| server.labels().split_off(before));
+    let asked = asked.collect();
     home.stop(programs)?;
-    Ok(protected)
+    let [open, guarded, bound] = shots;
+    Ok(Protected {
+        open,
+        guarded,
+        bound,
+        asked,
+    })
 }
 
 /// Signs in as somebody does who visits the URL that a command says.

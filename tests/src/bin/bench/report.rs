@@ -176,10 +176,11 @@ fn details(
         ),
         format!("the server saw, npm: {}", listed(&counts.node)),
         format!(
-            "warm one-shots, signed in and where nobody has to ({} each, in turn): {:.2} ms, {:.2} ms",
+            "warm one-shots, signed in, where nobody has to, and with DPoP ({} each, in turn): {:.2} ms, {:.2} ms, {:.2} ms",
             protected.guarded.len(),
             exit(&protected.guarded),
             exit(&protected.open),
+            exit(&protected.bound),
         ),
     ];
     lines.map(|line| format!("- {line}\n")).concat()
