@@ -324,7 +324,10 @@ async fn refusal(
 ) -> UpstreamError {
     let status = response.status().as_u16();
     if status == 401 || status == 403 {
-        let challenge = Challenge::parse(response.headers());
+        let sent = token.as_ref().and_then(AccessToken::text);
+        let without_secrets =
+            |text: &str| headers::without(&target.redacted(text), sent.into_iter());
+        let challenge = Challenge::parse(response.headers(), without_secrets);
         let is_bound = token.as_ref().is_some_and(|token| token.proofs().is_some());
         if is_bound && challenge.error.is_some_and(ChallengeError::is_about_proof) {
             return sending::unproven(status, challenge.description.as_deref());

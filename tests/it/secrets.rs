@@ -35,6 +35,10 @@ fn a_header_is_nowhere_to_be_found() {
         let shown = request.header("X-Key").unwrap_or_default().to_owned();
         match request.target.as_str() {
             "/401" => Some(Reply::status(401).with("WWW-Authenticate", &shown)),
+            "/description" => {
+                let said = format!("Bearer error_description=\"who is {shown}?\"");
+                Some(Reply::status(401).with("WWW-Authenticate", &said))
+            }
             "/redirect" => Some(hostile::redirect(307, &away)),
             "/html" => Some(hostile::html(200).with("X-Echo", &shown)),
             _ => None,
@@ -54,7 +58,7 @@ fn a_header_is_nowhere_to_be_found() {
         upstream.requests()[0].header("X-Var"),
         Some("s3cr3t-variable")
     );
-    for path in ["401", "redirect", "html"] {
+    for path in ["401", "description", "redirect", "html"] {
         let url = format!("{}/{path}", upstream.origin());
         let mut shim = home.shim(&[&[url.as_str()], flags.as_slice()].concat());
         let answer = shim.handshake();

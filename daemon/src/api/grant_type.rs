@@ -115,6 +115,10 @@ fn account(auth: &v1::AuthOptions) -> Result<ServiceAccount, String> {
             return Err("--client-key-id and --client-assertion-audience are of no use without --client-key".into());
         }
         "" => None,
+        // It would be good there too, wherever the server has it sent.
+        _ if is_elsewhere(&auth.client_assertion_audience) && token_endpoint.is_none() => {
+            return Err("the URL of --client-assertion-audience needs --token-endpoint, since what is signed for it must reach nobody else".into());
+        }
         path => Some(ClientKey {
             file: KeyFile::new(absolute("--client-key", path)?),
             id: Some(auth.client_key_id.clone()).filter(|id| !id.is_empty()),
@@ -129,6 +133,11 @@ fn account(auth: &v1::AuthOptions) -> Result<ServiceAccount, String> {
         token_endpoint,
         key,
     })
+}
+
+/// Says whether an audience is not whoever is asked.
+fn is_elsewhere(audience: &str) -> bool {
+    !matches!(audience, "" | "issuer" | "token-endpoint")
 }
 
 /// Tokens are asked for over https, or on this machine.

@@ -53,8 +53,9 @@ impl ChallengeError {
 }
 
 impl Challenge {
-    /// Reads the fields of a response.
-    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+    /// Reads the fields of a response. `without_secrets` takes what we have sent out of
+    /// what the server says, which is shown.
+    pub(crate) fn parse(headers: &HeaderMap, without_secrets: impl Fn(&str) -> String) -> Self {
         let mut challenge = Self::default();
         let mut schemes = Schemes::default();
         let mut left = MAX_LENGTH;
@@ -73,7 +74,7 @@ impl Challenge {
                         schemes.proof_fits = dpop::takes_ours(&mut known);
                     }
                     Piece::Parameter(name, value) if schemes.current.is_some() => {
-                        challenge.take(name, &value);
+                        challenge.take(name, &value, &without_secrets);
                     }
                     Piece::Parameter(..) => {}
                 }
@@ -95,7 +96,7 @@ impl Challenge {
     }
 
     /// Keeps a parameter; of two with one name the first.
-    fn take(&mut self, name: &str, value: &str) {
+    fn take(&mut self, name: &str, value: &str, without_secrets: impl Fn(&str) -> String) {
         match name.to_ascii_lowercase().as_str() {
             "resource_metadata" if self.resource_metadata.is_none() => {
                 self.resource_metadata = Url::parse(value).ok();
@@ -110,7 +111,8 @@ impl Challenge {
                 });
             }
             "error_description" if self.description.is_none() => {
-                self.description = Some(printable(value)).filter(|text| !text.is_empty());
+                let said = printable(&without_secrets(value));
+                self.description = Some(said).filter(|text| !text.is_empty());
             }
             _ => {}
         }
@@ -260,7 +262,7 @@ mod tests {
             let value = HeaderValue::from_bytes(field).expect("a field value");
             headers.append(http::header::WWW_AUTHENTICATE, value);
         }
-        Challenge::parse(&headers)
+        Challenge::parse(&headers, str::to_owned)
     }
 
     fn check(field: &str, metadata: Option<&str>, scope: Option<&str>) {

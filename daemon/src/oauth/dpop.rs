@@ -260,7 +260,7 @@ impl Proofs {
         tried: Option<&Better>,
     ) -> Option<Better> {
         let refused = status == StatusCode::UNAUTHORIZED
-            && Challenge::parse(headers)
+            && Challenge::parse(headers, str::to_owned)
                 .error
                 .is_some_and(|error| error.is_about_proof());
         self.key.hear(url, headers, refused, tried)

@@ -25,8 +25,10 @@ pub(crate) struct Whom<'a> {
 impl Whom<'_> {
     /// Returns what to do where nobody is signed in, to be said last.
     pub(crate) fn advice(&self) -> String {
-        match self.tokens.is_some_and(TokenSource::is_unattended) {
-            // What is wrong with its account is said already.
+        let signs_in = |tokens: &TokenSource| tokens.identity().identity_provider().is_some();
+        let is_account = |tokens: &TokenSource| tokens.is_unattended() && !signs_in(tokens);
+        match self.tokens.is_some_and(is_account) {
+            // What is wrong with it is said already.
             true => String::new(),
             false => format!("; run: {}", self.login()),
         }

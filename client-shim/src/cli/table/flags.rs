@@ -200,7 +200,7 @@ pub(super) const BRIDGE: &[Flag] = &[
         &["--client-assertion-audience"],
         "AUDIENCE",
         Values::Any,
-        "for whom it signs: issuer (default), token-endpoint, or a URL",
+        "for whom it signs: issuer (default), token-endpoint, or, with that flag, a URL",
     ),
     valued(
         &["--bearer-token-file"],

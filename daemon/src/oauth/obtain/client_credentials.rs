@@ -119,9 +119,10 @@ pub(super) fn binding(
     errand: &Errand,
     discovered: &Discovered,
 ) -> Result<Option<Binding>, ObtainError> {
-    let decided = dpop::decide(&errand.identity, &errand.challenge, discovered);
-    let decided = decided.map_err(ObtainError::Refused)?;
     let before = errand.before.as_ref();
+    let challenge = errand.challenge.clone().of_grant(before);
+    let decided = dpop::decide(&errand.identity, &challenge, discovered);
+    let decided = decided.map_err(ObtainError::Refused)?;
     let before = before.and_then(|before| before.binding.as_ref());
     Ok(decided.map(|decided| match before {
         Some(before) => Binding {

@@ -66,7 +66,8 @@ impl Unattended {
         let Some(status) = self.provider.now() else {
             return;
         };
-        if !matches!(self.failure, Some(ObtainError::SignIn { .. })) || self.obtaining.is_some() {
+        let is_busy = self.obtaining.is_some() || !self.log_outs.is_empty();
+        if !matches!(self.failure, Some(ObtainError::SignIn { .. })) || is_busy {
             return;
         }
         let (sign_in, why) = match status.state {
