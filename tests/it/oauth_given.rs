@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
@@ -287,6 +288,19 @@ fn a_program_that_prints_no_token_is_one_sentence_and_the_server_is_not_asked() 
     assert!(sentence.contains("cannot be started"), "{sentence}");
     assert_eq!(upstream.requests().len(), 0);
     assert!(!home.log().contains(SECRET), "{}", home.log());
+}
+
+#[test]
+fn what_a_program_leaves_running_does_not_hold_up_its_token() {
+    let (server, upstream, home) = guarded();
+    let left = home.home().join("left");
+    let token = server.issue();
+    let script = format!("sleep 1000 & echo $! > {}; echo {token}", left.display());
+    let program = program(&home, &script);
+    configure(&home, &upstream.url(), &[&program]);
+    one_shot(&home, &["given"]);
+    let ended = Command::new("kill").args(lines(&left)).status();
+    assert!(ended.expect("there is a kill").success());
 }
 
 #[test]

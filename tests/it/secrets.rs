@@ -165,6 +165,36 @@ fn credentials_and_query_of_a_url_are_not_shown() {
 }
 
 #[test]
+fn a_token_that_the_server_repeats_is_not_shown() {
+    let upstream = FakeUpstream::scripted(|request| {
+        let sent = request.header("Authorization").unwrap_or_default();
+        let said = format!("Bearer error=\"invalid_token\", error_description=\"who is {sent}?\"");
+        Some(Reply::status(401).with("WWW-Authenticate", &said))
+    });
+    let mut home = TestHome::new();
+    home.set("MCP_REMOTE_LOG", "trace");
+    let file = home.home().join("token");
+    std::fs::write(&file, format!("{SECRET}token")).expect("ours");
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, permissions).expect("ours");
+    let given = file.display().to_string();
+    let mut shim = home.shim(&[&upstream.url(), "--bearer-token-file", &given, "--debug"]);
+    let answer = our_error(&shim.handshake(), 0).to_string();
+    shim.close_stdin();
+    shim.wait();
+    let sent = upstream.requests().into_iter();
+    let mut sent = sent.filter_map(|request| request.header("Authorization").map(str::to_owned));
+    assert_eq!(sent.next(), Some(format!("Bearer {SECRET}token")));
+    let status = home.run(&["status"]).stdout;
+    for text in [answer, shim.stderr(), status] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    assert_eq!(home.run(&["stop"]).code, 0);
+    std::fs::remove_file(&file).expect("ours");
+    search(home.folder());
+}
+
+#[test]
 fn messages_are_not_logged() {
     let upstream = FakeUpstream::start();
     let mut home = TestHome::new();

@@ -85,7 +85,17 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
 async fn account(way: &Way, tools: &Tools, report: &Report) -> Ready {
     let source = tools.authority.source(way.identity.clone());
     let account = way.identity.account().unwrap_or_default();
-    let finding = match source.prepare().await {
+    let prepared = source.prepare().await;
+    if prepared.is_ok() && source.current().is_none() && way.identity.identity_provider().is_some()
+    {
+        let found = format!("nobody is signed in at the {account}");
+        let finding = Finding::failed(Check::Tokens, found)
+            .advise(format!("run {}", way.identity.login_command()))
+            .needs_login();
+        report.say(finding).await;
+        return Ready::Missing;
+    }
+    let finding = match prepared {
         Ok(()) => Finding::ok(Check::Tokens, format!("the token comes from the {account}")),
         Err(error) => Finding::failed(Check::Tokens, format!("the {account}: {error}"))
             .advise("check what is said of it in the command or in config.toml"),
@@ -319,6 +329,9 @@ fn registration(way: &Way, server: &AuthorizationServer, kept: Option<&Client>) 
         }
         Some(Err(error)) => {
             return Finding::failed(check, error.to_string()).advise("correct that flag");
+        }
+        None if !way.identity.grant_type.needs_person() => {
+            return Finding::ok(check, "as no client: the token that is shown says whose it is");
         }
         None => {}
     }

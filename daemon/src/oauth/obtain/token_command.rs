@@ -17,6 +17,9 @@ use crate::secret::Secret;
 /// How long it may take: less than a client waits for its first answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long its last words are waited for once it has ended.
+const REST: Duration = Duration::from_millis(500);
+
 /// The most that it may print, in bytes.
 const MAX_OUTPUT: usize = 64 * 1024;
 
@@ -72,14 +75,32 @@ impl Running {
         // One allocation, so that no copy is left behind.
         let mut output = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT + 1));
         let mut limited = stdout.take(MAX_OUTPUT as u64 + 1);
-        limited.read_to_end(&mut output).await.map_err(broken)?;
+        let mut reading = Box::pin(limited.read_to_end(&mut output));
+        let status = tokio::select! {
+            read = &mut reading => {
+                read.map_err(broken)?;
+                None
+            }
+            status = self.child.wait() => {
+                // What it has left running may hold its output open for ever.
+                if let Ok(read) = tokio::time::timeout(REST, &mut reading).await {
+                    read.map_err(broken)?;
+                }
+                Some(status.map_err(broken)?)
+            }
+        };
+        drop(reading);
         if output.len() > MAX_OUTPUT {
             let limit = MAX_OUTPUT / 1024;
             return Err(format!("prints more than {limit} KiB"));
         }
-        match self.child.wait().await.map_err(broken)? {
-            status if status.success() => Ok(output),
-            status => Err(ended(status)),
+        let status = match status {
+            Some(status) => status,
+            None => self.child.wait().await.map_err(broken)?,
+        };
+        match status.success() {
+            true => Ok(output),
+            false => Err(ended(status)),
         }
     }
 }
