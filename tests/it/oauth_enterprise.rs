@@ -382,3 +382,23 @@ fn whoever_has_no_browser_is_told_where_to_sign_in() {
     let status = company.home.run(&["status"]);
     assert!(status.stdout.contains("signing-in"), "{status:?}");
 }
+
+#[test]
+fn where_nobody_is_signed_in_at_the_provider_the_command_that_does_it_is_named() {
+    let company = Company::new();
+    let arguments = company.arguments(&["--non-interactive"]);
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.insert(0, "login");
+    let finished = company.home.run(&arguments);
+    assert_eq!(finished.code, 11, "{finished:?}");
+    let command = format!("run: mcp-remote login {}", company.upstream.url());
+    assert!(finished.stderr.contains(&command), "{finished:?}");
+    arguments[0] = "doctor";
+    let finished = company.home.run(&arguments);
+    assert_eq!(finished.code, 11, "{finished:?}");
+    assert!(
+        finished.stdout.contains("nobody is signed in at the"),
+        "{finished:?}"
+    );
+    assert_eq!(company.provider.exchanges(), 0);
+}

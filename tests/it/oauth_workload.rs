@@ -293,3 +293,14 @@ fn flags_that_exclude_each_other_are_refused_before_anything_is_asked() {
     assert_eq!(messages(&finished.stdout), [Value::Null; 0]);
     assert_eq!(workload.server.labels(), [""; 0]);
 }
+
+#[test]
+fn doctor_misses_no_client_where_none_is_needed() {
+    let workload = Workload::new();
+    let arguments = workload.arguments();
+    let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    arguments.insert(0, "doctor");
+    let finished = workload.home.run(&arguments);
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stdout.contains("as no client"), "{finished:?}");
+}

@@ -331,7 +331,10 @@ fn registration(way: &Way, server: &AuthorizationServer, kept: Option<&Client>) 
             return Finding::failed(check, error.to_string()).advise("correct that flag");
         }
         None if !way.identity.grant_type.needs_person() => {
-            return Finding::ok(check, "as no client: the token that is shown says whose it is");
+            return Finding::ok(
+                check,
+                "as no client: the token that is shown says whose it is",
+            );
         }
         None => {}
     }
