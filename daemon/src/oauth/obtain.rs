@@ -23,7 +23,7 @@ use super::identity::Identity;
 use super::jose::KeyFileError;
 use super::registration::RegistrationError;
 use super::sign_in::{PendingSignIn, Tools};
-use super::store::OnDisk;
+use super::store::StoreError;
 use super::token::TokenEndpointError;
 use super::token_source::Wanting;
 use crate::http::HttpError;
@@ -141,7 +141,9 @@ impl Errand {
         // Nobody who runs where nothing can be written goes without tokens.
         let unlocked = |error| tracing::warn!(%error, "tokens cannot be kept");
         let _lock = store.lock(&hash).await.map_err(unlocked).ok();
-        let found = store.tokens(&hash).await.ok().and_then(OnDisk::tokens);
+        // Unread, nobody knows to whom the account was shown before.
+        let unread = |error: StoreError| ObtainError::Here(error.to_string());
+        let found = store.tokens(&hash).await.map_err(unread)?.tokens();
         if let Some(grant) = found.as_ref().filter(|found| self.is_of_use(found)) {
             let (grant, is_new) = (grant.clone(), false);
             return Ok(Obtained { grant, is_new });
