@@ -25,7 +25,7 @@ mod sign_in;
 mod stdio;
 mod terminal;
 
-use cli::{BridgeArguments, DoctorArguments, Invocation, Parsed};
+use cli::{AdoptArguments, BridgeArguments, DoctorArguments, Invocation, Parsed};
 use environment::Environment;
 use exit::{Exit, ShimError};
 use launch::Launcher;
@@ -123,13 +123,20 @@ async fn run(
         Invocation::List { json } => list::run(json, &launcher()?, notices).await,
         Invocation::Reload => reload::run(&launcher()?, notices).await,
         Invocation::Stop => stop::run(&launcher()?).await,
-        #[cfg(unix)]
-        Invocation::Adopt(adopt) => commands::adopt::run(adopt, &environment),
-        #[cfg(not(unix))]
-        Invocation::Adopt(_) => Err(ShimError::general(
-            "adopt is not for Windows: write mcp-remote where npx mcp-remote stands",
-        )),
+        Invocation::Adopt(arguments) => adopt(arguments, &environment),
     }
+}
+
+#[cfg(unix)]
+fn adopt(arguments: AdoptArguments, environment: &Environment) -> Result<Exit, ShimError> {
+    commands::adopt::run(arguments, environment)
+}
+
+#[cfg(not(unix))]
+fn adopt(_: AdoptArguments, _: &Environment) -> Result<Exit, ShimError> {
+    Err(ShimError::general(
+        "adopt is not for Windows: write mcp-remote where npx mcp-remote stands",
+    ))
 }
 
 /// Relays; where a person would have to type the messages, signs in instead; and

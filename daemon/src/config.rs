@@ -163,15 +163,7 @@ impl Config {
             socket: path("MCP_REMOTE_SOCKET"),
             runtime_dir: path("XDG_RUNTIME_DIR"),
         })?;
-        let started_by = if flags.spawned {
-            StartedBy::Shim
-        } else if is_by_systemd(variable) {
-            StartedBy::Systemd
-        } else if text("XPC_SERVICE_NAME").is_some_and(|name| name.contains("mcp-remote")) {
-            StartedBy::Launchd
-        } else {
-            StartedBy::User
-        };
+        let started_by = started_by(flags, variable);
         let either = |lower, upper| text(lower).or_else(|| text(upper)).unwrap_or_default();
         let defaults = PoolConfig::default();
         Ok(Self {
@@ -210,6 +202,22 @@ fn token_store(said: Option<String>) -> Result<TokenStoreKind, ConfigError> {
         return Ok(TokenStoreKind::default());
     };
     TokenStoreKind::parse(&said).ok_or(ConfigError::TokenStore(said))
+}
+
+fn started_by(flags: &Flags, variable: &dyn Fn(&str) -> Option<OsString>) -> StartedBy {
+    let is_by_launchd = || {
+        let service = variable("XPC_SERVICE_NAME").and_then(|name| name.into_string().ok());
+        service.is_some_and(|name| name.contains("mcp-remote"))
+    };
+    if flags.spawned {
+        StartedBy::Shim
+    } else if is_by_systemd(variable) {
+        StartedBy::Systemd
+    } else if is_by_launchd() {
+        StartedBy::Launchd
+    } else {
+        StartedBy::User
+    }
 }
 
 /// Says whether systemd itself started this process. What runs in a terminal that it

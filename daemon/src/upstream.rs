@@ -324,20 +324,7 @@ async fn refusal(
 ) -> UpstreamError {
     let status = response.status().as_u16();
     if status == 401 || status == 403 {
-        let sent = token.as_ref().and_then(AccessToken::text);
-        let without_secrets =
-            |text: &str| headers::without(&target.redacted(text), sent.into_iter());
-        let challenge = Challenge::parse(response.headers(), without_secrets);
-        let is_bound = token.as_ref().is_some_and(|token| token.proofs().is_some());
-        if is_bound && challenge.error.is_some_and(ChallengeError::is_about_proof) {
-            return sending::unproven(status, challenge.description.as_deref());
-        }
-        return UpstreamError::Unauthorized(Box::new(Refusal {
-            status,
-            is_header: token.is_none() && target.headers.authorize(),
-            challenge,
-            token,
-        }));
+        return unauthorized(status, &response, token, target);
     }
     let media_type = response.media_type();
     let retry_after = response
@@ -377,6 +364,28 @@ async fn refusal(
         true => UpstreamError::SessionGone(Box::new(refusal)),
         false => refusal,
     }
+}
+
+/// Turns a 401 or 403 into an error.
+fn unauthorized(
+    status: u16,
+    response: &Response,
+    token: Option<AccessToken>,
+    target: &Target,
+) -> UpstreamError {
+    let sent = token.as_ref().and_then(AccessToken::text);
+    let without_secrets = |text: &str| headers::without(&target.redacted(text), sent.into_iter());
+    let challenge = Challenge::parse(response.headers(), without_secrets);
+    let is_bound = token.as_ref().is_some_and(|token| token.proofs().is_some());
+    if is_bound && challenge.error.is_some_and(ChallengeError::is_about_proof) {
+        return sending::unproven(status, challenge.description.as_deref());
+    }
+    UpstreamError::Unauthorized(Box::new(Refusal {
+        status,
+        is_header: token.is_none() && target.headers.authorize(),
+        challenge,
+        token,
+    }))
 }
 
 /// Says whether a refusal means that the server does not know our session, or, if

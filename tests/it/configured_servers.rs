@@ -2,6 +2,7 @@
 //! besides survives.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::upstream::FakeUpstream;
@@ -11,6 +12,15 @@ use crate::support::{one_sentence, one_shot};
 
 fn text(home: &TestHome) -> String {
     std::fs::read_to_string(home.configuration()).expect("there is a configuration")
+}
+
+fn assert_is_private(file: &Path) {
+    let mode = |path: &Path| {
+        let metadata = std::fs::metadata(path).expect("it is there");
+        metadata.permissions().mode() & 0o777
+    };
+    assert_eq!(mode(file), 0o600);
+    assert_eq!(mode(file.parent().expect("a folder")), 0o700);
 }
 
 #[test]
@@ -34,15 +44,7 @@ fn a_server_is_added_used_listed_and_removed() {
     let warning = one_sentence(&added.stderr);
     assert!(warning.contains("config.toml holds"), "{warning}");
     assert!(!added.stderr.contains(SECRET));
-    let mode = |path: &std::path::Path| {
-        let metadata = std::fs::metadata(path).expect("it is there");
-        metadata.permissions().mode() & 0o777
-    };
-    assert_eq!(mode(&home.configuration()), 0o600);
-    assert_eq!(
-        mode(home.configuration().parent().expect("a folder")),
-        0o700
-    );
+    assert_is_private(&home.configuration());
     one_shot(&home, &["work"]);
     let keys = upstream.requests();
     assert!(keys.iter().any(|request| request.header("x-key").is_some()));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{INITIALIZE, TestShim, text_of};
-use mcp_remote_tests::upstream::{Config, FakeUpstream, Reply, Rpc};
+use mcp_remote_tests::upstream::{Config, FakeUpstream, Reply, Request, Rpc};
 
 use crate::sharing::{settle, stateful, two};
 use crate::support::{attached, one_shot};
@@ -201,25 +201,31 @@ fn the_server_logs_as_the_most_curious_wants_and_each_hears_its_own() {
     }
 }
 
+/// A server that makes a task of a call, and has one that nobody here has made.
+fn keeps_tasks(request: &Request) -> Option<Reply> {
+    let rpc = Rpc::parse(&request.body)?;
+    let result = match rpc.method() {
+        "tools/call" => {
+            let task = rpc.param("/arguments/task");
+            task.as_str()?;
+            format!(r#"{{"task":{{"taskId":{task},"status":"working"}}}}"#)
+        }
+        "tasks/list" => {
+            r#"{ "tasks" : [ {"taskId":"a", "n":1e2}, {"taskId":"b"},{"taskId":"c"} ], "x":1.0 }"#
+                .to_owned()
+        }
+        "tasks/get" => r#"{"status":"working"}"#.to_owned(),
+        _ => return None,
+    };
+    Some(Reply::json(200, rpc.result(&result)))
+}
+
 #[test]
 fn tasks_are_whose_they_are() {
     let upstream = FakeUpstream::start();
     let home = TestHome::new();
     let mut shims = two(&home, &upstream);
-    upstream.script(|request| {
-        let rpc = Rpc::parse(&request.body)?;
-        let result = match rpc.method() {
-            "tools/call" => {
-                let task = rpc.param("/arguments/task");
-                task.as_str()?;
-                format!(r#"{{"task":{{"taskId":{task},"status":"working"}}}}"#)
-            }
-            "tasks/list" => r#"{ "tasks" : [ {"taskId":"a", "n":1e2}, {"taskId":"b"},{"taskId":"c"} ], "x":1.0 }"#.to_owned(),
-            "tasks/get" => r#"{"status":"working"}"#.to_owned(),
-            _ => return None,
-        };
-        Some(Reply::json(200, rpc.result(&result)))
-    });
+    upstream.script(keeps_tasks);
     for (shim, task) in shims.iter_mut().zip(["a", "b"]) {
         shim.send(&format!(
             r#"{{"jsonrpc":"2.0","id":"t","method":"tools/call","params":{{"name":"x","task":{{"ttl":1}},"arguments":{{"task":"{task}"}}}}}}"#

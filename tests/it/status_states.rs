@@ -39,6 +39,20 @@ fn busy(wanted: &'static str) -> impl Fn(&mcp_remote_tests::upstream::Request) -
     }
 }
 
+fn wait_for_states<const N: usize>(home: &TestHome, expected: [(&FakeUpstream, ServerState); N]) {
+    let expected = expected.map(|(server, state)| (server.url(), state));
+    Rpc::connect(home).watch_until(|status| {
+        let state = |url: &str| {
+            let mut servers = status.servers.iter();
+            servers
+                .find(|server| server.url == url)
+                .map(ServerStatus::state)
+        };
+        let as_expected = |(url, wanted): &(String, ServerState)| state(url) == Some(*wanted);
+        expected.iter().all(as_expected).then_some(())
+    });
+}
+
 #[test]
 fn what_happens_to_servers_is_what_their_states_say() {
     let ready = FakeUpstream::start();
@@ -67,26 +81,18 @@ fn what_happens_to_servers_is_what_their_states_say() {
     for shim in &waiting[2..] {
         assert!(shim.message()["error"].is_object());
     }
-    let expected = [
-        (&ready, ServerState::Ready),
-        (&idle, ServerState::Idle),
-        (&connecting, ServerState::Connecting),
-        (&busy_server, ServerState::BackingOff),
-        (&down, ServerState::BackingOff),
-        (&closed, ServerState::NeedsLogin),
-        (&lost, ServerState::SessionLost),
-    ]
-    .map(|(server, state)| (server.url(), state));
-    Rpc::connect(&home).watch_until(|status| {
-        let state = |url: &str| {
-            let mut servers = status.servers.iter();
-            servers
-                .find(|server| server.url == url)
-                .map(ServerStatus::state)
-        };
-        let as_expected = |(url, wanted): &(String, ServerState)| state(url) == Some(*wanted);
-        expected.iter().all(as_expected).then_some(())
-    });
+    wait_for_states(
+        &home,
+        [
+            (&ready, ServerState::Ready),
+            (&idle, ServerState::Idle),
+            (&connecting, ServerState::Connecting),
+            (&busy_server, ServerState::BackingOff),
+            (&down, ServerState::BackingOff),
+            (&closed, ServerState::NeedsLogin),
+            (&lost, ServerState::SessionLost),
+        ],
+    );
     let (code, json) = json(&home);
     assert_eq!((code, &json["action"]), (11, &Value::from("login")));
     let shown = servers(&json);
@@ -96,16 +102,12 @@ fn what_happens_to_servers_is_what_their_states_say() {
     assert_eq!(of(&connecting), ["connecting", "none", ""]);
     let [state, action, note] = of(&busy_server);
     assert_eq!([state.as_str(), action.as_str()], ["backing-off", "wait"]);
-    assert!(
-        note.contains("429") && note.contains("; next try in 1"),
-        "{note}"
-    );
+    assert!(note.contains("429"), "{note}");
+    assert!(note.contains("; next try in 1"), "{note}");
     let [state, action, note] = of(&down);
     assert_eq!([state.as_str(), action.as_str()], ["backing-off", "retry"]);
-    assert!(
-        note.ends_with("; tried again at the next request"),
-        "{note}"
-    );
+    let again = "; tried again at the next request";
+    assert!(note.ends_with(again), "{note}");
     let run = format!("run: mcp-remote login {}", closed.url());
     assert_eq!(of(&closed), ["needs-login", "login", &run]);
     let [state, action, _] = of(&lost);

@@ -87,27 +87,38 @@ async fn read(
             }
         };
         is_empty &= !matches!(frame, Some(Frame::Line(_)));
-        match frame {
-            Some(Frame::Line(line)) if arguments.json => print(&document(&line))?,
-            Some(Frame::Line(line)) => print(&shown(&line, terminal))?,
-            Some(Frame::Lost(lines)) => {
+        show(frame, arguments, terminal, notices)?;
+    }
+}
+
+/// Prints a line; what is not one is said to the person.
+fn show(
+    frame: Option<Frame>,
+    arguments: &LogsArguments,
+    terminal: Option<Terminal>,
+    notices: Notices,
+) -> Result<(), ShimError> {
+    match frame {
+        Some(Frame::Line(line)) if arguments.json => print(&document(&line)).map(drop),
+        Some(Frame::Line(line)) => print(&shown(&line, terminal)).map(drop),
+        Some(Frame::Lost(lines)) => {
+            notices.info(format_args!(
+                "{lines} lines were not read in time and are missing here"
+            ));
+            Ok(())
+        }
+        Some(Frame::Level(level)) => {
+            let logs = LogLevel::try_from(level).unwrap_or_default();
+            if let Some(wanted) = arguments.level.filter(|wanted| *wanted > logs) {
                 notices.info(format_args!(
-                    "{lines} lines were not read in time and are missing here"
+                    "mcp-remoted logs from {} on: mcp-remote logs --set-level {} makes it say more",
+                    word(logs),
+                    word(wanted)
                 ));
-                Exit::OK
             }
-            Some(Frame::Level(level)) => {
-                let logs = LogLevel::try_from(level).unwrap_or_default();
-                if let Some(wanted) = arguments.level.filter(|wanted| *wanted > logs) {
-                    notices.info(format_args!(
-                        "mcp-remoted logs from {} on: mcp-remote logs --set-level {} makes it say more",
-                        word(logs), word(wanted)
-                    ));
-                }
-                Exit::OK
-            }
-            None => Exit::OK,
-        };
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

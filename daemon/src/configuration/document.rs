@@ -150,6 +150,10 @@ pub(super) const OF_ONE_SERVER: &[&str] = &[
 
 impl ServerTable {
     /// Takes from `defaults` what is not written here.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a line a key, and none can be forgotten"
+    )]
     pub(super) fn over(self, defaults: &Self) -> Self {
         let defaults = defaults.clone();
         // How to sign in as a client is said once, in one way or the other.

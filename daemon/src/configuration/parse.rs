@@ -153,6 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_wrong_is_said_with_its_line_and_without_values() {
         for (text, line, what) in [
             (

@@ -160,6 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn addresses_are_told_apart() {
         use AddressClass::*;
         let check = |text: &str, expected| {

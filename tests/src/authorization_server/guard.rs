@@ -14,32 +14,14 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
         let answer = here.then(|| shared.answer(origin, request)).flatten();
         return Some(answer.unwrap_or_else(|| Reply::status(404)));
     }
-    let label = crate::upstream::label(request);
-    shared.state.update(|state| {
-        let Some((of, left)) = &mut state.expire_before else {
-            return;
-        };
-        *left -= usize::from(*of == label);
-        if *left == 0 {
-            state.expire_before = None;
-            state.access.clear();
-        }
-    });
+    expire(shared, request);
     let challenge = match shared.config.resource_metadata {
         ResourceMetadata::Hint => {
             format!(r#", resource_metadata="{origin}/metadata-of-this-server""#)
         }
         _ => String::new(),
     };
-    let refused = |about: &str| {
-        let about = format!("{about}{challenge}");
-        let schemes = match &shared.config.dpop {
-            None => format!("Bearer {about}"),
-            Some(dpop) if dpop.bearer => format!(r#"Bearer {about}, DPoP algs="ES256 PS256""#),
-            Some(_) => format!(r#"DPoP {about}, algs="ES256 PS256""#),
-        };
-        Some(Reply::status(401).with("WWW-Authenticate", &schemes))
-    };
+    let refused = |about: &str| Some(refused(shared, &format!("{about}{challenge}")));
     let Some(authorization) = request.header("Authorization") else {
         return refused(r#"realm="fake""#);
     };
@@ -76,16 +58,41 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Option<
             grant.resource
         ));
     }
-    let scopes = grant.scope.unwrap_or_default();
-    let missing = shared.state.look(|state| {
-        let missing = state
-            .wanted
-            .iter()
-            .find(|wanted| !scopes.split(' ').any(|scope| scope == *wanted));
-        missing.cloned()
+    let scope = missing_scope(shared, &grant.scope.unwrap_or_default())?;
+    let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}"{challenge}"#);
+    Some(Reply::status(403).with("WWW-Authenticate", &challenge))
+}
+
+/// Asks for a token, and says `about` it what a client may use.
+fn refused(shared: &Shared, about: &str) -> Reply {
+    let schemes = match &shared.config.dpop {
+        None => format!("Bearer {about}"),
+        Some(dpop) if dpop.bearer => format!(r#"Bearer {about}, DPoP algs="ES256 PS256""#),
+        Some(_) => format!(r#"DPoP {about}, algs="ES256 PS256""#),
+    };
+    Reply::status(401).with("WWW-Authenticate", &schemes)
+}
+
+/// Takes every access token back, when the request is the one that a test named.
+fn expire(shared: &Shared, request: &Request) {
+    let label = crate::upstream::label(request);
+    shared.state.update(|state| {
+        let Some((of, left)) = &mut state.expire_before else {
+            return;
+        };
+        *left -= usize::from(*of == label);
+        if *left == 0 {
+            state.expire_before = None;
+            state.access.clear();
+        }
     });
-    missing.map(|scope| {
-        let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}"{challenge}"#);
-        Reply::status(403).with("WWW-Authenticate", &challenge)
+}
+
+/// Returns the first scope that is wanted and not among the `granted`.
+fn missing_scope(shared: &Shared, granted: &str) -> Option<String> {
+    shared.state.look(|state| {
+        let mut wanted = state.wanted.iter();
+        let missing = wanted.find(|wanted| !granted.split(' ').any(|scope| scope == *wanted));
+        missing.cloned()
     })
 }

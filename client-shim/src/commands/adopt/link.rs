@@ -33,7 +33,6 @@ pub(super) fn make(
     program: &Path,
     record: &mut Record,
 ) -> Result<Made, ShimError> {
-    let shown = path.display();
     for part in [path, program] {
         if !record::can_hold(part) {
             let sentence = "adopt cannot use a path with a tab or a line break in it";
@@ -42,31 +41,15 @@ pub(super) fn make(
     }
     let missing = missing_folders(seat, below, path)?;
     let before = std::fs::read_link(path);
-    let made = match &before {
-        Ok(target) if target == program && record.made(path, target) => {
+    let made = what_to_make(seat, path, program, before.as_deref(), record)?;
+    match made {
+        Made::Before => {
             record.settle(path, program)?;
-            return Ok(Made::Before);
+            return Ok(made);
         }
-        Ok(target) if target == program => return Ok(Made::ByOthers),
-        Ok(target) if record.made(path, target) => Made::Moved,
-        Ok(target) => {
-            return Err(ShimError::general(format!(
-                "{shown} leads to {}, and adopt has not made it: remove it first{}",
-                target.display(),
-                advice(seat)
-            )));
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Made::New,
-        // It is there, and no link.
-        Err(error) if error.kind() == ErrorKind::InvalidInput => {
-            return Err(ShimError::general(format!(
-                "{shown} is there already, and adopt has not made it: remove it first{}",
-                advice(seat)
-            )));
-        }
-        Err(error) => return Err(cannot(seat, path, error)),
-    };
-    remove_new(path)?;
+        Made::ByOthers => return Ok(made),
+        Made::New | Made::Moved => remove_new(path)?,
+    }
     let link = Link {
         seat,
         path: path.to_owned(),
@@ -87,6 +70,35 @@ pub(super) fn make(
     }
     record.settle(path, program)?;
     Ok(made)
+}
+
+/// Says what making the link comes to, when `before` was found at `path`.
+fn what_to_make(
+    seat: Seat,
+    path: &Path,
+    program: &Path,
+    before: Result<&Path, &io::Error>,
+    record: &Record,
+) -> Result<Made, ShimError> {
+    let in_the_way = |is: String| {
+        ShimError::general(format!(
+            "{} {is}, and adopt has not made it: remove it first{}",
+            path.display(),
+            advice(seat)
+        ))
+    };
+    match before {
+        Ok(target) if target == program && record.made(path, target) => Ok(Made::Before),
+        Ok(target) if target == program => Ok(Made::ByOthers),
+        Ok(target) if record.made(path, target) => Ok(Made::Moved),
+        Ok(target) => Err(in_the_way(format!("leads to {}", target.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Made::New),
+        // It is there, and no link.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            Err(in_the_way("is there already".into()))
+        }
+        Err(error) => Err(cannot(seat, path, error)),
+    }
 }
 
 fn place(made: Made, path: &Path, program: &Path) -> io::Result<()> {

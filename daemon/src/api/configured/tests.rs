@@ -61,6 +61,7 @@ fn the_example_of_the_readme_can_be_used_and_has_every_key() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn an_entry_acts_as_flags_would_and_flags_win() {
     let folder = folder();
     let settings = settings(folder.path(), example());

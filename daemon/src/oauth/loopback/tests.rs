@@ -67,6 +67,7 @@ async fn the_right_answer_arrives_and_its_page_says_what_became_of_it() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn everything_else_is_refused_and_the_sign_in_still_waits() {
     let mut waiting = waiting();
     let port = waiting.listening.port();

@@ -182,6 +182,7 @@ async fn a_refresh_asks_for_no_scope_unless_told() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn only_invalid_grant_says_that_the_grant_is_gone() {
     type Is = fn(&TokenEndpointError) -> bool;
     let check = async |answer: fn() -> Answer, is: Is, said: &str| {
