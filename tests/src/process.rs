@@ -9,10 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::SIGINT;
 
 use crate::monitor::{Monitor, PATIENCE};
 
@@ -43,6 +45,14 @@ pub fn capture(mut pipe: impl Read + Send + 'static) -> Arc<Monitor<Captured>> {
     captured
 }
 
+/// Lets the programs that this one starts end at SIGINT. Without a handler here they
+/// would inherit that it is ignored, as it is in whatever a shell runs in the background.
+fn heed_interrupts() {
+    let ends_us_too = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_default(SIGINT, ends_us_too)
+        .expect("signals can be handled");
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Program {
@@ -57,6 +67,8 @@ impl Program {
     /// # Panics
     /// If the command cannot be started.
     pub fn start(command: &mut Command) -> (Self, Option<ChildStdin>, Option<ChildStdout>) {
+        static AS_IN_A_TERMINAL: Once = Once::new();
+        AS_IN_A_TERMINAL.call_once(heed_interrupts);
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
