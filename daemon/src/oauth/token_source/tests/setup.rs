@@ -1,6 +1,9 @@
 //! A daemon in the world, over a folder that outlives it, and what its clients and
 //! their people do.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde_json::json;
 use url::Url;
 
@@ -25,6 +28,22 @@ pub(super) struct Daemon {
     pub(super) tools: Tools,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
+}
+
+thread_local! {
+    /// The port of one test, which runs on a thread of its own: side by side on one port,
+    /// the next daemon of one could find that another has taken it.
+    static PORT: u16 = free_port();
+}
+
+/// Returns a port below those that the system gives to connections.
+fn free_port() -> u16 {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let numbers = std::iter::repeat_with(|| TRIED.fetch_add(1, Relaxed));
+    let ports = numbers.map(|tried| 10_000 + (std::process::id() * 101 + tried) % 20_000);
+    let mut ports = ports.map(|port| u16::try_from(port).expect("less than 30000"));
+    ports.find(is_free).expect("some port is free")
 }
 
 #[derive(Debug)]
@@ -57,7 +76,9 @@ impl Setup {
 
     pub(super) fn identity() -> Identity {
         let server = ServerUrl::parse("https://h/mcp", false).expect("valid");
-        Identity::new(server, NetworkOptions::default())
+        let mut identity = Identity::new(server, NetworkOptions::default());
+        identity.callback.port = Some(PORT.with(|port| *port));
+        identity
     }
 
     pub(super) fn store(&self) -> Store {
