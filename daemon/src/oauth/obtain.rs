@@ -37,7 +37,7 @@ pub(crate) struct Errand {
     pub(crate) identity: Arc<Identity>,
     /// What the server said last when it refused.
     pub(crate) challenge: Challenge,
-    /// Whether it has said something.
+    /// Whether it has refused, however little it said.
     pub(crate) was_asked: bool,
     /// The token in use, or the last one.
     pub(crate) before: Option<Grant>,

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use super::vouched::{Failed, Hearing, in_brackets, private, shown};
 use super::{Errand, ObtainError, client_assertion};
-use crate::oauth::challenge::Challenge;
 use crate::oauth::discovery::{AuthorizationServer, Known};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::federation::{Enterprise, IdentityProvider, Subject, SubjectKind};
@@ -114,7 +113,7 @@ impl<'a> Counter<'a> {
         let mut rejected: Option<AccessToken> = None;
         loop {
             let wanting: Wanting = self.errand.wanting.clone();
-            let token = source.renew(rejected.as_ref(), Challenge::default(), wanting);
+            let token = source.renew(rejected.as_ref(), None, wanting);
             let token = token.await.map_err(|error| self.no_sign_in(error))?;
             let text = Secret::new(token.text().unwrap_or_default().to_owned());
             let answer = self.ask(hearing, &text, SubjectKind::IdToken).await;

@@ -54,12 +54,7 @@ impl<'a> Hearing<'a> {
         let server = &party.discovered.server;
         if server.is_assumed {
             party.servers.forget(identity);
-            let why = "nothing says which authorization server gives its tokens";
-            // The challenge may.
-            return Err(match errand.was_asked {
-                false => ObtainError::Unasked(why.into()),
-                true => ObtainError::Refused(why.into()),
-            });
+            return Err(client_credentials::nobody_is_named(errand));
         }
         private(server)?;
         let client = registration::given(identity, server).transpose()?;
