@@ -25,7 +25,7 @@ use super::challenge::Challenge;
 use super::dpop::Wanted;
 use super::grant::Grant;
 use super::http::{OAuthHttp, OAuthHttpError};
-use super::identity::{Identity, ResourceChoice};
+use super::identity::Identity;
 use super::scope::Scope;
 use crate::protocol::ProtocolVersion;
 
@@ -173,13 +173,8 @@ pub(crate) async fn discover(
         }
         _ => server::of_origin(http, identity).await?,
     };
-    let resource = match &identity.resource {
-        ResourceChoice::Derived => published,
-        ResourceChoice::Given(resource) => Some(resource.clone()),
-        ResourceChoice::Disabled => None,
-    };
     Ok(Discovered {
-        resource,
+        resource: identity.resource.or(published),
         scopes_supported,
         bound_tokens,
         server,

@@ -225,7 +225,7 @@ fn where_nothing_says_who_gives_tokens_nothing_is_shown_on_a_guess() {
         let endpoint = format!("{}/token", server.origin());
         let named = [
             &line(&url, &with_secret)[..],
-            &["--token-endpoint", &endpoint, "--resource", &url],
+            &["--token-endpoint", &endpoint],
         ]
         .concat();
         one_shot(&home, &named);

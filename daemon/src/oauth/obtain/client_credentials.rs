@@ -15,7 +15,7 @@ use crate::oauth::dpop::{self, Binding};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::{GrantType, ServiceAccount};
-use crate::oauth::identity::{Identity, ResourceChoice};
+use crate::oauth::identity::Identity;
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
@@ -185,12 +185,10 @@ pub(super) async fn find(
 ) -> Result<Party, ObtainError> {
     if let Some(endpoint) = &account.token_endpoint {
         let servers = tools.endpoints.connect(&at(identity, endpoint)).await?;
-        let resource = match &identity.resource {
-            ResourceChoice::Given(resource) => Some(resource.clone()),
-            ResourceChoice::Derived | ResourceChoice::Disabled => None,
-        };
+        // No metadata say what the server calls itself.
+        let derived = identity.server.as_resource().to_owned();
         let discovered = Discovered {
-            resource,
+            resource: identity.resource.or(Some(derived)),
             scopes_supported: None,
             bound_tokens: dpop::Wanted::default(),
             server: AuthorizationServer::at_token_endpoint(endpoint),
