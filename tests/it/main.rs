@@ -47,6 +47,7 @@ mod oauth_enterprise;
 mod oauth_given;
 mod oauth_hostile;
 mod oauth_kill;
+mod oauth_no_page;
 mod oauth_nowhere_else;
 mod oauth_people;
 mod oauth_service;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Asked, Check, Finding, Ready, Report, Tools, Verdict, Way, span};
 use crate::oauth::challenge::Challenge;
+use crate::oauth::device;
 use crate::oauth::discovery::{
     AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer,
 };
@@ -251,6 +252,12 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
 
 fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, Option<Discovered>) {
     let check = Check::Issuer;
+    let outcome = outcome.and_then(|found| {
+        if signs_in_by_page(way, &found.server) {
+            found.server.authorization_endpoint.clone()?;
+        }
+        Ok(found)
+    });
     let discovered = match outcome {
         Ok(discovered) => discovered,
         Err(DiscoveryError::NoPkce(issuer)) => {
@@ -283,9 +290,17 @@ fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, O
     (finding, Some(discovered))
 }
 
+fn signs_in_by_page(way: &Way, server: &AuthorizationServer) -> bool {
+    let by_code = way.identity.by_code || device::is_offered(server) && device::is_only_way(server);
+    way.identity.grant_type.needs_person() && !by_code
+}
+
 fn offered(way: &Way, discovered: &Discovered) -> String {
     let server = &discovered.server;
-    let pkce = match way.identity.allow_missing_pkce {
+    let by_page = signs_in_by_page(way, server);
+    let way_in = match way.identity.allow_missing_pkce {
+        _ if !way.identity.grant_type.needs_person() => "nobody signs in",
+        _ if !by_page => "sign-ins by code",
         true => "PKCE is not asked for (--allow-missing-pkce)",
         false => "PKCE S256",
     };
@@ -310,7 +325,7 @@ fn offered(way: &Way, discovered: &Discovered) -> String {
         None => String::new(),
     };
     format!(
-        "{}: {pkce}; {registration}; grants: {grants}; scopes: {scopes}{resource}",
+        "{}: {way_in}; {registration}; grants: {grants}; scopes: {scopes}{resource}",
         printable(&server.issuer)
     )
 }

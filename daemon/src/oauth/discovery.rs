@@ -10,7 +10,6 @@ mod resource;
 mod server;
 
 use self::resource::Search;
-use self::server::Needs;
 pub(crate) use self::server::is_same_issuer;
 
 use std::collections::BTreeSet;
@@ -91,8 +90,9 @@ pub(crate) struct Discovered {
 pub(crate) struct AuthorizationServer {
     /// Its name, byte for byte: grants and registrations belong to it.
     pub(crate) issuer: String,
-    /// Where the browser goes.
-    pub(crate) authorization_endpoint: Url,
+    /// Where the browser goes, or why nobody is sent there: it is missing, or does not
+    /// announce PKCE. Whoever signs in by a code or not at all needs neither.
+    pub(crate) authorization_endpoint: Result<Url, DiscoveryError>,
     /// Where codes and refresh tokens are exchanged.
     pub(crate) token_endpoint: Url,
     /// Where clients register themselves.
@@ -203,7 +203,7 @@ pub(crate) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    server::of_issuer(http, issuer, Needs::TokenEndpoint).await
+    server::of_issuer(http, issuer, false).await
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);
