@@ -19,6 +19,7 @@ mod cookies;
 mod daemon_loss;
 mod dependencies;
 mod doctor;
+mod doctor_accounts;
 mod doctor_sign_in;
 mod doctor_url;
 mod duplex;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use super::account;
 use super::{Asked, Check, Finding, Ready, Report, Tools, Verdict, Way, span};
 use crate::oauth::challenge::Challenge;
 use crate::oauth::device;
@@ -20,7 +21,7 @@ use crate::oauth::token_source::AuthState;
 use crate::server_url;
 
 /// How long all the documents together may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Names of a list that are shown.
 const MAX_NAMES: usize = 20;
@@ -38,7 +39,14 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         let why = "the token is given, so nobody signs in";
         let all = [Resource, Metadata, Issuer, Registration];
         report.skip(&all, why).await;
-        return account(way, tools, report).await;
+        return account::look(way, tools, asked, report).await;
+    }
+    if let Some(endpoint) = way.identity.grant_type.token_endpoint() {
+        let why = "not used: the token endpoint is given (--token-endpoint)";
+        let all = [Resource, Metadata, Issuer, Registration];
+        report.skip(&all, why).await;
+        account::endpoint(way, endpoint, tools, report).await;
+        return account::look(way, tools, asked, report).await;
     }
     let kept = match tools.authority.kept(&way.identity).await {
         Ok(kept) => Some(kept),
@@ -76,33 +84,12 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
             .await;
     }
     match kept {
-        _ if !way.identity.grant_type.needs_person() => account(way, tools, report).await,
+        _ if !way.identity.grant_type.needs_person() => {
+            account::look(way, tools, asked, report).await
+        }
         Some(kept) => tokens(way, tools, asked, &kept, discovered.as_ref(), report).await,
         None => Ready::Missing,
     }
-}
-
-/// Gets a token that needs nobody, as a session does.
-async fn account(way: &Way, tools: &Tools, report: &Report) -> Ready {
-    let source = tools.authority.source(way.identity.clone());
-    let account = way.identity.account().unwrap_or_default();
-    let prepared = source.prepare().await;
-    if prepared.is_ok() && source.current().is_none() && way.identity.identity_provider().is_some()
-    {
-        let found = format!("nobody is signed in at the {account}");
-        let finding = Finding::failed(Check::Tokens, found)
-            .advise(format!("run {}", way.identity.login_command()))
-            .needs_login();
-        report.say(finding).await;
-        return Ready::Missing;
-    }
-    let finding = match prepared {
-        Ok(()) => Finding::ok(Check::Tokens, format!("the token comes from the {account}")),
-        Err(error) => Finding::failed(Check::Tokens, format!("the {account}: {error}"))
-            .advise("check what is said of it in the command or in config.toml"),
-    };
-    report.say(finding).await;
-    Ready::There(source)
 }
 
 /// Finds the authorization server, and tells of each document.
@@ -277,6 +264,10 @@ fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, O
         }
     };
     let finding = match discovered.server.is_assumed {
+        true if !way.identity.grant_type.needs_person() => {
+            let found = "nothing says which authorization server gives its tokens";
+            Finding::failed(check, found).advise(way.identity.grant_type.where_nobody_is_named())
+        }
         true => {
             let found = format!(
                 "nothing says who signs people in for it: {} is taken for it, with the endpoints of revision 2025-03-26 (/authorize, /token, /register)",

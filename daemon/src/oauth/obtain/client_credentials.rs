@@ -14,7 +14,7 @@ use crate::oauth::discovery::{
 use crate::oauth::dpop::{self, Binding};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
-use crate::oauth::grant_type::{GrantType, ServiceAccount};
+use crate::oauth::grant_type::ServiceAccount;
 use crate::oauth::identity::Identity;
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
@@ -93,10 +93,7 @@ pub(super) async fn obtain(
 
 /// Says that nobody is known who gives tokens. Secrets are not shown on a guess.
 pub(super) fn nobody_is_named(errand: &Errand) -> ObtainError {
-    let to_do = match errand.identity.grant_type {
-        GrantType::EnterpriseManaged(_) => "ask whoever runs the server to publish its metadata",
-        _ => "name the place with --token-endpoint",
-    };
+    let to_do = errand.identity.grant_type.where_nobody_is_named();
     let why = format!(
         "nothing says which authorization server gives its tokens, and nothing is shown on a guess: {to_do}"
     );
