@@ -15,7 +15,7 @@ use crate::session::ServerSpec;
 const MAILBOX: usize = 8;
 
 /// Looks whether the token endpoint that the user names can be reached.
-pub(super) async fn endpoint(way: &Way, endpoint: &Url, tools: &Tools, report: &Report) {
+async fn endpoint(way: &Way, endpoint: &Url, tools: &Tools, report: &Report) {
     // It was checked when it was given.
     let Ok(url) = ServerUrl::parse(endpoint.as_str(), true) else {
         return;
@@ -73,8 +73,11 @@ fn one_of(shown: &str, all: Vec<Finding>, through_proxy: bool) -> Finding {
     Finding::ok(Check::Endpoint, found).after(took)
 }
 
-/// Gets a token as a session does.
+/// Gets a token as a session does, where it is asked for.
 pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Report) -> Ready {
+    if let Some(place) = way.identity.grant_type.token_endpoint() {
+        endpoint(way, place, tools, report).await;
+    }
     let source = tools.authority.source(way.identity.clone());
     let account = way.identity.account().unwrap_or_default();
     let obtained = obtain(&source, asked).await;

@@ -35,17 +35,9 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         report.skip(&all, why).await;
         return Ready::NotNeeded;
     }
-    if way.identity.grant_type.is_given() {
-        let why = "the token is given, so nobody signs in";
+    if let Some(why) = nothing_to_look_for(way) {
         let all = [Resource, Metadata, Issuer, Registration];
         report.skip(&all, why).await;
-        return account::look(way, tools, asked, report).await;
-    }
-    if let Some(endpoint) = way.identity.grant_type.token_endpoint() {
-        let why = "not used: the token endpoint is given (--token-endpoint)";
-        let all = [Resource, Metadata, Issuer, Registration];
-        report.skip(&all, why).await;
-        account::endpoint(way, endpoint, tools, report).await;
         return account::look(way, tools, asked, report).await;
     }
     let kept = match tools.authority.kept(&way.identity).await {
@@ -90,6 +82,16 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         Some(kept) => tokens(way, tools, asked, &kept, discovered.as_ref(), report).await,
         None => Ready::Missing,
     }
+}
+
+/// Says why it does not matter what the server's metadata say.
+fn nothing_to_look_for(way: &Way) -> Option<&'static str> {
+    let grant_type = &way.identity.grant_type;
+    if grant_type.is_given() {
+        return Some("the token is given, so nobody signs in");
+    }
+    let why = "not used: the token endpoint is given (--token-endpoint)";
+    grant_type.token_endpoint().map(|_| why)
 }
 
 /// Finds the authorization server, and tells of each document.

@@ -113,6 +113,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) iss_parameter_supported: bool,
     /// Whether it binds tokens to keys like ours; `None`: not said.
     pub(crate) takes_proofs: Option<bool>,
+    /// Whether it takes an identity provider's word for a user; `None`: not said.
+    pub(crate) takes_id_jags: Option<bool>,
     /// Whether nothing says that it is there: these are the endpoints that revision
     /// 2025-03-26 falls back to.
     pub(crate) is_assumed: bool,

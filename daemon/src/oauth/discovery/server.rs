@@ -171,9 +171,18 @@ fn read(
         takes_proofs: document
             .contains_key(PROOFS)
             .then(|| dpop::takes_ours(texts(document, PROOFS))),
+        takes_id_jags: takes_id_jags(document),
         is_assumed: false,
         issuer,
     })
+}
+
+/// draft-ietf-oauth-identity-assertion-authz-grant; MCP, Enterprise-Managed Authorization.
+fn takes_id_jags(document: &Map<String, Value>) -> Option<bool> {
+    const PROFILES: &str = "authorization_grant_profiles_supported";
+    const ID_JAG: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
+    document.get(PROFILES)?.as_array()?;
+    Some(texts(document, PROFILES).any(|profile| profile == ID_JAG))
 }
 
 /// Returns the page if somebody may be sent there to sign in.
@@ -246,6 +255,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: true,
     }
 }

@@ -452,6 +452,7 @@ fn server_without_anything() -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: true,
     }
 }

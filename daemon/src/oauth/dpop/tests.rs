@@ -142,6 +142,7 @@ fn server(origin: &str) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: false,
     }
 }

@@ -37,6 +37,13 @@ pub(super) async fn obtain(errand: &Errand, enterprise: &Enterprise) -> Result<G
             printable(&hearing.server().issuer)
         )));
     }
+    if hearing.server().takes_id_jags == Some(false) {
+        hearing.forget();
+        return Err(ObtainError::Refused(format!(
+            "the authorization server {} takes no identity provider's word (its metadata list the grant profiles that it takes, and ID-JAG is not among them): ask who runs it, or do without --identity-provider",
+            printable(&hearing.server().issuer)
+        )));
+    }
     let provider = &enterprise.provider;
     let assertion = Counter::find(errand, provider)
         .await?

@@ -86,6 +86,11 @@ impl<'a> Hearing<'a> {
         &self.party.discovered.server
     }
 
+    /// Forgets what is known of the server: next time it may say something else.
+    pub(super) fn forget(&self) {
+        self.party.servers.forget(&self.errand.identity);
+    }
+
     /// Returns for which resource.
     pub(super) fn resource(&self) -> Option<&str> {
         self.party.discovered.resource.as_deref()
@@ -101,8 +106,7 @@ impl<'a> Hearing<'a> {
         match answer {
             Ok(response) => Ok(self.grant(response)),
             Err(failed) => {
-                // Next time it may be another server.
-                self.party.servers.forget(&self.errand.identity);
+                self.forget();
                 Err((failed, self))
             }
         }

@@ -24,6 +24,7 @@ fn discovered(origin: &str) -> Discovered {
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
             takes_proofs: None,
+            takes_id_jags: None,
             is_assumed: false,
         },
     }

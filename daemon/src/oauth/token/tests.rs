@@ -22,6 +22,7 @@ pub(super) fn server(origin: &str) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: false,
     }
 }

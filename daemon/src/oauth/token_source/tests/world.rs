@@ -207,6 +207,7 @@ impl World {
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
             takes_proofs: None,
+            takes_id_jags: None,
             is_assumed: false,
             issuer,
         }
