@@ -58,6 +58,9 @@ fn a_code_is_all_that_is_needed_where_there_is_no_page() {
 
 #[test]
 fn a_code_is_offered_by_itself_where_there_is_no_page() {
+    let (_server, upstream, home, _browser) = agreeing(Config::default());
+    let walk = Walk::new(&home, &[&upstream.url(), "--device-code"]);
+    walk.says("fail", "issuer", "leave --device-code out");
     let (server, upstream, mut home, _) = agreeing(with_codes_only());
     let browser = Browser::idle(&mut home);
     let walk = Walk::new(&home, &[&upstream.url()]);

@@ -14,6 +14,16 @@ use crate::session::ServerSpec;
 /// Findings on the way to a place that wait to be heard.
 const MAILBOX: usize = 8;
 
+/// Says why it does not matter what the server's metadata say.
+pub(super) fn nothing_to_look_for(way: &Way) -> Option<&'static str> {
+    let grant_type = &way.identity.grant_type;
+    if grant_type.is_given() {
+        return Some("the token is given, so nobody signs in");
+    }
+    let why = "not used: the token endpoint is given (--token-endpoint)";
+    grant_type.token_endpoint().map(|_| why)
+}
+
 /// Looks whether the token endpoint that the user names can be reached.
 async fn endpoint(way: &Way, endpoint: &Url, tools: &Tools, report: &Report) {
     // It was checked when it was given.

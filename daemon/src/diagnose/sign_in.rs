@@ -35,7 +35,7 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         report.skip(&all, why).await;
         return Ready::NotNeeded;
     }
-    if let Some(why) = nothing_to_look_for(way) {
+    if let Some(why) = account::nothing_to_look_for(way) {
         let all = [Resource, Metadata, Issuer, Registration];
         report.skip(&all, why).await;
         return account::look(way, tools, asked, report).await;
@@ -82,16 +82,6 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         Some(kept) => tokens(way, tools, asked, &kept, discovered.as_ref(), report).await,
         None => Ready::Missing,
     }
-}
-
-/// Says why it does not matter what the server's metadata say.
-fn nothing_to_look_for(way: &Way) -> Option<&'static str> {
-    let grant_type = &way.identity.grant_type;
-    if grant_type.is_given() {
-        return Some("the token is given, so nobody signs in");
-    }
-    let why = "not used: the token endpoint is given (--token-endpoint)";
-    grant_type.token_endpoint().map(|_| why)
 }
 
 /// Finds the authorization server, and tells of each document.
@@ -244,6 +234,8 @@ fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, O
     let outcome = outcome.and_then(|found| {
         if signs_in_by_page(way, &found.server) {
             found.server.authorization_endpoint.clone()?;
+        } else if way.identity.by_code && way.identity.grant_type.needs_person() {
+            device::endpoint(&found.server).map_err(DiscoveryError::Refused)?;
         }
         Ok(found)
     });
