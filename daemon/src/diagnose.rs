@@ -4,6 +4,7 @@
 //! Signs nobody in, registers nothing, opens no browser; sessions that it begins it
 //! ends. Every step ends by itself, and what it says has no secret in it.
 
+mod account;
 mod handshake;
 mod network;
 mod sign_in;
@@ -60,6 +61,8 @@ pub(crate) enum Check {
     Issuer,
     /// As which client a sign-in would be made.
     Registration,
+    /// The token endpoint that the user names.
+    Endpoint,
     /// The tokens that there are.
     Tokens,
     /// A handshake.
@@ -80,6 +83,7 @@ impl Check {
             Self::Metadata => "metadata",
             Self::Issuer => "issuer",
             Self::Registration => "registration",
+            Self::Endpoint => "endpoint",
             Self::Tokens => "tokens",
             Self::Initialize => "initialize",
         }
@@ -248,6 +252,8 @@ enum Ready {
     NotNeeded,
     /// There is none.
     Missing,
+    /// The same, and nothing is sent without.
+    Needed,
     /// There is one, or it can be had without anybody: from here.
     There(TokenSource),
 }

@@ -46,6 +46,15 @@ impl ServerUrl {
         &self.url
     }
 
+    /// Returns what names it as a resource (RFC 8707, section 2; MCP, Canonical Server
+    /// URI): no slash for no path, and nothing that may be secret.
+    pub(crate) fn as_resource(&self) -> &str {
+        match self.url.path() {
+            "/" => self.shown.trim_end_matches('/'),
+            _ => &self.shown,
+        }
+    }
+
     /// Returns it without credentials, query and fragment, for people.
     pub(crate) fn shown(&self) -> &str {
         &self.shown
@@ -131,6 +140,22 @@ mod tests {
         assert_eq!(parsed.shown(), "https://h/p");
         assert_eq!(format!("{parsed:?}"), "https://h/p");
         assert_eq!(parsed.url().query(), Some("key=s3cret"));
+    }
+
+    #[test]
+    fn a_resource_is_named_without_what_may_be_secret() {
+        let check = |text: &str, expected: &str| {
+            let parsed = ServerUrl::parse(text, true).expect("valid");
+            assert_eq!(parsed.as_resource(), expected, "{text}");
+        };
+        check(
+            "https://MCP.example.com:443/mcp",
+            "https://mcp.example.com/mcp",
+        );
+        check("https://u:p@h:8443/mcp?key=s3cret#f", "https://h:8443/mcp");
+        check("https://h/mcp/", "https://h/mcp/");
+        check("https://h", "https://h");
+        check("http://127.0.0.1:3001/?key=s3cret", "http://127.0.0.1:3001");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::identity_provider::{CLIENT, FakeIdentityProvider};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply, Request};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::support::{attached, one_shot, our_error, token_files};
 
@@ -28,8 +28,13 @@ struct Company {
 
 impl Company {
     fn new() -> Self {
+        Self::at(Map::new())
+    }
+
+    /// One whose server's authorization server says this of itself besides.
+    fn at(patch: Map<String, Value>) -> Self {
         let provider = FakeIdentityProvider::start();
-        let (server, upstream, client) = trusting(&provider);
+        let (server, upstream, client) = trusting_with(&provider, patch);
         let mut home = TestHome::new();
         let browser = Browser::agreeing(&mut home);
         Self {
@@ -92,8 +97,16 @@ impl Company {
 
 /// A guarded server whose authorization server takes the provider's word.
 fn trusting(provider: &FakeIdentityProvider) -> (FakeAuthorizationServer, FakeUpstream, String) {
+    trusting_with(provider, Map::new())
+}
+
+fn trusting_with(
+    provider: &FakeIdentityProvider,
+    patch: Map<String, Value>,
+) -> (FakeAuthorizationServer, FakeUpstream, String) {
     let server = FakeAuthorizationServer::with(Config {
         registration: false,
+        patch,
         ..Config::default()
     });
     provider.vouch_at(&server);
@@ -260,6 +273,37 @@ fn a_refusal_says_which_server_refuses_and_what_to_do() {
     company.server.behave();
     company.home.run(&["stop"]);
     company.one_shot(&more);
+}
+
+#[test]
+fn the_provider_is_asked_for_no_word_that_the_server_does_not_take() {
+    const PROFILE: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
+    for (profiles, is_taken) in [
+        (json!([]), false),
+        (json!(["urn:example:grant-profile:other"]), false),
+        (json!(["urn:example:grant-profile:other", PROFILE]), true),
+        // Nothing that can be understood is said.
+        (json!(PROFILE), true),
+    ] {
+        let name = "authorization_grant_profiles_supported".to_owned();
+        let company = Company::at(Map::from_iter([(name, profiles.clone())]));
+        let token = company.keep("id", &company.provider.id_token());
+        let more = ["--subject-token-file", token.to_str().expect("UTF-8")];
+        if is_taken {
+            company.one_shot(&more);
+            continue;
+        }
+        let message = company.refused(&more);
+        let words = "takes no identity provider's word";
+        assert!(message.contains(words), "{profiles}: {message}");
+        assert!(message.contains(&company.server.origin()), "{message}");
+        assert!(message.contains("--identity-provider"), "{message}");
+        assert_eq!(company.provider.exchanges(), 0, "{profiles}");
+        // Nor does anybody sign in for it.
+        let message = company.refused(&[]);
+        assert!(message.contains(words), "{profiles}: {message}");
+        assert_eq!(company.browser.visited(), [""; 0]);
+    }
 }
 
 #[test]

@@ -310,10 +310,7 @@ fn offline_access_is_nothing_that_a_service_account_asks_for() {
 
 #[test]
 fn a_token_endpoint_that_is_given_is_all_that_is_asked() {
-    let (server, upstream, home) = guarded(Config {
-        resource_metadata: ResourceMetadata::None,
-        ..Config::default()
-    });
+    let (server, upstream, home) = guarded(published());
     let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
     server.service_key("ci-bot", "EdDSA", key.der_bytes());
     let path = key_file(&home, &key.serialize_pem()).display().to_string();
@@ -327,6 +324,46 @@ fn a_token_endpoint_that_is_given_is_all_that_is_asked() {
     let said = home.run(&["login", line[0], "--token-endpoint"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.stderr.contains("--token-endpoint needs a value"));
+}
+
+#[test]
+fn a_token_endpoint_hears_for_which_server_the_token_is() {
+    let (server, upstream, home) = guarded(published());
+    let token = server.issue();
+    server.script(move |label, _| {
+        let token = json!({ "access_token": token, "token_type": "Bearer" });
+        (label == "token client").then(|| Reply::json(200, token.to_string()))
+    });
+    let flags = flags(&server, "ci-bot");
+    let endpoint = format!("{}/token", server.origin());
+    // The query may hold a key.
+    let url = format!("{}?key={SECRET}", upstream.url());
+    let line = [
+        &line(&url, &flags)[..],
+        &["--token-endpoint", &endpoint, "--resource"],
+    ]
+    .concat();
+    let other = "urn:example:resource";
+    let cases = [
+        (&line[..line.len() - 1], Some(upstream.url())),
+        (&[&line[..], &[other]].concat()[..], Some(other.to_owned())),
+        (&[&line[..], &[""]].concat()[..], None),
+    ];
+    for (nth, (line, resource)) in cases.into_iter().enumerate() {
+        one_shot(&home, line);
+        home.run(&[&["logout"], line].concat());
+        let (_, form) = asked(&server, nth + 1);
+        assert_eq!(field(&form, "resource"), resource, "{line:?}");
+    }
+    server.script(|label, _| {
+        let said = json!({ "error": "invalid_target" });
+        (label == "token client").then(|| Reply::json(400, said.to_string()))
+    });
+    let refused = home.run(&[&["login"], &line[..line.len() - 1]].concat());
+    assert!(
+        refused.stderr.contains("--disable-resource-parameter"),
+        "{refused:?}"
+    );
 }
 
 #[test]

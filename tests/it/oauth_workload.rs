@@ -112,6 +112,31 @@ fn field(request: &Request, name: &str) -> Option<String> {
 }
 
 #[test]
+fn where_nothing_says_who_gives_tokens_it_is_shown_to_nobody() {
+    let workload = Workload::new();
+    workload.upstream.script(|request| {
+        let has_token = request.header("Authorization").is_some();
+        match &*request.target {
+            "/mcp" if has_token => None,
+            "/mcp" => Some(Reply::status(401).with("WWW-Authenticate", "Bearer")),
+            _ => Some(Reply::status(404)),
+        }
+    });
+    let message = workload.refused(&[]);
+    assert!(message.contains("--token-endpoint"), "{message}");
+    let posts = workload.upstream.requests();
+    let is_shown = |it: &Request| it.method == "POST" && it.target != "/mcp";
+    assert!(!posts.iter().any(is_shown), "{posts:?}");
+    let endpoint = format!("{}/token", workload.server.origin());
+    let mut arguments = workload.arguments();
+    arguments.extend(["--token-endpoint".into(), endpoint]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    one_shot(&workload.home, &arguments);
+    let shown = workload.server.wait_for("token assertion", 1);
+    assert_eq!(field(&shown, "resource"), Some(workload.upstream.url()));
+}
+
+#[test]
 fn a_workload_token_stands_for_a_sign_in_and_is_shown_once() {
     let workload = Workload::new();
     let token = workload.mount("once");

@@ -77,7 +77,7 @@ async fn sign_in_and_check(
         && source.current().is_none()
     {
         // Earlier failures do not count. The check says why there is no token.
-        drop(sign_in(source, true, deps.non_interactive).await);
+        drop(sign_in(source, None, true, deps.non_interactive).await);
     }
     for attempt in 0..SIGN_INS {
         let error = match relay::check(deps.clone()).await {
@@ -92,7 +92,9 @@ async fn sign_in_and_check(
         // Earlier refusals do not count for a person who asks; what the server
         // says of the new token does.
         let explicit = attempt == 0 && !deps.non_interactive;
-        let signing_in = sign_in(source, explicit, deps.non_interactive);
+        // What it said is known from the check.
+        let said = Some(Challenge::default());
+        let signing_in = sign_in(source, said, explicit, deps.non_interactive);
         let signed_in = match patience {
             None => signing_in.await,
             Some(patience) => match tokio::time::timeout(patience, signing_in).await {
@@ -113,10 +115,11 @@ async fn sign_in_and_check(
     )))
 }
 
-/// Joins the sign-in under way or begins one, and waits for its end. `non_interactive`:
-/// neither.
+/// Joins the sign-in under way or begins one, and waits for its end. `said`: what the
+/// server said when it refused; `non_interactive`: neither joins nor begins one.
 async fn sign_in(
     source: &TokenSource,
+    said: Option<Challenge>,
     explicit: bool,
     non_interactive: bool,
 ) -> Result<(), TokenError> {
@@ -126,9 +129,7 @@ async fn sign_in(
         may_sign_in: !non_interactive,
         ..Wanting::default()
     };
-    let renewed = source
-        .renew(rejected.as_ref(), Challenge::default(), wanting)
-        .await;
+    let renewed = source.renew(rejected.as_ref(), said, wanting).await;
     match renewed {
         Err(TokenError::LoginRequired { why, .. }) if non_interactive => {
             Err(TokenError::Rejected(relay::nobody_is_asked(why)))

@@ -69,6 +69,7 @@ pub(super) async fn as_session(
 ) {
     let finding = match (asked, ready) {
         (Asked::Nothing, _) => Finding::skipped(Check::Initialize, "it does not get so far"),
+        (_, Ready::Needed) => Finding::skipped(Check::Initialize, "there is no token to send"),
         (Asked::Served(served), Ready::NotNeeded | Ready::Missing) => {
             Finding::ok(Check::Initialize, &*served.text).after(served.took)
         }

@@ -4,8 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
+use super::account;
 use super::{Asked, Check, Finding, Ready, Report, Tools, Verdict, Way, span};
 use crate::oauth::challenge::Challenge;
+use crate::oauth::device;
 use crate::oauth::discovery::{
     AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer,
 };
@@ -19,7 +21,7 @@ use crate::oauth::token_source::AuthState;
 use crate::server_url;
 
 /// How long all the documents together may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Names of a list that are shown.
 const MAX_NAMES: usize = 20;
@@ -33,11 +35,10 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         report.skip(&all, why).await;
         return Ready::NotNeeded;
     }
-    if way.identity.grant_type.is_given() {
-        let why = "the token is given, so nobody signs in";
+    if let Some(why) = account::nothing_to_look_for(way) {
         let all = [Resource, Metadata, Issuer, Registration];
         report.skip(&all, why).await;
-        return account(way, tools, report).await;
+        return account::look(way, tools, asked, report).await;
     }
     let kept = match tools.authority.kept(&way.identity).await {
         Ok(kept) => Some(kept),
@@ -75,33 +76,12 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
             .await;
     }
     match kept {
-        _ if !way.identity.grant_type.needs_person() => account(way, tools, report).await,
+        _ if !way.identity.grant_type.needs_person() => {
+            account::look(way, tools, asked, report).await
+        }
         Some(kept) => tokens(way, tools, asked, &kept, discovered.as_ref(), report).await,
         None => Ready::Missing,
     }
-}
-
-/// Gets a token that needs nobody, as a session does.
-async fn account(way: &Way, tools: &Tools, report: &Report) -> Ready {
-    let source = tools.authority.source(way.identity.clone());
-    let account = way.identity.account().unwrap_or_default();
-    let prepared = source.prepare().await;
-    if prepared.is_ok() && source.current().is_none() && way.identity.identity_provider().is_some()
-    {
-        let found = format!("nobody is signed in at the {account}");
-        let finding = Finding::failed(Check::Tokens, found)
-            .advise(format!("run {}", way.identity.login_command()))
-            .needs_login();
-        report.say(finding).await;
-        return Ready::Missing;
-    }
-    let finding = match prepared {
-        Ok(()) => Finding::ok(Check::Tokens, format!("the token comes from the {account}")),
-        Err(error) => Finding::failed(Check::Tokens, format!("the {account}: {error}"))
-            .advise("check what is said of it in the command or in config.toml"),
-    };
-    report.say(finding).await;
-    Ready::There(source)
 }
 
 /// Finds the authorization server, and tells of each document.
@@ -251,6 +231,14 @@ fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
 
 fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, Option<Discovered>) {
     let check = Check::Issuer;
+    let outcome = outcome.and_then(|found| {
+        if signs_in_by_page(way, &found.server) {
+            found.server.authorization_endpoint.clone()?;
+        } else if way.identity.by_code && way.identity.grant_type.needs_person() {
+            device::endpoint(&found.server).map_err(DiscoveryError::Refused)?;
+        }
+        Ok(found)
+    });
     let discovered = match outcome {
         Ok(discovered) => discovered,
         Err(DiscoveryError::NoPkce(issuer)) => {
@@ -270,6 +258,10 @@ fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, O
         }
     };
     let finding = match discovered.server.is_assumed {
+        true if !way.identity.grant_type.needs_person() => {
+            let found = "nothing says which authorization server gives its tokens";
+            Finding::failed(check, found).advise(way.identity.grant_type.where_nobody_is_named())
+        }
         true => {
             let found = format!(
                 "nothing says who signs people in for it: {} is taken for it, with the endpoints of revision 2025-03-26 (/authorize, /token, /register)",
@@ -283,9 +275,17 @@ fn issuer(way: &Way, outcome: Result<Discovered, DiscoveryError>) -> (Finding, O
     (finding, Some(discovered))
 }
 
+fn signs_in_by_page(way: &Way, server: &AuthorizationServer) -> bool {
+    let by_code = way.identity.by_code || device::is_offered(server) && device::is_only_way(server);
+    way.identity.grant_type.needs_person() && !by_code
+}
+
 fn offered(way: &Way, discovered: &Discovered) -> String {
     let server = &discovered.server;
-    let pkce = match way.identity.allow_missing_pkce {
+    let by_page = signs_in_by_page(way, server);
+    let way_in = match way.identity.allow_missing_pkce {
+        _ if !way.identity.grant_type.needs_person() => "nobody signs in",
+        _ if !by_page => "sign-ins by code",
         true => "PKCE is not asked for (--allow-missing-pkce)",
         false => "PKCE S256",
     };
@@ -310,7 +310,7 @@ fn offered(way: &Way, discovered: &Discovered) -> String {
         None => String::new(),
     };
     format!(
-        "{}: {pkce}; {registration}; grants: {grants}; scopes: {scopes}{resource}",
+        "{}: {way_in}; {registration}; grants: {grants}; scopes: {scopes}{resource}",
         printable(&server.issuer)
     )
 }

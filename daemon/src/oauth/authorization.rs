@@ -12,7 +12,7 @@ use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl};
 use url::{Url, form_urlencoded};
 
 use super::authorize_url::{self, AuthorizeUrlError};
-use super::discovery::Discovered;
+use super::discovery::{Discovered, DiscoveryError};
 use super::dpop::Binding;
 use super::identity::Identity;
 use super::registration::Client;
@@ -72,6 +72,9 @@ pub(crate) enum BeginError {
     /// The redirect URI is none.
     #[error("{0} is not a usable redirect URI")]
     RedirectUri(String),
+    /// There is no page.
+    #[error(transparent)]
+    NoPage(#[from] DiscoveryError),
     /// The browser must not be sent there.
     #[error("the sign-in page of {issuer} {why}")]
     Url {
@@ -94,7 +97,8 @@ pub(crate) fn begin(
     let unusable = || BeginError::RedirectUri(printable(redirect_uri));
     let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| unusable())?;
     let server = &discovered.server;
-    let endpoint = without_parameters_of_ours(&server.authorization_endpoint);
+    let page = server.authorization_endpoint.as_ref();
+    let endpoint = without_parameters_of_ours(page.map_err(Clone::clone)?);
     let oauth = BasicClient::new(ClientId::new(client.client_id.clone()))
         .set_auth_uri(AuthUrl::from_url(endpoint))
         .set_redirect_uri(redirect);

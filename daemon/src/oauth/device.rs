@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::authorize_url;
-use super::discovery::AuthorizationServer;
+use super::discovery::{AuthorizationServer, DiscoveryError};
 use super::sign_in::PATIENCE;
 use super::text::printable;
 use crate::secret::Secret;
@@ -75,6 +75,13 @@ pub(crate) fn is_offered(server: &AuthorizationServer) -> bool {
     let grants = &server.grant_types;
     let is_listed = grants.is_empty() || grants.iter().any(|grant| grant == GRANT_TYPE);
     server.device_authorization_endpoint.is_some() && is_listed
+}
+
+/// Says whether nobody can sign in there by a page. One that does not announce PKCE is for
+/// the user to judge.
+pub(crate) fn is_only_way(server: &AuthorizationServer) -> bool {
+    let page = server.authorization_endpoint.as_ref();
+    matches!(page, Err(error) if !matches!(error, DiscoveryError::NoPkce(_)))
 }
 
 /// Returns where sign-ins by code begin.

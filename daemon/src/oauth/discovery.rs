@@ -10,7 +10,6 @@ mod resource;
 mod server;
 
 use self::resource::Search;
-use self::server::Needs;
 pub(crate) use self::server::is_same_issuer;
 
 use std::collections::BTreeSet;
@@ -25,7 +24,7 @@ use super::challenge::Challenge;
 use super::dpop::Wanted;
 use super::grant::Grant;
 use super::http::{OAuthHttp, OAuthHttpError};
-use super::identity::{Identity, ResourceChoice};
+use super::identity::Identity;
 use super::scope::Scope;
 use crate::protocol::ProtocolVersion;
 
@@ -91,8 +90,9 @@ pub(crate) struct Discovered {
 pub(crate) struct AuthorizationServer {
     /// Its name, byte for byte: grants and registrations belong to it.
     pub(crate) issuer: String,
-    /// Where the browser goes.
-    pub(crate) authorization_endpoint: Url,
+    /// Where the browser goes, or why nobody is sent there: it is missing, or does not
+    /// announce PKCE. Whoever signs in by a code or not at all needs neither.
+    pub(crate) authorization_endpoint: Result<Url, DiscoveryError>,
     /// Where codes and refresh tokens are exchanged.
     pub(crate) token_endpoint: Url,
     /// Where clients register themselves.
@@ -113,6 +113,8 @@ pub(crate) struct AuthorizationServer {
     pub(crate) iss_parameter_supported: bool,
     /// Whether it binds tokens to keys like ours; `None`: not said.
     pub(crate) takes_proofs: Option<bool>,
+    /// Whether it takes an identity provider's word for a user; `None`: not said.
+    pub(crate) takes_id_jags: Option<bool>,
     /// Whether nothing says that it is there: these are the endpoints that revision
     /// 2025-03-26 falls back to.
     pub(crate) is_assumed: bool,
@@ -173,13 +175,8 @@ pub(crate) async fn discover(
         }
         _ => server::of_origin(http, identity).await?,
     };
-    let resource = match &identity.resource {
-        ResourceChoice::Derived => published,
-        ResourceChoice::Given(resource) => Some(resource.clone()),
-        ResourceChoice::Disabled => None,
-    };
     Ok(Discovered {
-        resource,
+        resource: identity.resource.or(published),
         scopes_supported,
         bound_tokens,
         server,
@@ -208,7 +205,7 @@ pub(crate) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    server::of_issuer(http, issuer, Needs::TokenEndpoint).await
+    server::of_issuer(http, issuer, false).await
 }
 
 /// Returns the scopes to ask for (MCP, Authorization > Scope Selection Strategy);

@@ -161,7 +161,7 @@ impl IdentityProvider {
             callback: of.callback.clone(),
             success_url: of.success_url.clone(),
             use_id_token: true,
-            allow_missing_pkce: of.allow_missing_pkce || !self.needs_person(),
+            allow_missing_pkce: of.allow_missing_pkce,
             vouches: Some(self.line()),
             ..Identity::new(self.issuer.clone(), network)
         }

@@ -79,6 +79,24 @@ impl GrantType {
         !self.is_given()
     }
 
+    /// Returns where they are asked for, if the user names the place.
+    pub(crate) fn token_endpoint(&self) -> Option<&Url> {
+        match self {
+            Self::ClientCredentials(account) => account.token_endpoint.as_ref(),
+            Self::Workload(workload) => workload.account.token_endpoint.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Says what to do where nothing says which authorization server gives them.
+    pub(crate) fn where_nobody_is_named(&self) -> &'static str {
+        match self {
+            // It vouches for the issuer that the server names.
+            Self::EnterpriseManaged(_) => "ask whoever runs the server to publish its metadata",
+            _ => "name the place with --token-endpoint",
+        }
+    }
+
     /// Says whether somebody else has got them.
     pub(crate) fn is_given(&self) -> bool {
         matches!(self, Self::TokenFile(_) | Self::TokenCommand(_))

@@ -26,13 +26,25 @@ pub(crate) const DEFAULT_CALLBACK_PATH: &str = "/oauth/callback";
 /// Which value of `resource` (RFC 8707) is sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum ResourceChoice {
-    /// What the protected resource metadata say, byte for byte.
+    /// What the protected resource metadata say, byte for byte; at a token endpoint that
+    /// the user names, the server's URL.
     #[default]
     Derived,
     /// This one.
     Given(String),
     /// None.
     Disabled,
+}
+
+impl ResourceChoice {
+    /// Returns what is sent; `derived`: what the server is called.
+    pub(crate) fn or(&self, derived: Option<String>) -> Option<String> {
+        match self {
+            Self::Derived => derived,
+            Self::Given(resource) => Some(resource.clone()),
+            Self::Disabled => None,
+        }
+    }
 }
 
 /// As which client we sign in.

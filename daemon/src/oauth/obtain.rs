@@ -37,7 +37,7 @@ pub(crate) struct Errand {
     pub(crate) identity: Arc<Identity>,
     /// What the server said last when it refused.
     pub(crate) challenge: Challenge,
-    /// Whether it has said something.
+    /// Whether it has refused, however little it said.
     pub(crate) was_asked: bool,
     /// The token in use, or the last one.
     pub(crate) before: Option<Grant>,
@@ -124,6 +124,12 @@ impl From<TokenEndpointError> for ObtainError {
             TokenEndpointError::Transient(why) => Self::Transient(why),
             TokenEndpointError::Later(why, after) => Self::Later(why, after),
             TokenEndpointError::Unproven(why) => Self::Unproven(why),
+            // RFC 8707, section 2.
+            TokenEndpointError::Refused {
+                error: ref code, ..
+            } if code == "invalid_target" => Self::Refused(format!(
+                "{error}; name the resource that it knows with --resource, or none with --disable-resource-parameter"
+            )),
             error => Self::Refused(error.to_string()),
         }
     }

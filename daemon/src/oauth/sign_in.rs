@@ -327,6 +327,8 @@ async fn by_page(
         binding,
     } = found;
     let (hash, scope) = (identity.hash(), scope.as_ref());
+    // Before a client is registered for it.
+    discovered.server.authorization_endpoint.clone()?;
     let offers_codes = device::is_offered(&discovered.server);
     let known = still_good(tools, identity, &discovered, scope, client.clone());
     let known = known.filter(|client| binding.is_some() || !client.binds_always());

@@ -215,7 +215,10 @@ struct Held {
 #[derive(Debug)]
 struct Request {
     rejected: Option<AccessToken>,
+    /// What the server said when it refused; empty if it said nothing.
     challenge: Challenge,
+    /// Whether it has refused.
+    was_refused: bool,
     wanting: Wanting,
     reply: oneshot::Sender<Result<AccessToken, TokenError>>,
 }
@@ -351,7 +354,7 @@ impl TokenSource {
             may_sign_in: false,
             ..Wanting::default()
         };
-        let obtaining = self.renew(None, Challenge::default(), wanting);
+        let obtaining = self.renew(None, None, wanting);
         match tokio::time::timeout(OBTAIN_TIMEOUT, obtaining).await {
             // The server has to say first whom to ask.
             Ok(Ok(_) | Err(TokenError::NotOffered | TokenError::LoginRequired { .. })) => Ok(()),
@@ -379,14 +382,15 @@ impl TokenSource {
     }
 
     /// Returns a token other than the rejected one (`None`: there was none), as
-    /// soon as there is one without anybody doing something.
+    /// soon as there is one without anybody doing something. `challenge`: what the server
+    /// said when it refused, however little; `None`: it has not been asked.
     ///
     /// # Errors
     /// [`TokenError`]; after `LoginRequired` see [`TokenSource::signed_in`].
     pub(crate) async fn renew(
         &self,
         rejected: Option<&AccessToken>,
-        challenge: Challenge,
+        challenge: Option<Challenge>,
         wanting: Wanting,
     ) -> Result<AccessToken, TokenError> {
         if let Some(current) = self.current()
@@ -397,7 +401,8 @@ impl TokenSource {
         let (reply, answer) = oneshot::channel();
         let request = Request {
             rejected: rejected.cloned(),
-            challenge,
+            was_refused: challenge.is_some(),
+            challenge: challenge.unwrap_or_default(),
             wanting,
             reply,
         };

@@ -352,7 +352,7 @@ async fn ask(
     input_ended: CancellationToken,
 ) -> Step {
     let waits = wanting.may_sign_in;
-    let challenge = refusal.challenge.clone();
+    let challenge = Some(refusal.challenge.clone());
     let last_wait = async {
         input_ended.cancelled().await;
         tokio::time::sleep(LAST_WAIT).await;

@@ -81,7 +81,7 @@ async fn renew(
         may_sign_in: false,
         ..Wanting::default()
     };
-    let challenge = refusal.challenge.clone();
+    let challenge = Some(refusal.challenge.clone());
     match tokens
         .renew(refusal.token.as_ref(), challenge, wanting)
         .await

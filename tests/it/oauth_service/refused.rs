@@ -173,3 +173,62 @@ fn what_contradicts_itself_is_refused() {
     }
     assert!(upstream.requests().is_empty() && server.labels().is_empty());
 }
+
+/// Lets the guarded server refuse without a word, as some gateways do.
+fn refuses_barely(upstream: &FakeUpstream, challenge: Option<&'static str>) {
+    upstream.script(move |request| {
+        let has_token = request.header("Authorization").is_some();
+        let refused = Reply::status(401);
+        match (&*request.target, challenge) {
+            ("/mcp", Some(challenge)) if !has_token => {
+                Some(refused.with("WWW-Authenticate", challenge))
+            }
+            ("/mcp", None) if !has_token => Some(refused),
+            ("/mcp", _) => None,
+            _ => Some(Reply::status(404)),
+        }
+    });
+}
+
+#[test]
+fn where_nothing_says_who_gives_tokens_nothing_is_shown_on_a_guess() {
+    for challenge in [Some("Bearer"), None] {
+        let (server, upstream, home) = (
+            FakeAuthorizationServer::start(),
+            FakeUpstream::start(),
+            TestHome::new(),
+        );
+        refuses_barely(&upstream, challenge);
+        let with_secret = flags(&server, "ci-bot");
+        let url = upstream.url();
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+        server.service_key("by-key", "ES256", key.der_bytes());
+        let path = key_file(&home, &key.serialize_pem()).display().to_string();
+        for line in [line(&url, &with_secret), key_line(&url, &path)] {
+            let sentence = refused(&home, &line);
+            assert!(sentence.contains("--token-endpoint"), "{sentence}");
+            assert!(!sentence.contains("--header"), "{sentence}");
+            assert!(!sentence.contains("offers no sign-in"), "{sentence}");
+            // Nor to whoever comes later.
+            let sentence = refused(&home, &line);
+            assert!(sentence.contains("--token-endpoint"), "{sentence}");
+        }
+        let asked = upstream.requests();
+        assert!(
+            asked
+                .iter()
+                .all(|it| it.method == "GET" || it.target == "/mcp"),
+            "{asked:?}"
+        );
+        assert!(server.labels().is_empty());
+        // The place that is named is asked.
+        let endpoint = format!("{}/token", server.origin());
+        let named = [
+            &line(&url, &with_secret)[..],
+            &["--token-endpoint", &endpoint],
+        ]
+        .concat();
+        one_shot(&home, &named);
+        assert_eq!(server.labels(), ["token client"]);
+    }
+}

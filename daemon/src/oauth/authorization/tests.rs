@@ -13,7 +13,7 @@ fn discovered(endpoint: &str) -> Discovered {
         bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
             issuer: "https://as".into(),
-            authorization_endpoint: url(endpoint),
+            authorization_endpoint: Ok(url(endpoint)),
             token_endpoint: url("https://as/token"),
             registration_endpoint: None,
             revocation_endpoint: None,
@@ -24,6 +24,7 @@ fn discovered(endpoint: &str) -> Discovered {
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
             takes_proofs: None,
+            takes_id_jags: None,
             is_assumed: false,
         },
     }

@@ -19,33 +19,13 @@ impl AuthorizationServer {
     /// is also what it is called.
     pub(crate) fn at_token_endpoint(endpoint: &Url) -> Self {
         Self {
-            authorization_endpoint: endpoint.clone(),
+            authorization_endpoint: Err(DiscoveryError::Refused(
+                "nobody signs in at a token endpoint".into(),
+            )),
             token_endpoint: endpoint.clone(),
             registration_endpoint: None,
             is_assumed: false,
             ..default_endpoints(endpoint.as_str().to_owned(), endpoint)
-        }
-    }
-}
-
-/// What metadata have to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Needs {
-    /// How somebody signs in, with PKCE.
-    SignIn,
-    /// The same; PKCE is trusted to be there.
-    SignInAnyhow,
-    /// Where tokens are asked for. Nobody signs in.
-    TokenEndpoint,
-}
-
-impl Needs {
-    /// Returns those of whoever uses them.
-    fn of(identity: &Identity) -> Self {
-        match identity.grant_type.needs_person() {
-            false => Self::TokenEndpoint,
-            true if identity.allow_missing_pkce => Self::SignInAnyhow,
-            true => Self::SignIn,
         }
     }
 }
@@ -56,14 +36,15 @@ pub(super) async fn named(
     issuer: &str,
     identity: &Identity,
 ) -> Result<AuthorizationServer, DiscoveryError> {
-    of_issuer(http, issuer, Needs::of(identity)).await
+    of_issuer(http, issuer, identity.allow_missing_pkce).await
 }
 
-/// Returns the metadata of an issuer that somebody has named.
+/// Returns the metadata of an issuer that somebody has named. `allow_missing_pkce`: its
+/// page is trusted to have PKCE.
 pub(super) async fn of_issuer(
     http: &OAuthHttp,
     issuer: &str,
-    needs: Needs,
+    allow_missing_pkce: bool,
 ) -> Result<AuthorizationServer, DiscoveryError> {
     let refused = |why: &str| {
         let issuer = printable(issuer);
@@ -83,7 +64,7 @@ pub(super) async fn of_issuer(
                     "publishes the metadata of another one, {found}: nothing is sent there"
                 )));
             }
-            read(http, &document, needs)
+            read(http, &document, allow_missing_pkce)
         }
         Look::Absent => Err(refused(
             "publishes no metadata, so nobody can sign in there",
@@ -116,7 +97,7 @@ pub(super) async fn of_origin(
         Look::Found(document) => {
             let issuer = text(&document, "issuer").unwrap_or_default();
             if is_same_issuer(issuer, &origin) {
-                return read(http, &document, Needs::of(identity));
+                return read(http, &document, identity.allow_missing_pkce);
             }
             // An origin cannot speak for another issuer, but it may name it.
             named(http, issuer, identity).await
@@ -159,35 +140,19 @@ pub(crate) fn is_same_issuer(one: &str, other: &str) -> bool {
 fn read(
     http: &OAuthHttp,
     document: &Map<String, Value>,
-    needs: Needs,
+    allow_missing_pkce: bool,
 ) -> Result<AuthorizationServer, DiscoveryError> {
     let issuer = text(document, "issuer").unwrap_or_default().to_owned();
     let endpoint = |name: &str| endpoint(http, document, &issuer, name);
-    let needed = |name: &str| {
-        let missing = || refused(&issuer, name, "is missing in its metadata");
-        endpoint(name)?.ok_or_else(missing)
-    };
-    let token_endpoint = needed("token_endpoint")?;
-    let authorization_endpoint = match needs {
-        // RFC 8414, section 2: there may be none, and no browser goes there.
-        Needs::TokenEndpoint => token_endpoint.clone(),
-        Needs::SignIn | Needs::SignInAnyhow => {
-            let endpoint = needed("authorization_endpoint")?;
-            authorize_url::rebuild(&endpoint)
-                .map_err(|error| refused(&issuer, "authorization_endpoint", &error.to_string()))?;
-            endpoint
-        }
-    };
+    let missing = |name: &str| refused(&issuer, name, "is missing in its metadata");
+    let token_endpoint = endpoint("token_endpoint")?;
+    let token_endpoint = token_endpoint.ok_or_else(|| missing("token_endpoint"))?;
+    let page = endpoint("authorization_endpoint");
+    let page = page.and_then(|page| page.ok_or_else(|| missing("authorization_endpoint")));
+    let authorization_endpoint =
+        page.and_then(|page| checked(page, document, &issuer, allow_missing_pkce));
     let registration_endpoint = endpoint("registration_endpoint")?;
-    const METHODS: &str = "code_challenge_methods_supported";
     const PROOFS: &str = "dpop_signing_alg_values_supported";
-    let announces = match document.get(METHODS) {
-        Some(Value::Array(_)) => texts(document, METHODS).any(|method| method == "S256"),
-        _ => needs == Needs::SignInAnyhow,
-    };
-    if !announces && needs != Needs::TokenEndpoint {
-        return Err(DiscoveryError::NoPkce(printable(&issuer)));
-    }
     let flag = |name: &str| document.get(name).and_then(Value::as_bool) == Some(true);
     let list = |name: &str| texts(document, name).map(str::to_owned).collect();
     Ok(AuthorizationServer {
@@ -206,9 +171,38 @@ fn read(
         takes_proofs: document
             .contains_key(PROOFS)
             .then(|| dpop::takes_ours(texts(document, PROOFS))),
+        takes_id_jags: takes_id_jags(document),
         is_assumed: false,
         issuer,
     })
+}
+
+/// draft-ietf-oauth-identity-assertion-authz-grant; MCP, Enterprise-Managed Authorization.
+fn takes_id_jags(document: &Map<String, Value>) -> Option<bool> {
+    const PROFILES: &str = "authorization_grant_profiles_supported";
+    const ID_JAG: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
+    document.get(PROFILES)?.as_array()?;
+    Some(texts(document, PROFILES).any(|profile| profile == ID_JAG))
+}
+
+/// Returns the page if somebody may be sent there to sign in.
+fn checked(
+    page: Url,
+    document: &Map<String, Value>,
+    issuer: &str,
+    allow_missing_pkce: bool,
+) -> Result<Url, DiscoveryError> {
+    const METHODS: &str = "code_challenge_methods_supported";
+    authorize_url::rebuild(&page)
+        .map_err(|error| refused(issuer, "authorization_endpoint", &error.to_string()))?;
+    let announces = match document.get(METHODS) {
+        Some(Value::Array(_)) => texts(document, METHODS).any(|method| method == "S256"),
+        _ => allow_missing_pkce,
+    };
+    match announces {
+        true => Ok(page),
+        false => Err(DiscoveryError::NoPkce(printable(issuer))),
+    }
 }
 
 fn endpoint(
@@ -250,7 +244,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
     };
     AuthorizationServer {
         issuer,
-        authorization_endpoint: at("/authorize"),
+        authorization_endpoint: Ok(at("/authorize")),
         token_endpoint: at("/token"),
         registration_endpoint: Some(at("/register")),
         revocation_endpoint: None,
@@ -261,6 +255,7 @@ fn default_endpoints(issuer: String, origin: &Url) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: true,
     }
 }

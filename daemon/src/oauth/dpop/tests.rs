@@ -131,7 +131,7 @@ fn server(origin: &str) -> AuthorizationServer {
     let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("a URL");
     AuthorizationServer {
         issuer: "https://as.example".into(),
-        authorization_endpoint: at("/authorize"),
+        authorization_endpoint: Ok(at("/authorize")),
         token_endpoint: at("/token?tenant=1"),
         registration_endpoint: None,
         revocation_endpoint: None,
@@ -142,6 +142,7 @@ fn server(origin: &str) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: false,
     }
 }

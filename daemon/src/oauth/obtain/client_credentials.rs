@@ -15,7 +15,7 @@ use crate::oauth::dpop::{self, Binding};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
-use crate::oauth::identity::{Identity, ResourceChoice};
+use crate::oauth::identity::Identity;
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
@@ -40,11 +40,9 @@ pub(super) async fn obtain(
     let party = find(&errand.tools, &errand.identity, account, &known).await?;
     let discovered = &party.discovered;
     let server = &discovered.server;
-    if server.is_assumed && !errand.was_asked {
-        // The challenge may name another: a secret is not shown on a guess.
+    if server.is_assumed {
         party.servers.forget(&errand.identity);
-        let why = "nothing says which authorization server gives its tokens";
-        return Err(ObtainError::Unasked(why.into()));
+        return Err(nobody_is_named(errand));
     }
     let before = errand.before.as_ref();
     if let Some(issuer) = before.and_then(|before| before.issuer.as_ref())
@@ -91,6 +89,19 @@ pub(super) async fn obtain(
     // What the user gives is kept by the user.
     grant.client = None;
     Ok(grant)
+}
+
+/// Says that nobody is known who gives tokens. Secrets are not shown on a guess.
+pub(super) fn nobody_is_named(errand: &Errand) -> ObtainError {
+    let to_do = errand.identity.grant_type.where_nobody_is_named();
+    let why = format!(
+        "nothing says which authorization server gives its tokens, and nothing is shown on a guess: {to_do}"
+    );
+    match errand.was_asked {
+        // The challenge may say it.
+        false => ObtainError::Unasked(why),
+        true => ObtainError::Refused(why),
+    }
 }
 
 /// Asks once, with an assertion of its own where a key shows who we are.
@@ -171,12 +182,10 @@ pub(super) async fn find(
 ) -> Result<Party, ObtainError> {
     if let Some(endpoint) = &account.token_endpoint {
         let servers = tools.endpoints.connect(&at(identity, endpoint)).await?;
-        let resource = match &identity.resource {
-            ResourceChoice::Given(resource) => Some(resource.clone()),
-            ResourceChoice::Derived | ResourceChoice::Disabled => None,
-        };
+        // No metadata say what the server calls itself.
+        let derived = identity.server.as_resource().to_owned();
         let discovered = Discovered {
-            resource,
+            resource: identity.resource.or(Some(derived)),
             scopes_supported: None,
             bound_tokens: dpop::Wanted::default(),
             server: AuthorizationServer::at_token_endpoint(endpoint),

@@ -9,7 +9,6 @@ use std::path::Path;
 
 use super::vouched::{Failed, Hearing, in_brackets, private, shown};
 use super::{Errand, ObtainError, client_assertion};
-use crate::oauth::challenge::Challenge;
 use crate::oauth::discovery::{AuthorizationServer, Known};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::federation::{Enterprise, IdentityProvider, Subject, SubjectKind};
@@ -35,6 +34,13 @@ pub(super) async fn obtain(errand: &Errand, enterprise: &Enterprise) -> Result<G
     if hearing.client.is_none() {
         return Err(ObtainError::Here(format!(
             "--identity-provider needs the client that the authorization server {} knows: --static-oauth-client-info, or --client-metadata-url if it takes that",
+            printable(&hearing.server().issuer)
+        )));
+    }
+    if hearing.server().takes_id_jags == Some(false) {
+        hearing.forget();
+        return Err(ObtainError::Refused(format!(
+            "the authorization server {} takes no identity provider's word (its metadata list the grant profiles that it takes, and ID-JAG is not among them): ask who runs it, or do without --identity-provider",
             printable(&hearing.server().issuer)
         )));
     }
@@ -114,7 +120,7 @@ impl<'a> Counter<'a> {
         let mut rejected: Option<AccessToken> = None;
         loop {
             let wanting: Wanting = self.errand.wanting.clone();
-            let token = source.renew(rejected.as_ref(), Challenge::default(), wanting);
+            let token = source.renew(rejected.as_ref(), None, wanting);
             let token = token.await.map_err(|error| self.no_sign_in(error))?;
             let text = Secret::new(token.text().unwrap_or_default().to_owned());
             let answer = self.ask(hearing, &text, SubjectKind::IdToken).await;

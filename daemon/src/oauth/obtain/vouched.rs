@@ -54,12 +54,7 @@ impl<'a> Hearing<'a> {
         let server = &party.discovered.server;
         if server.is_assumed {
             party.servers.forget(identity);
-            let why = "nothing says which authorization server gives its tokens";
-            // The challenge may.
-            return Err(match errand.was_asked {
-                false => ObtainError::Unasked(why.into()),
-                true => ObtainError::Refused(why.into()),
-            });
+            return Err(client_credentials::nobody_is_named(errand));
         }
         private(server)?;
         let client = registration::given(identity, server).transpose()?;
@@ -91,6 +86,11 @@ impl<'a> Hearing<'a> {
         &self.party.discovered.server
     }
 
+    /// Forgets what is known of the server: next time it may say something else.
+    pub(super) fn forget(&self) {
+        self.party.servers.forget(&self.errand.identity);
+    }
+
     /// Returns for which resource.
     pub(super) fn resource(&self) -> Option<&str> {
         self.party.discovered.resource.as_deref()
@@ -106,8 +106,7 @@ impl<'a> Hearing<'a> {
         match answer {
             Ok(response) => Ok(self.grant(response)),
             Err(failed) => {
-                // Next time it may be another server.
-                self.party.servers.forget(&self.errand.identity);
+                self.forget();
                 Err((failed, self))
             }
         }

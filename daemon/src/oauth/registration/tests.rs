@@ -13,7 +13,7 @@ fn discovered(origin: &str) -> Discovered {
         bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
             issuer: origin.to_owned(),
-            authorization_endpoint: at("/authorize"),
+            authorization_endpoint: Ok(at("/authorize")),
             token_endpoint: at("/token"),
             registration_endpoint: Some(at("/register")),
             revocation_endpoint: None,
@@ -24,6 +24,7 @@ fn discovered(origin: &str) -> Discovered {
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
             takes_proofs: None,
+            takes_id_jags: None,
             is_assumed: false,
         },
     }

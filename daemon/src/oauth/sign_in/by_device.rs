@@ -31,8 +31,8 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// What is asked for, by whom, and what the tokens are to be bound to.
 pub(super) type Asking<'a> = (&'a Wish, Option<&'a Scope>, Option<&'a Binding>);
 
-/// Begins one if that is wanted, or nobody could see a page; `None`: somebody has to
-/// visit one. `client`: the one of earlier days, and then the one that is used.
+/// Begins one if that is wanted, there is no page, or nobody could see it; `None`: somebody
+/// has to visit one. `client`: the one of earlier days, and then the one that is used.
 pub(super) async fn begin(
     tools: &Tools,
     identity: &Identity,
@@ -43,7 +43,10 @@ pub(super) async fn begin(
 ) -> Result<Option<KeptDevice>, SignInError> {
     let is_wanted = identity.by_code;
     let nobody_sees = || tools.browsers.are_missing(&identity.hash());
-    let is_needed = || device::is_offered(&discovered.server) && nobody_sees();
+    let is_needed = || {
+        let server = &discovered.server;
+        device::is_offered(server) && (device::is_only_way(server) || nobody_sees())
+    };
     if !(is_wanted || is_needed()) {
         return Ok(None);
     }

@@ -11,7 +11,7 @@ pub(super) fn server(origin: &str) -> AuthorizationServer {
     let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("valid");
     AuthorizationServer {
         issuer: origin.to_owned(),
-        authorization_endpoint: at("/authorize"),
+        authorization_endpoint: Ok(at("/authorize")),
         token_endpoint: at("/token?tenant=1"),
         registration_endpoint: None,
         revocation_endpoint: Some(at("/revoke")),
@@ -22,6 +22,7 @@ pub(super) fn server(origin: &str) -> AuthorizationServer {
         client_id_metadata_document_supported: false,
         iss_parameter_supported: false,
         takes_proofs: None,
+        takes_id_jags: None,
         is_assumed: false,
     }
 }

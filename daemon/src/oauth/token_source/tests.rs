@@ -271,10 +271,7 @@ async fn who_refuses_is_not_asked_again_at_once_but_may_ask() {
         explicit: true,
         ..Wanting::default()
     };
-    let again = daemon
-        .source
-        .renew(None, Challenge::default(), explicit)
-        .await;
+    let again = daemon.source.renew(None, None, explicit).await;
     assert_ne!(page(again), url);
     // The registration is still good.
     assert_eq!(setup.world.facts().registrations, 1);
@@ -288,7 +285,7 @@ async fn whoever_only_checks_makes_nobody_sign_in() {
         may_sign_in: false,
         ..Wanting::default()
     };
-    let answer = daemon.source.renew(None, Challenge::default(), check).await;
+    let answer = daemon.source.renew(None, None, check).await;
     assert!(matches!(
         answer,
         Err(TokenError::LoginRequired { sign_in: None, .. })

@@ -87,6 +87,7 @@ pub(super) struct Unattended {
     last_renewal: Option<SystemTime>,
     /// What the server said last when it refused, if it has.
     challenge: Challenge,
+    /// It has refused, however little it said.
     was_asked: bool,
     /// A token is being obtained; inside: because the server refuses the one before.
     obtaining: Option<bool>,
@@ -232,7 +233,7 @@ impl Unattended {
         if request.challenge != Challenge::default() {
             self.challenge = request.challenge.clone();
         }
-        self.was_asked |= request.rejected.is_some() || request.challenge != Challenge::default();
+        self.was_asked |= request.was_refused;
         if request.wanting.explicit {
             self.failures.over();
             self.refusals.over();

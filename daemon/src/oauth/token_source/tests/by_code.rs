@@ -46,7 +46,7 @@ impl Daemon {
             explicit: true,
             ..Wanting::default()
         };
-        self.source.renew(None, Challenge::default(), wanting).await
+        self.source.renew(None, None, wanting).await
     }
 
     async fn asked_about(&self, world: &world::World, times: usize) {
@@ -297,7 +297,7 @@ async fn who_waits_for_nobody_is_told_at_once_whatever_others_wait_for() {
             may_sign_in: false,
             ..Wanting::default()
         };
-        daemon.source.renew(None, Challenge::default(), wanting)
+        daemon.source.renew(None, None, wanting)
     };
     let begun = tokio::time::Instant::now();
     let first = nobody().await;

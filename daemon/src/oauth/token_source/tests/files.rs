@@ -81,7 +81,7 @@ async fn nobody_is_asked_to_sign_in_where_another_daemon_has_somebody_signed_in(
         may_sign_in: false,
         ..Wanting::default()
     };
-    let ask = |wanting| other.source.renew(None, Challenge::default(), wanting);
+    let ask = |wanting| other.source.renew(None, None, wanting);
     let nobody = ask(check.clone()).await;
     assert!(nobody.is_err());
     let url = page(one.renew(None).await);

@@ -142,7 +142,11 @@ impl Daemon {
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, TokenError> {
         self.source
-            .renew(rejected, Challenge::default(), Wanting::default())
+            .renew(
+                rejected,
+                rejected.map(|_| Challenge::default()),
+                Wanting::default(),
+            )
             .await
     }
 
@@ -172,7 +176,9 @@ impl Daemon {
             operation: operation.to_owned(),
             ..Wanting::default()
         };
-        self.source.renew(Some(rejected), challenge, wanting).await
+        self.source
+            .renew(Some(rejected), Some(challenge), wanting)
+            .await
     }
 
     /// Signs somebody in on a page; returns the token.

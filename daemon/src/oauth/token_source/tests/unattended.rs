@@ -214,7 +214,7 @@ async fn a_scope_that_an_operation_lacks_is_asked_for_once() {
     };
     let refused = daemon
         .source
-        .renew(Some(&wider), nothing_said, Wanting::default())
+        .renew(Some(&wider), Some(nothing_said), Wanting::default())
         .await;
     assert!(matches!(refused, Err(TokenError::Rejected(_))));
     assert_eq!(requests(&setup), 2);

@@ -192,7 +192,7 @@ impl World {
         let issuer = self.facts().issuer.clone();
         let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
         AuthorizationServer {
-            authorization_endpoint: endpoint("authorize"),
+            authorization_endpoint: Ok(endpoint("authorize")),
             token_endpoint: endpoint("token"),
             registration_endpoint: Some(endpoint("register")),
             revocation_endpoint: Some(endpoint("revoke")),
@@ -207,6 +207,7 @@ impl World {
             client_id_metadata_document_supported: false,
             iss_parameter_supported: false,
             takes_proofs: None,
+            takes_id_jags: None,
             is_assumed: false,
             issuer,
         }
