@@ -213,8 +213,13 @@ impl Relay {
             tracing::debug!(%error, "the session of a shim that comes back waits");
         }
         loop {
-            if self.in_flight.is_empty() && self.sign_in.is_empty() && !reading {
-                return Ok(());
+            if self.in_flight.is_empty() && self.sign_in.is_empty() {
+                if let Some(sentence) = self.needs_person() {
+                    return self.tell(ToShim::SignInNeeded(sentence)).await;
+                }
+                if !reading {
+                    return Ok(());
+                }
             }
             let (timeout, ping) = (self.next_timeout(), self.next_ping());
             tokio::select! {

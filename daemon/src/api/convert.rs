@@ -228,6 +228,10 @@ pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
         ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
         ToShim::Server(result, warm, lease) => Frame::Server(summary(&result, warm, &lease)),
         ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
+        ToShim::SignInNeeded(text) => Frame::Goodbye(v1::Goodbye {
+            reason: v1::GoodbyeReason::SignInNeeded.into(),
+            text,
+        }),
     };
     v1::RelayResponse { frame: Some(frame) }
 }
