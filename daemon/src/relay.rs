@@ -23,6 +23,7 @@ mod switching;
 mod task_tokens;
 mod timeout;
 mod tool_filter;
+mod unasked;
 
 use std::collections::HashMap;
 use std::sync::Arc;

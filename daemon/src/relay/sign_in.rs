@@ -3,8 +3,7 @@
 //!
 //! Invariants: what is held was not handled by the server, and is said once more
 //! after the sign-in, a few times at most; nothing waits longer than the user allows,
-//! and a client that has no more to say waits for nobody. Where nobody is asked, the
-//! relay ends once it owes no answer.
+//! and a client that has no more to say waits for nobody.
 
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::BatchId;
 use super::elicitation::Page;
-use super::{Gone, Relay, fault};
+use super::unasked::Unasked;
+use super::{Gone, Relay};
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::oauth::browsers::{Shown, SignInUrl};
-use crate::oauth::challenge::ChallengeError;
 use crate::oauth::token_source::{AccessToken, TokenError, TokenSource, Wanting};
 use crate::session::InitializeResult;
 use crate::upstream::{Refusal, TransportKind, UpstreamError};
@@ -61,15 +60,6 @@ pub(super) enum Step {
     Unasked(UpstreamError, Unasked),
 }
 
-/// A token that only somebody who signs in could replace.
-#[derive(Debug)]
-pub(super) struct Unasked {
-    /// The token that was refused; `None`: there was none.
-    token: Option<AccessToken>,
-    /// Whether it is good for other requests.
-    lacks_scope: bool,
-}
-
 /// A request that is not said yet.
 #[derive(Debug)]
 struct Held {
@@ -88,7 +78,7 @@ pub(super) struct SignIn {
     /// One task at most.
     waiting: JoinSet<Step>,
     /// What nobody was asked for, and what was said of it.
-    unasked: Option<(Unasked, String)>,
+    pub(super) unasked: Option<(Unasked, String)>,
     input_ended: CancellationToken,
     /// What the client may show its user.
     pub(super) page: Page,
@@ -308,10 +298,7 @@ impl Relay {
                 Ok(())
             }
             Step::Unasked(error, unasked) => {
-                if self.lease.is_none() || !unasked.lacks_scope {
-                    let sentence = fault::sentence(self.deps.whom(), &error);
-                    self.sign_in.unasked = Some((unasked, sentence));
-                }
+                self.note_unasked(unasked, &error);
                 Box::pin(self.on_sign_in(Step::Failed(error))).await
             }
             Step::Failed(error) => {
@@ -327,18 +314,6 @@ impl Relay {
                 Ok(())
             }
         }
-    }
-
-    /// Says what to tell a shim for which nobody is asked to sign in, if there is no
-    /// other way for it to go on.
-    pub(super) fn needs_person(&mut self) -> Option<String> {
-        let (unasked, sentence) = self.sign_in.unasked.take()?;
-        let tokens = self.deps.spec.tokens.as_ref()?;
-        // Somebody may have signed in meanwhile, for another command.
-        let is_replaced = tokens
-            .current()
-            .is_some_and(|now| Some(now) != unasked.token);
-        (!is_replaced).then_some(sentence)
     }
 
     fn wait_on(&mut self, refusal: Refusal, url: SignInUrl, deadline: Instant, hidden: bool) {
@@ -397,11 +372,7 @@ async fn ask(
             return match renewed {
                 // Others may wait for somebody; that is theirs.
                 Err(TokenError::LoginRequired { why, .. }) if !waits => {
-                    let error = refusal.challenge.error.as_ref();
-                    let unasked = Unasked {
-                        lacks_scope: error == Some(&ChallengeError::InsufficientScope),
-                        token: refusal.token.clone(),
-                    };
+                    let unasked = Unasked::of(&refusal);
                     Step::Unasked(not_signed_in(&refusal, nobody_is_asked(why), None), unasked)
                 }
                 renewed => asked(refusal, renewed, deadline),
