@@ -80,7 +80,6 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
     let folder = auth_folder(open.auth_folder.clone(), config)?;
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
     let identity = Identity {
-        elsewhere: *folder != *config.auth_folder,
         folder,
         proxies: proxy,
         ..identity
