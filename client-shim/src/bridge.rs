@@ -99,6 +99,10 @@ async fn relay(mut bridge: Bridge, drain_timeout: Duration) -> Result<Option<Exi
         Ok(End::Unused) => return Ok(None),
         Ok(end) => (end, Exit::OK),
         Err(error) => {
+            // What only a person can mend was said by the daemon.
+            if error.exit != Exit::NEEDS_LOGIN {
+                bridge.notices.error(&error);
+            }
             bridge.give_up(&error);
             let server = bridge.opening.server();
             let end = refused::answer(&error, server, &mut bridge.to_print, &mut client).await;
@@ -351,6 +355,10 @@ impl Bridge {
     /// The stream has ended: answers what it leaves open.
     fn end(&mut self, result: Result<(), Status>) -> Result<(), ShimError> {
         self.requests = None;
+        let is_last = |goodbye: &&Goodbye| goodbye.reason() == GoodbyeReason::SignInNeeded;
+        if let Some(goodbye) = self.goodbye.as_ref().filter(is_last) {
+            return Err(ShimError::new(Exit::NEEDS_LOGIN, &goodbye.text));
+        }
         if let Err(status) = &result {
             refusal(status)?;
         } else if self.half_closed && self.goodbye.is_none() {
@@ -406,6 +414,10 @@ impl Bridge {
     /// again.
     fn fail_waiting(&mut self, error: &ShimError) {
         self.notices.error(error);
+        self.answer_waiting(error);
+    }
+
+    fn answer_waiting(&mut self, error: &ShimError) {
         for message in std::mem::take(&mut self.to_send) {
             for id in ledger::request_ids(&message) {
                 let answer = json::fault(&id, refused::not_executed(error, self.opening.server()));
@@ -420,7 +432,7 @@ impl Bridge {
             let answer = json::fault(&id, refused::not_executed(error, self.opening.server()));
             self.to_print.push_back(answer);
         }
-        self.fail_waiting(error);
+        self.answer_waiting(error);
     }
 
     fn say_owed(&self, drain_timeout: Duration) {

@@ -9,6 +9,7 @@ mod federation;
 mod grant_type;
 mod identity;
 mod login;
+mod login_command;
 mod logout;
 mod logs;
 mod management;

@@ -35,5 +35,6 @@ pub(crate) mod jsonrpc;
 pub(crate) mod protocol;
 pub(crate) mod secret;
 pub(crate) mod server_url;
+pub(crate) mod shell;
 
 pub use daemon::main;

@@ -207,7 +207,9 @@ impl Peer {
             let message = match said {
                 ToShim::Message(message) => message,
                 // What went wrong is in the answer too.
-                ToShim::Goodbye | ToShim::Notice(NoticeLevel::Error, _) => continue,
+                ToShim::Goodbye
+                | ToShim::SignInNeeded(_)
+                | ToShim::Notice(NoticeLevel::Error, _) => continue,
                 beside => {
                     self.show(Said::Beside(beside)).await;
                     continue;

@@ -23,6 +23,7 @@ mod switching;
 mod task_tokens;
 mod timeout;
 mod tool_filter;
+mod unasked;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -213,8 +214,13 @@ impl Relay {
             tracing::debug!(%error, "the session of a shim that comes back waits");
         }
         loop {
-            if self.in_flight.is_empty() && self.sign_in.is_empty() && !reading {
-                return Ok(());
+            if self.in_flight.is_empty() && self.sign_in.is_empty() {
+                if let Some(sentence) = self.needs_person() {
+                    return self.tell(ToShim::SignInNeeded(sentence)).await;
+                }
+                if !reading {
+                    return Ok(());
+                }
             }
             let (timeout, ping) = (self.next_timeout(), self.next_ping());
             tokio::select! {

@@ -8,9 +8,9 @@ use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::shim::{conversation, text_of};
 use mcp_remote_tests::terminal::TestTerminal;
-use mcp_remote_tests::upstream::FakeUpstream;
+use mcp_remote_tests::upstream::{FakeUpstream, Reply, Rpc};
 
-use crate::support::{messages, one_shot, our_error};
+use crate::support::{agreeing, attached, messages, one_sentence, one_shot, our_error, sign_in};
 
 /// A command may take this long to say that nobody is signed in: a second, and the
 /// start of a daemon on a busy machine.
@@ -61,7 +61,11 @@ fn nobody_is_asked_and_the_command_to_run_is_named() {
         let message = error["message"].as_str().expect("a message");
         assert!(message.contains(&sentence), "{message}");
         assert!(error["data"].get("authorizationUrl").is_none(), "{error}");
-        assert_eq!(shim.finish(), 0);
+        // Its client has not ended standard input.
+        assert_eq!(shim.wait_for(AT_ONCE), Some(11), "{}", shim.stderr());
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+        assert_eq!(shim.rest(), "");
+        assert!(one_sentence(&shim.stderr()).contains(&sentence));
         assert_eq!(browser.visited().len(), 0);
         let asked = server.labels();
         assert_eq!(asked, [""; 0], "not even where it would be: {asked:?}");
@@ -78,7 +82,10 @@ fn others_are_asked_all_the_same_and_nothing_of_it_is_in_its_log() {
     let begun = Instant::now();
     let build = home.run_with(&[&url, "--non-interactive"], &conversation("a build"));
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
-    let error = our_error(&messages(&build.stdout)[0], 0);
+    assert_eq!(build.code, 11, "{build:?}");
+    let answers = messages(&build.stdout);
+    let error = our_error(&answers[0], 0);
+    our_error(&answers[1], 1);
     assert!(!error.to_string().contains("CODE-"), "{error}");
     assert!(!build.stderr.contains("CODE-"), "{build:?}");
     server.enter("CODE-0001");
@@ -90,6 +97,65 @@ fn others_are_asked_all_the_same_and_nothing_of_it_is_in_its_log() {
     server.expire_access_tokens();
     one_shot(&home, &[&url, "--non-interactive"]);
     assert_eq!(server.count("device"), 1);
+}
+
+#[test]
+fn who_is_signed_out_ends_once_all_answers_are_there() {
+    let (server, upstream, home, browser) = agreeing(Config::default());
+    let url = upstream.url();
+    sign_in(&home, &[&url]);
+    let mut build = attached(&home, &[&url, "--non-interactive"]);
+    let slow = build.begin_call("hold", r#"{"gate":"g"}"#);
+    upstream.wait_for_hold("g");
+    server.revoke_all();
+    let refused = build.begin_call("echo", r#"{"message":"x"}"#);
+    our_error(&build.message(), refused);
+    assert!(build.runs(), "an answer is still owed");
+    upstream.open_gate("g");
+    assert_eq!(text_of(&build.message()), "held g");
+    assert_eq!(slow, 1);
+    assert_eq!(build.wait_for(AT_ONCE), Some(11), "{}", build.stderr());
+    assert!(one_sentence(&build.stderr()).contains("run: mcp-remote login "));
+    assert_eq!(build.rest(), "");
+    assert_eq!(browser.visited().len(), 1);
+}
+
+#[test]
+fn who_is_signed_in_by_another_meanwhile_goes_on() {
+    let (server, upstream, home, browser) = agreeing(Config::default());
+    let url = upstream.url();
+    sign_in(&home, &[&url]);
+    let mut build = attached(&home, &[&url, "--non-interactive", "--reuse", "never"]);
+    build.begin_call("hold", r#"{"gate":"g"}"#);
+    upstream.wait_for_hold("g");
+    server.revoke_all();
+    let refused = build.begin_call("echo", r#"{"message":"x"}"#);
+    our_error(&build.message(), refused);
+    assert_eq!(home.run(&["login", &url]).code, 0);
+    upstream.open_gate("g");
+    build.message();
+    build.echo("with the new token");
+    assert_eq!(build.finish(), 0);
+    assert_eq!(browser.visited().len(), 2);
+}
+
+#[test]
+fn a_call_that_lacks_access_ends_no_bridge_that_has_some() {
+    let (server, upstream, home, browser) = agreeing(Config::default());
+    server.protect_scripted(&upstream, |request| {
+        let rpc = Rpc::parse(&request.body)?;
+        let challenge = r#"Bearer error="insufficient_scope", scope="write""#;
+        (rpc.param("/name") == "session")
+            .then(|| Reply::status(403).with("WWW-Authenticate", challenge))
+    });
+    let url = upstream.url();
+    sign_in(&home, &[&url]);
+    let mut build = attached(&home, &[&url, "--non-interactive"]);
+    let refused = build.begin_call("session", "{}");
+    our_error(&build.message(), refused);
+    build.echo("what it has is good for this");
+    assert_eq!(build.finish(), 0);
+    assert_eq!(browser.visited().len(), 1);
 }
 
 #[test]
@@ -116,6 +182,7 @@ fn the_configuration_says_it_for_all_but_login() {
         "{file}"
     );
     let finished = home.run_with(&["quiet"], &conversation("x"));
+    assert_eq!(finished.code, 11, "{finished:?}");
     let error = our_error(&messages(&finished.stdout)[0], 0);
     let message = error["message"].as_str().expect("a message");
     assert!(

@@ -142,6 +142,24 @@ fn a_token_file_that_holds_no_token_is_one_sentence_and_the_server_is_not_asked(
     assert_eq!(upstream.requests().len(), 0);
     let login = home.run(&["login", &url, "--bearer-token-file", &shown]);
     assert_eq!(login.code, 11, "{login:?}");
+    let status = home.run(&["status", &url]);
+    assert_eq!(status.code, 11, "{status:?}");
+}
+
+#[test]
+fn a_token_that_is_refused_while_a_session_is_open_is_for_somebody_to_mend() {
+    let (server, upstream, home) = guarded();
+    let (_path, shown) = token_file(&home, server.issue());
+    let mut shim = attached(&home, &[&upstream.url(), "--bearer-token-file", &shown]);
+    shim.echo("good");
+    assert_eq!(home.run(&["status"]).code, 0);
+    server.expire_access_tokens();
+    let refused = shim.call("echo", r#"{"message":"x"}"#);
+    assert!(refused["error"].is_object(), "{refused}");
+    let status = home.run(&["status"]);
+    assert_eq!(status.code, 11, "{status:?}");
+    assert!(status.stdout.contains("it refuses the token"), "{status:?}");
+    assert!(status.stdout.contains("1 server needs you."), "{status:?}");
 }
 
 #[test]
@@ -167,6 +185,9 @@ fn a_refused_token_says_whose_it_is() {
     let sentence = refused(&home, &line, SOON);
     let said = format!("it refuses the token from token file {shown}");
     assert!(sentence.contains(&said), "{sentence}");
+    let status = home.run(&["status"]);
+    assert!(status.stdout.contains(&said), "{status:?}");
+    assert_eq!(status.code, 11, "{status:?}");
     let program = program(&home, &format!("echo {SECRET}old"));
     configure(&home, &url, &[&program]);
     let sentence = refused(&home, &["given"], SOON);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::shim::conversation;
+use mcp_remote_tests::tls::TestCa;
 use mcp_remote_tests::upstream::FakeUpstream;
 
 use crate::support::{agreeing, attached, messages, one_shot, our_error, sign_in};
@@ -130,9 +131,40 @@ fn a_missing_sign_in_names_the_command_of_whoever_misses_it() {
     let error = our_error(&messages(&finished.stdout)[0], 0);
     let message = error["message"].as_str().expect("a message");
     let shown = upstream.url();
-    let command = format!("run: mcp-remote login {shown}?... --header ... (with what");
+    let command = format!("run: mcp-remote login '{shown}?...' --header ... (with what");
     assert!(message.contains(&command), "{message}");
     assert!(!message.contains(SECRET), "{message}");
+}
+
+#[test]
+fn the_command_that_signs_in_is_what_was_given_and_nothing_that_is_configured() {
+    let server = FakeAuthorizationServer::start();
+    let upstream = FakeUpstream::start();
+    server.protect(&upstream);
+    let mut home = TestHome::new();
+    let url = upstream.url();
+    let folder = home.home().join("my certificates");
+    std::fs::create_dir(&folder).expect("made");
+    let certificates = TestCa::new().write(&folder);
+    let path = certificates.display().to_string();
+    home.configure(&format!(
+        "[servers.hub]\nurl = \"{url}\"\nheaders = {{ X-Team = \"a\" }}\nca_file = \"{path}\"\n"
+    ));
+    let said = |home: &TestHome, arguments: &[&str]| {
+        let finished = home.run(&[arguments, &["--non-interactive"]].concat());
+        assert_eq!(finished.code, 11, "{finished:?}");
+        let at = finished.stderr.find("; run: ").expect("a command") + "; run: ".len();
+        finished.stderr[at..].trim_end().to_owned()
+    };
+    assert_eq!(said(&home, &["hub"]), "mcp-remote login hub");
+    let given = said(&home, &[&url, "--ca-file", &path]);
+    assert_eq!(given, format!("mcp-remote login {url} --ca-file '{path}'"));
+    home.set("NODE_EXTRA_CA_CERTS", &path);
+    let command = said(&home, &[&url]);
+    assert_eq!(
+        command,
+        format!("NODE_EXTRA_CA_CERTS='{path}' mcp-remote login {url}")
+    );
 }
 
 #[test]

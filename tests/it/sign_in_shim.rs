@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use mcp_remote_proto::v1::relay_request::Frame as Said;
 use mcp_remote_proto::v1::relay_response::Frame;
 use mcp_remote_proto::v1::{
-    BrowserOpened, CompleteSignIn, OpenBrowser, Purpose, ServerSummary, SignIn, SignInState,
+    BrowserOpened, CompleteSignIn, Goodbye, GoodbyeReason, Notice, NoticeLevel, OpenBrowser,
+    Purpose, ServerSummary, SignIn, SignInState,
 };
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::fake_daemon::FakeDaemon;
@@ -15,9 +16,10 @@ use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::PATIENCE;
 use mcp_remote_tests::shim::INITIALIZE;
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
+use serde_json::Value;
 use tonic::Status;
 
-use crate::support::{attached, one_sentence};
+use crate::support::{attached, one_sentence, our_error};
 
 const SERVER: &str = "https://mcp.example.com/mcp";
 const URL: &str = "https://as.example.com/authorize?client_id=a&state=b&x=$(touch%20y)&*";
@@ -108,6 +110,35 @@ fn a_person_is_told_where_to_sign_in_in_the_npm_packages_words() {
     relay.all();
     relay.end(Ok(()));
     assert_eq!(shim.wait(), 0);
+}
+
+#[test]
+fn a_shim_that_can_only_wait_for_a_person_answers_everything_and_ends() {
+    let home = TestHome::new();
+    let (_daemon, relay) = FakeDaemon::relaying(&home);
+    let mut shim = home.shim(&[SERVER]);
+    shim.send(INITIALIZE);
+    relay.frame(1);
+    let sentence = "somebody has to sign in: run: mcp-remote login URL";
+    relay.say(Frame::Notice(Notice {
+        level: NoticeLevel::Error.into(),
+        text: sentence.into(),
+    }));
+    relay.say(Frame::Goodbye(Goodbye {
+        reason: GoodbyeReason::SignInNeeded.into(),
+        text: sentence.into(),
+    }));
+    relay.all();
+    shim.send(r#"{"jsonrpc":"2.0","id":"later","method":"ping"}"#);
+    relay.end(Ok(()));
+    for id in [Value::from(0), Value::from("later")] {
+        let error = our_error(&shim.message(), id);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.ends_with(sentence), "{message}");
+        assert_eq!(error["data"]["maybeExecuted"], false, "{error}");
+    }
+    assert_eq!(shim.wait(), 11, "standard input is open");
+    assert_eq!(shim.stderr(), format!("[{}] {sentence}\n", shim.pid()));
 }
 
 #[test]

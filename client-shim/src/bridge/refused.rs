@@ -1,28 +1,38 @@
 //! What is left of a bridge that cannot work: every request is answered with the
-//! reason. Many clients show nothing else, and wait for an answer for ever.
+//! reason. Many clients show nothing else, and wait for an answer for ever. Where
+//! somebody has to sign in, a script is to notice: nobody waits for the input's end.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mcp_remote_proto::MAX_MESSAGE_LEN;
 
-use crate::exit::ShimError;
+use crate::exit::{Exit, ShimError};
 use crate::json::{self, Fault};
 use crate::stdio::Line;
 
 use super::client::{Client, End};
 use super::ledger;
 
-/// Writes `to_print`, then answers with `error` until standard input ends.
+/// How long requests are still read where somebody has to sign in: those that were
+/// on their way.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Writes `to_print`, then answers with `error` until standard input ends, or is
+/// read no more.
 pub(super) async fn answer(
     error: &ShimError,
     server: &str,
     to_print: &mut VecDeque<Bytes>,
     client: &mut Client,
 ) -> End {
-    while !(client.input.has_ended() && to_print.is_empty()) {
+    let mut reads = true;
+    let is_last = error.exit == Exit::NEEDS_LOGIN;
+    let mut over = std::pin::pin!(tokio::time::sleep(LAST_WORDS));
+    while (reads && !client.input.has_ended()) || !to_print.is_empty() {
         // A client that does not read its answers is not read either.
-        let may_read = !client.input.has_ended() && to_print.is_empty();
+        let may_read = reads && !client.input.has_ended() && to_print.is_empty();
         tokio::select! {
             biased;
             reason = client.leave.reason() => return End::Left(reason),
@@ -36,6 +46,10 @@ pub(super) async fn answer(
                 if client.input.has_ended() {
                     client.begin_drain();
                 }
+            }
+            () = &mut over, if is_last && reads => {
+                reads = false;
+                client.begin_drain();
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mcp_remote_proto::v1::{ServerState, StatusRequest, StatusResponse};
+use mcp_remote_proto::v1::{ServerStatus, StatusRequest, StatusResponse};
 
 use crate::cli::StatusArguments;
 use crate::daemon::Daemon;
@@ -97,15 +97,12 @@ pub(crate) async fn ask(
 
 /// What a script learns without reading: the worst of all servers.
 fn exit(status: &StatusResponse, server: Option<&str>) -> Exit {
-    let any = |wanted: &[ServerState]| {
-        let mut servers = status.servers.iter();
-        servers.any(|server| wanted.contains(&server.state()))
-    };
+    let any = |wanted: fn(&ServerStatus) -> bool| status.servers.iter().any(wanted);
     if server.is_some() && status.servers.is_empty() {
         Exit::ERROR
-    } else if any(&[ServerState::NeedsLogin]) || !status.health.is_empty() {
+    } else if any(note::needs_somebody) || !status.health.is_empty() {
         Exit::NEEDS_LOGIN
-    } else if any(&[ServerState::BackingOff, ServerState::SessionLost]) {
+    } else if any(note::is_retried) {
         Exit::RETRYING
     } else {
         Exit::OK

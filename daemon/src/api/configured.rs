@@ -10,6 +10,7 @@ use mcp_remote_proto::v1;
 
 use super::Api;
 use super::convert::{self, Opening};
+use super::login_command;
 use crate::config::Config;
 use crate::configuration::document::{self, Seconds, ServerTable, Texts};
 use crate::configuration::{Entry, EntryHeader, Settings};
@@ -47,16 +48,17 @@ impl Api {
         if purpose == For::Use {
             usable(&entry, &open.name, &self.settings)?;
         }
-        let name = std::mem::take(&mut open.name);
         let says_whose = says_whose(&open);
         let terms = Terms {
-            name: named.then(|| name.into()),
+            name: named.then(|| open.name.as_str().into()),
             idle_for: entry.table.session_idle.map(|Seconds(time)| time),
             warm: named && entry.is_kept_warm(),
         };
+        let login = login_command::of(&open, &self.config);
         fill(&mut open, &entry);
         let mut opening = convert::opening(open, &self.config)?;
         opening.terms = terms;
+        opening.identity.login = login.into();
         if !says_whose {
             token_command(&mut opening, &entry)?;
         }

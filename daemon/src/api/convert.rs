@@ -80,7 +80,6 @@ pub(super) fn opening(open: v1::Open, config: &Config) -> Result<Opening, String
     let folder = auth_folder(open.auth_folder.clone(), config)?;
     let identity = super::identity::identity(&open, url.clone(), network.clone())?;
     let identity = Identity {
-        elsewhere: *folder != *config.auth_folder,
         folder,
         proxies: proxy,
         ..identity
@@ -228,6 +227,10 @@ pub(super) fn frame(to_shim: ToShim, handover: bool) -> v1::RelayResponse {
         ToShim::Notice(level, text) => Frame::Notice(notice(level, text)),
         ToShim::Server(result, warm, lease) => Frame::Server(summary(&result, warm, &lease)),
         ToShim::Goodbye => Frame::Goodbye(goodbye(handover)),
+        ToShim::SignInNeeded(text) => Frame::Goodbye(v1::Goodbye {
+            reason: v1::GoodbyeReason::SignInNeeded.into(),
+            text,
+        }),
     };
     v1::RelayResponse { frame: Some(frame) }
 }

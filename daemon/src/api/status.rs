@@ -112,9 +112,16 @@ fn all(api: &Api) -> Vec<ServerStatus> {
                 let of = |row: &Row| row.identities.contains(grant.hash());
                 grant.identity().server.shown() == row.url && (of(row) || !rows.iter().any(of))
             };
-            let grants = grants.iter().filter(is_its);
-            let auth = grants.filter_map(|grant| status_of(api, grant)).collect();
-            one(row, auth)
+            let grants: Vec<_> = grants.iter().filter(is_its).collect();
+            let to_be_mended = |grant: &&TokenSource| grant.status().borrow().to_be_mended;
+            let is_it = grants.iter().any(to_be_mended);
+            let auth = grants.into_iter();
+            let auth = auth.filter_map(|grant| status_of(api, grant)).collect();
+            let mut status = one(row, auth);
+            status.to_be_mended |= is_it;
+            // What is switched off need not work.
+            status.to_be_mended &= status.state() != ServerState::Disabled;
+            status
         })
         .collect();
     all.sort_by(|one, other| (&one.url, &one.names).cmp(&(&other.url, &other.names)));
@@ -207,6 +214,7 @@ fn used(server: &Server, auth: Vec<v1::AuthStatus>) -> ServerStatus {
     let facts = server.facts();
     let percentiles = server.percentiles();
     let state = state(server, &facts, &auth);
+    let to_be_mended = needs_nobody(&auth) && has_been_refused(&facts, &auth);
     let next_attempt = facts.next_attempt();
     let next_attempt_unix_ms = next_attempt.map_or(0, |attempt| attempt.at_unix_ms);
     let error = next_attempt.map(|attempt| &attempt.error);
@@ -235,6 +243,7 @@ fn used(server: &Server, auth: Vec<v1::AuthStatus>) -> ServerStatus {
         names: Vec::new(),
         next_attempt_unix_ms,
         tools_known: facts.tools_known,
+        to_be_mended,
         auth,
     }
 }
@@ -305,14 +314,29 @@ fn unused(auth: &[v1::AuthStatus]) -> ServerState {
     }
 }
 
+/// Says whether it has grants for which nobody signs in, and no others.
+fn needs_nobody(auth: &[v1::AuthStatus]) -> bool {
+    !auth.is_empty() && auth.iter().all(|grant| !grant.account.is_empty())
+}
+
+/// Says whether the server has refused the newest token, and there is no other.
+fn has_been_refused(facts: &Facts, auth: &[v1::AuthStatus]) -> bool {
+    let has_token = |grant: &v1::AuthStatus| {
+        grant.state() == v1::AuthState::SignedIn && grant.last_error.is_empty()
+    };
+    let error = facts.last_error.as_ref();
+    auth.iter().all(has_token) && error.and_then(UpstreamError::http_status) == Some(401)
+}
+
 fn state(server: &Server, facts: &Facts, auth: &[v1::AuthStatus]) -> ServerState {
     let sessions = server.idle.get() + server.leased.get();
     if unused(auth) == ServerState::NeedsLogin {
         return ServerState::NeedsLogin;
     }
-    let needs_nobody = !auth.is_empty() && auth.iter().all(|grant| !grant.account.is_empty());
+    let needs_nobody = needs_nobody(auth);
     let has_failed = |grant: &v1::AuthStatus| grant.state() == v1::AuthState::Failed;
-    if facts.next_attempt().is_some() || (needs_nobody && auth.iter().any(has_failed)) {
+    let fails = || auth.iter().any(has_failed) || has_been_refused(facts, auth);
+    if facts.next_attempt().is_some() || (needs_nobody && fails()) {
         return ServerState::BackingOff;
     }
     if server.is_connecting() {

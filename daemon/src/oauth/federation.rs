@@ -42,26 +42,6 @@ pub(crate) struct Enterprise {
     pub(crate) account: ServiceAccount,
 }
 
-impl Enterprise {
-    /// Returns the flags that name it, each value written as `...`.
-    pub(super) fn flags(&self) -> Vec<(&'static str, bool)> {
-        let provider = &self.provider;
-        let kind = match &provider.subject {
-            Subject::SignIn => None,
-            Subject::File(_, kind) => Some(*kind),
-        };
-        let is_refresh_token = kind == Some(SubjectKind::RefreshToken);
-        vec![
-            ("--identity-provider ...", true),
-            ("--identity-provider-client ...", true),
-            ("--identity-provider-key ...", provider.key.is_some()),
-            ("--subject-token-file ...", kind.is_some()),
-            ("--subject-token-type refresh-token", is_refresh_token),
-            ("--client-key ...", self.account.key.is_some()),
-        ]
-    }
-}
-
 /// An identity provider, and as whom we come to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IdentityProvider {
@@ -149,7 +129,6 @@ impl IdentityProvider {
         network.proxy = of.proxies.proxy_for(self.issuer.url());
         Identity {
             folder: of.folder.clone(),
-            elsewhere: of.elsewhere,
             proxies: of.proxies.clone(),
             resource: ResourceChoice::Disabled,
             client: ClientChoice::PreRegistered {
@@ -163,6 +142,7 @@ impl IdentityProvider {
             use_id_token: true,
             allow_missing_pkce: of.allow_missing_pkce,
             vouches: Some(self.line()),
+            login: of.login.clone(),
             ..Identity::new(self.issuer.clone(), network)
         }
     }

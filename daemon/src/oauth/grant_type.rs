@@ -177,28 +177,6 @@ impl Identity {
         lines
     }
 
-    /// Returns the flags that name this account, each value written as `...`.
-    pub(super) fn account_flags(&self) -> Vec<(&'static str, bool)> {
-        match &self.grant_type {
-            GrantType::AuthorizationCode | GrantType::TokenCommand(_) => Vec::new(),
-            GrantType::ClientCredentials(account) => vec![
-                ("--client-credentials", true),
-                ("--token-endpoint ...", account.token_endpoint.is_some()),
-                ("--client-key ...", account.key.is_some()),
-            ],
-            GrantType::Workload(workload) => vec![
-                ("--workload-token-file ...", true),
-                (
-                    "--token-endpoint ...",
-                    workload.account.token_endpoint.is_some(),
-                ),
-                ("--client-key ...", workload.account.key.is_some()),
-            ],
-            GrantType::EnterpriseManaged(enterprise) => enterprise.flags(),
-            GrantType::TokenFile(_) => vec![("--bearer-token-file ...", true)],
-        }
-    }
-
     /// Returns the id of the client that the user registered.
     pub(super) fn client_id(&self) -> Option<&str> {
         match &self.client {
@@ -275,11 +253,6 @@ mod tests {
         assert!(!format!("{:?}", command.grant_type).contains("s3cret"));
         let bot = service("ci-bot\u{1b}");
         assert_eq!(bot.account().as_deref(), Some("service account ci-bot"));
-        assert_eq!(
-            bot.login_command(),
-            "mcp-remote login https://h/mcp --static-oauth-client-info ... --client-credentials \
-             (with what is configured in place of each ...)"
-        );
         assert_eq!(identity("https://h/mcp").account(), None);
     }
 }

@@ -18,7 +18,8 @@ use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
 use crate::secret::Secret;
-use crate::server_url::{ServerUrl, is_loopback};
+use crate::server_url::ServerUrl;
+use crate::shell::quoted;
 
 /// Where the redirect of a sign-in leads if nothing else is asked for.
 pub(crate) const DEFAULT_CALLBACK_PATH: &str = "/oauth/callback";
@@ -102,8 +103,6 @@ impl Default for CallbackOptions {
 pub(crate) struct Identity {
     /// The folder of its files. Who keeps them elsewhere is somebody else.
     pub(crate) folder: Arc<Path>,
-    /// Whether that is another one than the daemon's own.
-    pub(crate) elsewhere: bool,
     /// The MCP server.
     pub(crate) server: ServerUrl,
     /// Its URL as the user typed it: the npm package's files are named after it.
@@ -141,6 +140,9 @@ pub(crate) struct Identity {
     /// Where the server is no MCP server but an identity provider, which vouches elsewhere
     /// for those who sign in there: what tells it from others.
     pub(crate) vouches: Option<String>,
+    /// The command that signs in as it, without secrets; empty: nothing was given but
+    /// the server.
+    pub(crate) login: Arc<str>,
 }
 
 impl Identity {
@@ -148,7 +150,6 @@ impl Identity {
     pub(crate) fn new(server: ServerUrl, network: NetworkOptions) -> Self {
         Self {
             folder: Path::new("").into(),
-            elsewhere: false,
             server_as_typed: server.url().as_str().to_owned(),
             server,
             network,
@@ -167,6 +168,7 @@ impl Identity {
             by_code: false,
             dpop: dpop::Choice::default(),
             vouches: None,
+            login: "".into(),
         }
     }
 
@@ -209,56 +211,12 @@ impl Identity {
         hex(&Sha256::digest(self.server.url().as_str()))
     }
 
-    /// Returns the command that signs in as this identity and no other. Values may be
-    /// secret: each is written as `...`.
+    /// Returns the command that signs in as this identity and no other.
     pub(crate) fn login_command(&self) -> String {
-        let url = self.server.url();
-        let mut command = match self.elsewhere {
-            true => "MCP_REMOTE_CONFIG_DIR=... ".to_owned(),
-            false => String::new(),
-        };
-        command += "mcp-remote login ";
-        command += self.server.shown();
-        if url.query().is_some() {
-            command += "?...";
+        match &*self.login {
+            "" => format!("mcp-remote login {}", quoted(self.server.shown())),
+            login => login.to_owned(),
         }
-        let pre_registered = matches!(self.client, ClientChoice::PreRegistered { .. });
-        let by_url = matches!(self.client, ClientChoice::MetadataUrl(_));
-        let unencrypted = url.scheme() == "http" && !is_loopback(url);
-        let flags = [
-            ("--allow-http", unencrypted),
-            ("--ca-file ...", self.network.ca_file.is_some()),
-            ("--header ...", !self.raw_headers.is_empty()),
-            ("--static-oauth-client-info ...", pre_registered),
-            (
-                "--static-oauth-client-metadata ...",
-                !self.client_metadata.is_empty(),
-            ),
-            ("--client-metadata-url ...", by_url),
-            (
-                "--resource ...",
-                matches!(self.resource, ResourceChoice::Given(_)),
-            ),
-            (
-                "--disable-resource-parameter",
-                self.resource == ResourceChoice::Disabled,
-            ),
-            ("--authorize-param ...", !self.authorize_params.is_empty()),
-            ("--use-id-token", self.use_id_token),
-            ("--allow-missing-pkce", self.allow_missing_pkce),
-            ("--device-code", self.by_code),
-            ("--dpop always", self.dpop == dpop::Choice::Always),
-            ("--dpop never", self.dpop == dpop::Choice::Never),
-        ];
-        let flags = flags.into_iter().chain(self.account_flags());
-        for (flag, _) in flags.filter(|(_, given)| *given) {
-            command.push(' ');
-            command += flag;
-        }
-        if command.contains("...") {
-            command += " (with what is configured in place of each ...)";
-        }
-        command
     }
 
     /// Returns where the redirect comes back to, if the user's client has to be
@@ -420,21 +378,6 @@ mod tests {
         elsewhere.folder = Path::new("/elsewhere").into();
         assert_eq!(here.hash().as_str(), elsewhere.hash().as_str());
         assert_ne!(here.hash(), elsewhere.hash());
-    }
-
-    #[test]
-    fn the_command_that_signs_in_names_what_decides_who_it_is_and_no_value() {
-        let plain = identity("https://h/mcp").login_command();
-        assert_eq!(plain, "mcp-remote login https://h/mcp");
-        let mut identity = identity("http://nas.example/mcp?k=s3cret");
-        identity.elsewhere = true;
-        identity.raw_headers = vec!["X-Team: s3cret".into(), "X-Other: s3cret".into()];
-        identity.resource = ResourceChoice::Given("https://s3cret/".into());
-        assert_eq!(
-            identity.login_command(),
-            "MCP_REMOTE_CONFIG_DIR=... mcp-remote login http://nas.example/mcp?... --allow-http \
-             --header ... --resource ... (with what is configured in place of each ...)"
-        );
     }
 
     #[test]

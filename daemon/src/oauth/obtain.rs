@@ -85,6 +85,13 @@ pub(crate) enum ObtainError {
     Unasked(String),
 }
 
+impl ObtainError {
+    /// Says whether it stays until somebody has changed something.
+    pub(crate) fn stays(&self) -> bool {
+        matches!(self, Self::Here(_) | Self::Refused(_))
+    }
+}
+
 impl From<HttpError> for ObtainError {
     fn from(error: HttpError) -> Self {
         match error {

@@ -192,6 +192,8 @@ pub(crate) struct AuthStatus {
     pub(crate) sign_in: Option<PendingSignIn>,
     /// The newest failure, one sentence.
     pub(crate) trouble: Option<String>,
+    /// Whether there is no token until somebody has changed something.
+    pub(crate) to_be_mended: bool,
     /// Whether this daemon has taken it over from the npm package.
     pub(crate) taken_over: bool,
 }

@@ -38,7 +38,7 @@ impl Whom<'_> {
     fn login(&self) -> String {
         match self.tokens {
             Some(tokens) => tokens.identity().login_command(),
-            None => format!("mcp-remote login {}", self.server),
+            None => format!("mcp-remote login {}", crate::shell::quoted(self.server)),
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) enum ToShim {
     Server(Arc<InitializeResult>, bool, LeaseToken),
     /// The daemon stops: it waits for no more messages.
     Goodbye,
+    /// Somebody has to sign in, which nobody is asked to: this sentence says so, and
+    /// nothing follows.
+    SignInNeeded(String),
 }
 
 /// How loud a notice is.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batches::BatchId;
 use super::elicitation::Page;
+use super::unasked::Unasked;
 use super::{Gone, Relay};
 use crate::jsonrpc::{Envelope, RequestId};
 use crate::oauth::browsers::{Shown, SignInUrl};
@@ -55,6 +56,8 @@ pub(super) enum Step {
     Done,
     /// There will be none.
     Failed(UpstreamError),
+    /// There will be none, since somebody would have to sign in and nobody is asked.
+    Unasked(UpstreamError, Unasked),
 }
 
 /// A request that is not said yet.
@@ -74,6 +77,8 @@ pub(super) struct SignIn {
     round: u8,
     /// One task at most.
     waiting: JoinSet<Step>,
+    /// What nobody was asked for, and what was said of it.
+    pub(super) unasked: Option<(Unasked, String)>,
     input_ended: CancellationToken,
     /// What the client may show its user.
     pub(super) page: Page,
@@ -292,6 +297,10 @@ impl Relay {
                 self.sign_in.round = 0;
                 Ok(())
             }
+            Step::Unasked(error, unasked) => {
+                self.note_unasked(unasked, &error);
+                Box::pin(self.on_sign_in(Step::Failed(error))).await
+            }
             Step::Failed(error) => {
                 for Held { request, batch, .. } in std::mem::take(&mut self.sign_in.held) {
                     let id = request.id().expect("a request has an id");
@@ -363,7 +372,8 @@ async fn ask(
             return match renewed {
                 // Others may wait for somebody; that is theirs.
                 Err(TokenError::LoginRequired { why, .. }) if !waits => {
-                    Step::Failed(not_signed_in(&refusal, nobody_is_asked(why), None))
+                    let unasked = Unasked::of(&refusal);
+                    Step::Unasked(not_signed_in(&refusal, nobody_is_asked(why), None), unasked)
                 }
                 renewed => asked(refusal, renewed, deadline),
             };

@@ -98,7 +98,11 @@ fn an_authorization_server_that_says_no_is_named_and_not_asked_for_ever() {
     assert!(status.stdout.contains("no-token"), "{status:?}");
     assert!(!status.stdout.contains("mcp-remote login"), "{status:?}");
     assert!(!status.stdout.contains(SECRET), "{status:?}");
-    assert_eq!(status.code, 10, "{status:?}");
+    assert_eq!(status.code, 11, "somebody has to act: {status:?}");
+    let document = home.run(&["status", "--json"]).stdout;
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["servers"][0]["action"], "mend", "{document}");
+    assert_eq!(document["servers"][0]["state"], "backing-off", "{document}");
 }
 
 #[test]
@@ -109,6 +113,8 @@ fn an_outage_of_the_authorization_server_passes() {
     server.go_down();
     let sentence = refused(&home, &line(&url, &flags));
     assert!(sentence.contains("could not be reached"), "{sentence}");
+    let status = home.run(&["status"]);
+    assert_eq!(status.code, 10, "nobody has to act: {status:?}");
     server.come_back();
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut shim = home.shim(&line(&url, &flags));
@@ -117,6 +123,7 @@ fn an_outage_of_the_authorization_server_passes() {
         shim = home.shim(&line(&url, &flags));
     }
     shim.echo("up again");
+    assert_eq!(home.run(&["status"]).code, 0);
 }
 
 #[test]

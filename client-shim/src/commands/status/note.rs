@@ -18,6 +18,8 @@ pub(super) enum Action {
     Wait,
     /// Change the configuration.
     Enable,
+    /// Change what is said to be wrong.
+    Mend,
     /// Finish the sign-in that is under way.
     FinishSignIn,
     /// Sign in.
@@ -43,10 +45,22 @@ impl Action {
             Self::Retry => "retry",
             Self::Wait => "wait",
             Self::Enable => "enable",
+            Self::Mend => "mend",
             Self::FinishSignIn => "finish-sign-in",
             Self::Login => "login",
         }
     }
+}
+
+/// Says whether somebody has to do something about it.
+pub(super) fn needs_somebody(server: &ServerStatus) -> bool {
+    server.state() == ServerState::NeedsLogin || server.to_be_mended
+}
+
+/// Says whether it is tried again, and nobody has to do anything.
+pub(super) fn is_retried(server: &ServerStatus) -> bool {
+    let fails = [ServerState::BackingOff, ServerState::SessionLost].contains(&server.state());
+    fails && !server.to_be_mended
 }
 
 /// Returns how a server is named on a command line.
@@ -90,6 +104,10 @@ pub(super) fn of(server: &ServerStatus, now: u64) -> Note {
         | ServerState::Ready
         | ServerState::Connecting
         | ServerState::Idle => (Action::None, String::new()),
+    };
+    let action = match server.to_be_mended {
+        true => Action::Mend,
+        false => action,
     };
     Note {
         action,
@@ -168,6 +186,15 @@ mod tests {
             let note = note(state, |_| ());
             assert_eq!((note.action, note.text.as_str()), (action, text));
         }
+    }
+
+    #[test]
+    fn what_somebody_has_to_mend_is_not_just_tried_again() {
+        let note = note(ServerState::BackingOff, |server| {
+            server.to_be_mended = true;
+            assert!(needs_somebody(server) && !is_retried(server));
+        });
+        assert_eq!((note.action, note.action.word()), (Action::Mend, "mend"));
     }
 
     #[test]

@@ -163,15 +163,14 @@ fn is_from_earlier(server: &ServerStatus) -> bool {
 
 /// What is wrong, counted, and what the daemon says of itself.
 fn health(status: &StatusResponse, terminal: Option<Terminal>) -> String {
-    let count = |wanted: &[ServerState]| {
+    let count = |wanted: fn(&ServerStatus) -> bool| {
         let servers = status.servers.iter();
-        servers
-            .filter(|server| wanted.contains(&server.state()))
-            .count()
+        servers.filter(|server| wanted(server)).count()
     };
-    let retrying = count(&[ServerState::BackingOff, ServerState::SessionLost]);
+    let waiting = count(note::needs_somebody);
+    let retrying = count(note::is_retried);
     let mut sentences = Vec::new();
-    sentences.extend(match count(&[ServerState::NeedsLogin]) {
+    sentences.extend(match waiting {
         0 => None,
         1 => Some("1 server needs you.".to_owned()),
         many => Some(format!("{many} servers need you.")),
@@ -181,7 +180,7 @@ fn health(status: &StatusResponse, terminal: Option<Terminal>) -> String {
         1 => Some("1 server is tried again.".to_owned()),
         many => Some(format!("{many} servers are tried again.")),
     });
-    let bad = count(&[ServerState::NeedsLogin]) > 0 || !status.health.is_empty();
+    let bad = waiting > 0 || !status.health.is_empty();
     sentences.extend(status.health.iter().map(|text| plain(text)));
     let (paint, text) = match sentences.is_empty() {
         true => (Paint::Good, "all is well.".to_owned()),

@@ -447,6 +447,7 @@ impl Actor {
             next_refresh: self.renew_at,
             sign_in: self.pending(),
             trouble: self.trouble.clone().or_else(|| self.unsaved_trouble()),
+            to_be_mended: false,
             taken_over: self.taken_over,
         };
         let changed = self.status.send_if_modified(|current| {

@@ -380,6 +380,8 @@ impl Unattended {
                 Some(ObtainError::SignIn { why, .. }) => why.clone(),
                 failure => failure.as_ref().map(ToString::to_string),
             },
+            to_be_mended: matches!(state, AuthState::Failed | AuthState::Expired)
+                && self.failure.as_ref().is_some_and(ObtainError::stays),
             taken_over: false,
         };
         let changed = self.status.send_if_modified(|current| {
