@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::discovery::DiscoveryError;
+use super::dpop;
 use super::grant::Grant;
 use super::grant_type::GrantType;
 use super::identity::Identity;
@@ -177,7 +178,8 @@ impl Errand {
     fn is_of_use(&self, found: &Grant) -> bool {
         let before = self.before.as_ref();
         let is_old = before.is_some_and(|before| before.access_token == found.access_token);
-        !is_old && !found.has_expired((self.tools.now)())
+        let is_right = dpop::choice(&self.identity).takes(found.is_bound);
+        !is_old && is_right && !found.has_expired((self.tools.now)())
     }
 }
 

@@ -96,7 +96,10 @@ impl Unattended {
         // Status before answers: who is answered may ask for it.
         self.say_status();
         for waiter in std::mem::take(&mut self.waiters) {
-            drop(waiter.reply.send(Ok(token.clone())));
+            match waiter.dpop.takes(token.is_bound()) {
+                true => drop(waiter.reply.send(Ok(token.clone()))),
+                false => self.renew(waiter),
+            }
         }
     }
 
@@ -116,7 +119,7 @@ impl Unattended {
         let current = self.in_use.as_ref().map(|in_use| in_use.token.clone());
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match &current {
-                Some(current) if waiter.rejected.as_ref() != Some(current) => Ok(current.clone()),
+                Some(current) if waiter.is_answered_by(current) => Ok(current.clone()),
                 _ => Err(self.refused(&waiter)),
             };
             drop(waiter.reply.send(answer));
@@ -153,7 +156,7 @@ impl Unattended {
         let current = self.in_use.as_ref().map(|in_use| in_use.token.clone());
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match &current {
-                Some(current) if waiter.rejected.as_ref() != Some(current) => Ok(current.clone()),
+                Some(current) if waiter.is_answered_by(current) => Ok(current.clone()),
                 _ => Err(answer.clone()),
             };
             drop(waiter.reply.send(answer));
