@@ -42,6 +42,7 @@ mod management;
 mod oauth_bounds;
 mod oauth_device;
 mod oauth_dpop;
+mod oauth_dpop_kinds;
 mod oauth_dpop_when;
 mod oauth_enterprise;
 mod oauth_given;
