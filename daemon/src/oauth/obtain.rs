@@ -7,6 +7,7 @@
 pub(crate) mod client_assertion;
 mod client_credentials;
 mod enterprise;
+mod files;
 mod given;
 mod token_command;
 mod vouched;
@@ -29,6 +30,8 @@ use super::token::TokenEndpointError;
 use super::token_source::Wanting;
 use crate::http::HttpError;
 
+pub(crate) use self::files::Shown;
+
 /// What a token is obtained with.
 #[derive(Debug, Clone)]
 pub(crate) struct Errand {
@@ -44,6 +47,8 @@ pub(crate) struct Errand {
     pub(crate) before: Option<Grant>,
     /// On whose behalf: somebody may have to sign in at an identity provider.
     pub(crate) wanting: Wanting,
+    /// What was refused a moment ago, and is not shown again so soon.
+    pub(crate) refused: Option<Shown>,
 }
 
 /// A token.
@@ -70,6 +75,12 @@ pub(crate) enum ObtainError {
     /// A server says no.
     #[error("{0}")]
     Refused(String),
+    /// A server says no to what these files hold.
+    #[error("{0}")]
+    RefusedFile(String, Shown),
+    /// They still hold it, so nobody was asked.
+    #[error("the files that were refused are still the same")]
+    Unchanged,
     /// Asked again at once, with whatever works once made anew, it may give one.
     #[error("{0}")]
     Unproven(String),
@@ -158,8 +169,23 @@ impl Errand {
         Ok(Obtained { grant, is_new })
     }
 
-    /// Asks whoever gives tokens: a function for each grant type.
+    /// Asks whoever gives tokens, unless they have just refused all that there is to
+    /// show.
     async fn ask(&self) -> Result<Grant, ObtainError> {
+        let shown = Shown::of(&self.identity.grant_type).await;
+        if shown.is_some() && shown == self.refused {
+            return Err(ObtainError::Unchanged);
+        }
+        match (self.ask_now().await, shown) {
+            (Err(ObtainError::Refused(why)), Some(shown)) => {
+                Err(ObtainError::RefusedFile(why, shown))
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Does so: a function for each grant type.
+    async fn ask_now(&self) -> Result<Grant, ObtainError> {
         match &self.identity.grant_type {
             GrantType::AuthorizationCode => {
                 Err(ObtainError::Here("somebody has to sign in".into()))

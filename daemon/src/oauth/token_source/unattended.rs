@@ -317,7 +317,9 @@ impl Unattended {
             ObtainError::Transient(_) | ObtainError::Unproven(_) => {
                 self.failures.is_over_after(NEXT_ATTEMPT)
             }
-            ObtainError::Unasked(_) | ObtainError::SignIn { .. } => true,
+            // What the files hold is looked at, and shown only if it is something else.
+            ObtainError::RefusedFile(..) => true,
+            ObtainError::Unasked(_) | ObtainError::SignIn { .. } | ObtainError::Unchanged => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
         };
         (!is_over).then(|| told(failure))
@@ -428,7 +430,10 @@ fn told(failure: &ObtainError) -> TokenError {
         ObtainError::Transient(why) | ObtainError::Unproven(why) | ObtainError::Later(why, _) => {
             TokenError::Transient(why.clone())
         }
-        ObtainError::Here(why) | ObtainError::Refused(why) => TokenError::Rejected(why.clone()),
+        ObtainError::Here(why) | ObtainError::Refused(why) | ObtainError::RefusedFile(why, _) => {
+            TokenError::Rejected(why.clone())
+        }
+        ObtainError::Unchanged => TokenError::Rejected(failure.to_string()),
         ObtainError::Unasked(_) => TokenError::NotOffered,
         ObtainError::SignIn { sign_in, why } => TokenError::LoginRequired {
             sign_in: sign_in.as_deref().cloned(),
