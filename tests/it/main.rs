@@ -43,6 +43,7 @@ mod oauth_bounds;
 mod oauth_device;
 mod oauth_dpop;
 mod oauth_dpop_kinds;
+mod oauth_dpop_vouched;
 mod oauth_dpop_when;
 mod oauth_enterprise;
 mod oauth_given;

@@ -31,6 +31,8 @@ pub(super) struct Hearing<'a> {
     pub(super) scope: Option<Scope>,
     /// What the token is to be bound to.
     binding: Option<Binding>,
+    /// Whether the word came twice, since the first proof of our key was not taken.
+    came_twice: bool,
 }
 
 /// What can go wrong when somebody is asked.
@@ -83,7 +85,15 @@ impl<'a> Hearing<'a> {
             party,
             scope,
             binding,
+            came_twice: false,
         })
+    }
+
+    /// Says whether another word may be heard where this one was refused: a proof is
+    /// checked before a word counts, but some take each word only once all the same.
+    pub(super) fn may_hear_another(&self, failed: &Failed) -> bool {
+        let is_refused = matches!(failed, Failed::There(TokenEndpointError::InvalidGrant(_)));
+        self.came_twice && is_refused
     }
 
     /// Returns who hears it.
@@ -96,13 +106,18 @@ impl<'a> Hearing<'a> {
         self.party.discovered.resource.as_deref()
     }
 
-    /// Shows somebody's word, and gets a token for it.
-    pub(super) async fn show(self, assertion: &Secret<String>) -> Result<Grant, (Failed, Self)> {
-        let answer = match self.ask(assertion).await {
+    /// Shows somebody's word, and gets a token for it. The same word again where only the
+    /// proof of our key is refused: it was not taken then.
+    pub(super) async fn show(
+        mut self,
+        assertion: &Secret<String>,
+    ) -> Result<Grant, (Failed, Self)> {
+        let mut answer = self.ask(assertion).await;
+        if let Err(Failed::There(TokenEndpointError::Unproven(_))) = &answer {
             // The key has heard what the proof has to say.
-            Err(Failed::There(TokenEndpointError::Unproven(_))) => self.ask(assertion).await,
-            answer => answer,
-        };
+            self.came_twice = true;
+            answer = self.ask(assertion).await;
+        }
         match answer {
             Ok(response) => Ok(self.grant(response)),
             Err(failed) => {
