@@ -48,6 +48,7 @@ mod oauth_dpop_when;
 mod oauth_enterprise;
 mod oauth_given;
 mod oauth_hostile;
+mod oauth_issuers;
 mod oauth_kill;
 mod oauth_nowhere_else;
 mod oauth_people;

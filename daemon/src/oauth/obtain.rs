@@ -9,6 +9,7 @@ mod client_credentials;
 mod enterprise;
 mod files;
 mod given;
+mod pin;
 mod token_command;
 mod vouched;
 mod workload;
@@ -31,6 +32,7 @@ use super::token_source::Wanting;
 use crate::http::HttpError;
 
 pub(crate) use self::files::Shown;
+pub(crate) use self::pin::forget as forget_pin;
 
 /// What a token is obtained with.
 #[derive(Debug, Clone)]
@@ -119,6 +121,7 @@ impl From<RegistrationError> for ObtainError {
     fn from(error: RegistrationError) -> Self {
         match error {
             RegistrationError::Unanswered(why) => Self::Transient(why),
+            error @ RegistrationError::Elsewhere { .. } => Self::Refused(error.to_string()),
             error => Self::Here(error.to_string()),
         }
     }
@@ -166,6 +169,7 @@ impl Errand {
         if let Err(error) = store.put_grant(&hash, &grant).await {
             tracing::warn!(%error, "a new token could not be stored; it is used all the same");
         }
+        pin::keep(&self.tools, &self.identity, &grant).await;
         Ok(Obtained { grant, is_new })
     }
 

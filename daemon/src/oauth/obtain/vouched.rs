@@ -5,8 +5,8 @@
 //! to whom it was made for.
 
 use super::client_credentials::{self, Party};
-use super::{Errand, ObtainError, client_assertion};
-use crate::oauth::discovery::{AuthorizationServer, Known, is_same_issuer, scopes_to_ask};
+use super::{Errand, ObtainError, client_assertion, pin};
+use crate::oauth::discovery::{AuthorizationServer, Known, scopes_to_ask};
 use crate::oauth::dpop::Binding;
 use crate::oauth::federation;
 use crate::oauth::grant::Grant;
@@ -64,17 +64,10 @@ impl<'a> Hearing<'a> {
             });
         }
         private(server)?;
-        let client = registration::given(identity, server).transpose()?;
+        let checked = pin::check(errand, account, server, "nothing is shown").await;
+        let client = checked.and_then(|()| Ok(registration::given(identity, server).transpose()?));
+        let client = client.inspect_err(|_| party.servers.forget(identity))?;
         let before = errand.before.as_ref();
-        let issuer = before.and_then(|before| before.issuer.as_ref());
-        if let Some(issuer) = issuer.filter(|issuer| !is_same_issuer(issuer, &server.issuer)) {
-            party.servers.forget(identity);
-            return Err(ObtainError::Refused(format!(
-                "its authorization server is now {}, not {}, which gave the tokens before, and nothing is shown to another: if that is right, run mcp-remote logout with the same flags",
-                printable(&server.issuer),
-                printable(issuer)
-            )));
-        }
         let already = before.and_then(|before| before.requested_scope.as_ref());
         let scope = scopes_to_ask(identity, &errand.challenge, &party.discovered, already);
         let binding = client_credentials::binding(errand, &party.discovered)?;
