@@ -136,8 +136,7 @@ impl Authority {
         let hash = identity.hash();
         let mut sources = self.lock();
         if let Some(known) = sources.get(&hash) {
-            known.use_identity(identity);
-            return known.clone();
+            return known.use_identity(identity);
         }
         if sources.len() >= MAX_SOURCES {
             // Its actor ends with it.

@@ -223,6 +223,26 @@ fn a_refresh_token_that_is_replaced_is_kept_for_all_servers_and_daemons() {
 }
 
 #[test]
+fn a_file_that_is_replaced_after_a_refusal_counts_at_once() {
+    let company = Company::new();
+    let token = company.keep("id", &company.provider.id_token());
+    company.provider.end_subjects();
+    let more = ["--subject-token-file", token.to_str().expect("UTF-8")];
+    let arguments = company.arguments(&more);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    for _ in 0..5 {
+        let error = our_error(&company.home.shim(&arguments).handshake(), 0);
+        let why = error["message"].as_str().expect("a sentence");
+        assert!(why.contains("put a new one there"), "{why}");
+    }
+    let asked = company.provider.server.count("token exchange");
+    assert!(asked < 4, "{asked}");
+    private(&token, &company.provider.id_token());
+    company.one_shot(&more);
+    assert_eq!(company.provider.server.count("token exchange"), asked + 1);
+}
+
+#[test]
 fn a_refusal_says_which_server_refuses_and_what_to_do() {
     let company = Company::new();
     let token = company.keep("id", &company.provider.id_token());

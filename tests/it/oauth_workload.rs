@@ -299,6 +299,31 @@ fn a_refusal_says_whose_token_was_refused_and_why() {
 }
 
 #[test]
+fn a_file_that_is_replaced_after_a_refusal_counts_at_once() {
+    let workload = Workload::new();
+    let good = workload.mount("good");
+    let expected = good.clone();
+    workload
+        .server
+        .trust(move |assertion| assertion == expected);
+    workload.mount("bad");
+    let arguments = workload.arguments();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let handshake = || workload.home.shim(&arguments).handshake();
+    for _ in 0..5 {
+        let error = our_error(&handshake(), 0);
+        let why = error["message"].as_str().expect("a sentence");
+        assert!(why.contains("has to trust"), "{why}");
+    }
+    // The same daemon asks ever more rarely, as long as it could only say the same.
+    let asked = workload.server.count("token assertion");
+    assert!(asked < 4, "{asked}");
+    std::fs::write(&workload.file, &good).expect("written");
+    workload.one_shot();
+    assert_eq!(workload.server.count("token assertion"), asked + 1);
+}
+
+#[test]
 fn flags_that_exclude_each_other_are_refused_before_anything_is_asked() {
     let workload = Workload::new();
     let more = ["--identity-provider", "https://idp.example/"];

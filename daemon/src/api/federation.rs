@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mcp_remote_proto::v1;
 
 use super::identity::{client, is_plain};
+use crate::oauth::discovery::is_same_issuer;
 use crate::oauth::federation::{IdentityProvider, Subject, SubjectKind};
 use crate::oauth::grant_type::{Audience, ClientKey};
 use crate::oauth::identity::ClientChoice;
@@ -47,10 +48,16 @@ pub(super) fn identity_provider(
         client_secret,
         auth_method,
         redirect_uris,
+        issuer: known_at,
     } = client(CLIENT, &auth.identity_provider_client, "")?
     else {
         return Err(format!("the value of {CLIENT} has no client_id"));
     };
+    if known_at.is_some_and(|known_at| !is_same_issuer(&known_at, issuer.url().as_str())) {
+        return Err(format!(
+            "the issuer in the value of {CLIENT} is not that of --identity-provider"
+        ));
+    }
     let key = absolute("--identity-provider-key", &auth.identity_provider_key)?;
     if client_secret.is_none() && key.is_none() {
         return Err(format!(

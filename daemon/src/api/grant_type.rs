@@ -172,6 +172,7 @@ mod tests {
             client_secret: secret.map(|secret| Secret::new(secret.to_owned())),
             auth_method: None,
             redirect_uris: Vec::new(),
+            issuer: None,
         }
     }
 

@@ -118,6 +118,13 @@ pub(super) fn client(flag: &str, info: &str, metadata_url: &str) -> Result<Clien
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("{name} in the value of {flag} is not a string")),
     };
+    let issuer = text("issuer")?.filter(|issuer| !issuer.is_empty());
+    let is_url = |issuer: &String| Url::parse(issuer).is_ok_and(|url| is_plain(&url));
+    if issuer.as_ref().is_some_and(|issuer| !is_url(issuer)) {
+        return Err(format!(
+            "issuer in the value of {flag} is not a URL without credentials"
+        ));
+    }
     let client_id = text("client_id")?.filter(|id| !id.is_empty());
     let uris = match info.get("redirect_uris") {
         Some(Value::Array(uris)) => uris.as_slice(),
@@ -132,6 +139,7 @@ pub(super) fn client(flag: &str, info: &str, metadata_url: &str) -> Result<Clien
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect(),
+        issuer,
     })
 }
 
@@ -254,7 +262,7 @@ mod tests {
     #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_wrong_is_refused_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions, String);
-        let cases: [(&str, &str, Set); 18] = [
+        let cases: [(&str, &str, Set); 20] = [
             ("client-info", "s3cret", |a, v| a.static_client_info = v),
             ("client-info", r#"["s3cret"]"#, |a, v| {
                 a.static_client_info = v
@@ -268,6 +276,16 @@ mod tests {
             (
                 "client_secret",
                 r#"{"client_id":"i","client_secret":{"s3cret":1}}"#,
+                |a, v| a.static_client_info = v,
+            ),
+            (
+                "issuer",
+                r#"{"client_id":"i","issuer":"s3cret"}"#,
+                |a, v| a.static_client_info = v,
+            ),
+            (
+                "issuer",
+                r#"{"client_id":"i","issuer":"https://u:s3cret@as.example"}"#,
                 |a, v| a.static_client_info = v,
             ),
             ("client-metadata", "{s3cret", |a, v| {

@@ -411,6 +411,7 @@ mod tests {
                 client_secret: None,
                 auth_method: None,
                 redirect_uris: redirect_uris.iter().map(|&uri| uri.into()).collect(),
+                issuer: None,
             };
             let pending = pending("https://as/1", Shown::Opening);
             Told::default().about(&identity, &pending)

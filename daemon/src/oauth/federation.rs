@@ -136,6 +136,7 @@ impl IdentityProvider {
                 client_secret: self.client_secret.clone(),
                 auth_method: self.auth_method.clone(),
                 redirect_uris: self.redirect_uris.clone(),
+                issuer: Some(self.name().to_owned()),
             },
             callback: of.callback.clone(),
             success_url: of.success_url.clone(),

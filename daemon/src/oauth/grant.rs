@@ -145,9 +145,10 @@ impl Grant {
         }
     }
 
-    /// Notes what it is bound to.
+    /// Notes what it is bound to, which need not be what those before it were.
     #[must_use]
     pub(crate) fn bound_to(mut self, binding: Option<&Binding>) -> Self {
+        self.is_bound &= binding.is_some();
         self.binding = binding.cloned();
         self
     }

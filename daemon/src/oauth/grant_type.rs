@@ -200,6 +200,7 @@ mod tests {
                 client_secret: Some(Secret::new("hidden".into())),
                 auth_method: None,
                 redirect_uris: Vec::new(),
+                issuer: None,
             },
             ..identity("https://h/mcp")
         }

@@ -65,6 +65,8 @@ pub(crate) enum ClientChoice {
         auth_method: Option<String>,
         /// The redirect URIs it was registered with; empty: not said.
         redirect_uris: Vec<String>,
+        /// Who knows it: nobody else is shown it; `None`: whoever the server names.
+        issuer: Option<String>,
     },
     /// One that is described by a document at this URL, which is its id.
     MetadataUrl(Url),
@@ -405,6 +407,7 @@ mod tests {
             client_secret: Some(Secret::new("hunter2".into())),
             auth_method: None,
             redirect_uris: Vec::new(),
+            issuer: None,
         };
         identity.raw_headers = vec!["Authorization: hunter3".into()];
         let shown = format!("{:?} {identity:?}", identity.client);

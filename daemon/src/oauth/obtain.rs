@@ -7,7 +7,9 @@
 pub(crate) mod client_assertion;
 mod client_credentials;
 mod enterprise;
+mod files;
 mod given;
+mod pin;
 mod token_command;
 mod vouched;
 mod workload;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::discovery::DiscoveryError;
+use super::dpop;
 use super::grant::Grant;
 use super::grant_type::GrantType;
 use super::identity::Identity;
@@ -27,6 +30,9 @@ use super::store::StoreError;
 use super::token::TokenEndpointError;
 use super::token_source::Wanting;
 use crate::http::HttpError;
+
+pub(crate) use self::files::Shown;
+pub(crate) use self::pin::forget as forget_pin;
 
 /// What a token is obtained with.
 #[derive(Debug, Clone)]
@@ -43,6 +49,8 @@ pub(crate) struct Errand {
     pub(crate) before: Option<Grant>,
     /// On whose behalf: somebody may have to sign in at an identity provider.
     pub(crate) wanting: Wanting,
+    /// What was refused a moment ago, and is not shown again so soon.
+    pub(crate) refused: Option<Shown>,
 }
 
 /// A token.
@@ -69,6 +77,12 @@ pub(crate) enum ObtainError {
     /// A server says no.
     #[error("{0}")]
     Refused(String),
+    /// A server says no to what these files hold.
+    #[error("{0}")]
+    RefusedFile(String, Shown),
+    /// They still hold it, so nobody was asked.
+    #[error("the files that were refused are still the same")]
+    Unchanged,
     /// Asked again at once, with whatever works once made anew, it may give one.
     #[error("{0}")]
     Unproven(String),
@@ -114,6 +128,7 @@ impl From<RegistrationError> for ObtainError {
     fn from(error: RegistrationError) -> Self {
         match error {
             RegistrationError::Unanswered(why) => Self::Transient(why),
+            error @ RegistrationError::Elsewhere { .. } => Self::Refused(error.to_string()),
             error => Self::Here(error.to_string()),
         }
     }
@@ -167,11 +182,27 @@ impl Errand {
         if let Err(error) = store.put_grant(&hash, &grant).await {
             tracing::warn!(%error, "a new token could not be stored; it is used all the same");
         }
+        pin::keep(&self.tools, &self.identity, &grant).await;
         Ok(Obtained { grant, is_new })
     }
 
-    /// Asks whoever gives tokens: a function for each grant type.
+    /// Asks whoever gives tokens, unless they have just refused all that there is to
+    /// show.
     async fn ask(&self) -> Result<Grant, ObtainError> {
+        let shown = Shown::of(&self.identity.grant_type).await;
+        if shown.is_some() && shown == self.refused {
+            return Err(ObtainError::Unchanged);
+        }
+        match (self.ask_now().await, shown) {
+            (Err(ObtainError::Refused(why)), Some(shown)) => {
+                Err(ObtainError::RefusedFile(why, shown))
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    /// Does so: a function for each grant type.
+    async fn ask_now(&self) -> Result<Grant, ObtainError> {
         match &self.identity.grant_type {
             GrantType::AuthorizationCode => {
                 Err(ObtainError::Here("somebody has to sign in".into()))
@@ -190,7 +221,8 @@ impl Errand {
     fn is_of_use(&self, found: &Grant) -> bool {
         let before = self.before.as_ref();
         let is_old = before.is_some_and(|before| before.access_token == found.access_token);
-        !is_old && !found.has_expired((self.tools.now)())
+        let is_right = dpop::choice(&self.identity).takes(found.is_bound);
+        !is_old && is_right && !found.has_expired((self.tools.now)())
     }
 }
 

@@ -201,6 +201,7 @@ mod tests {
             client_secret: None,
             auth_method: None,
             redirect_uris: redirect_uris.iter().map(|&uri| uri.into()).collect(),
+            issuer: None,
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer};
+use super::dpop::{self, Binding};
 use super::endpoints::{RefreshRequest, Servers};
 use super::grant::Grant;
 use super::identity::Identity;
@@ -124,7 +125,9 @@ impl RefreshJob {
     }
 
     fn is_newer(&self, stored: &Grant) -> bool {
-        stored.access_token != self.grant.access_token && !stored.has_expired((self.tools.now)())
+        stored.access_token != self.grant.access_token
+            && dpop::choice(&self.identity).takes(stored.is_bound)
+            && !stored.has_expired((self.tools.now)())
     }
 
     /// `invalid_grant`: somebody who does not know our lock may have renewed it
@@ -167,6 +170,8 @@ impl RefreshJob {
             ));
         }
         let client = self.client(server, grant)?;
+        let binding = dpop::of_refresh(&self.identity, &self.challenge, server, &client, grant);
+        let binding = binding.map_err(Refreshed::Refused)?;
         // Before the server changes anything.
         let reserved = self.tools.store.reserve(&self.identity.hash()).await;
         let reserved = reserved.map_err(|error| Refreshed::Failed(error.to_string()))?;
@@ -174,7 +179,8 @@ impl RefreshJob {
             Some(unsaved) => unsaved.again(&error),
             None => Unsaved::new(&error, Some(grant)),
         };
-        let (_sent, answer) = self.exchange(party, &client, grant, refresh_token).await?;
+        let whose = (refresh_token, binding.as_ref());
+        let (_sent, answer) = self.exchange(party, &client, grant, whose).await?;
         match answer {
             Ok(response) => {
                 let new = Grant::new(
@@ -186,6 +192,7 @@ impl RefreshJob {
                     self.identity.use_id_token,
                     (self.tools.now)(),
                 )
+                .bound_to(binding.as_ref())
                 .told_of(self.challenge.resource_metadata.as_ref())
                 .for_server_of(&self.identity);
                 // The old tokens are worthless by now, so the new ones are used even if
@@ -199,6 +206,8 @@ impl RefreshJob {
             Err(TokenEndpointError::Spoiled { why, refresh_token }) => {
                 let grant = Grant {
                     refresh_token: Some(refresh_token),
+                    // It may be bound to this key now.
+                    binding: binding.or_else(|| grant.binding.clone()),
                     ..grant.clone()
                 };
                 let unsaved = reserved.put(&grant).await.err().map(unsaved);
@@ -257,7 +266,7 @@ impl RefreshJob {
         party: &Party,
         client: &Client,
         grant: &Grant,
-        refresh_token: &Secret<String>,
+        (refresh_token, binding): (&Secret<String>, Option<&Binding>),
     ) -> Result<(Sent, Answer), Refreshed> {
         let discovered = &party.discovered;
         let send = || {
@@ -271,7 +280,7 @@ impl RefreshJob {
             refresh_token,
             resource: discovered.resource.as_deref(),
             scope: None,
-            binding: grant.binding.as_ref(),
+            binding,
         };
         let sent = send()?;
         let answer = party.servers.refresh(request).await;

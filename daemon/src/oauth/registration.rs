@@ -236,6 +236,18 @@ pub(crate) enum RegistrationError {
         /// What it said, as one harmless line.
         said: String,
     },
+    /// The one that the user gives is known to another.
+    #[error(
+        "the authorization server is {found}, and the client of {flag} is for {issuer} alone (its issuer), so that nothing was shown there: ask who runs the server, or correct that issuer"
+    )]
+    Elsewhere {
+        /// Where it is given.
+        flag: &'static str,
+        /// Who knows it.
+        issuer: String,
+        /// Who would have been shown it.
+        found: String,
+    },
     /// What it answered, or how it is reached, cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -304,7 +316,12 @@ pub(crate) fn given(
             client_secret,
             auth_method,
             redirect_uris,
+            issuer,
         } => {
+            let is_it = |issuer: &&String| is_same_issuer(issuer, &server.issuer);
+            if let Some(issuer) = issuer.as_ref().filter(|issuer| !is_it(issuer)) {
+                return Some(Err(elsewhere(identity, issuer, server)));
+            }
             let auth_method = auth_method.as_deref();
             let client = pre_registered(server, client_id, client_secret.as_ref(), auth_method);
             Some(client.map(|client| Client {
@@ -327,6 +344,17 @@ pub(crate) fn given(
     }
 }
 
+fn elsewhere(identity: &Identity, issuer: &str, server: &AuthorizationServer) -> RegistrationError {
+    RegistrationError::Elsewhere {
+        flag: match identity.vouches {
+            Some(_) => "--identity-provider-client",
+            None => "--static-oauth-client-info",
+        },
+        issuer: printable(issuer),
+        found: printable(&server.issuer),
+    }
+}
+
 /// Returns the client that tokens or a sign-in belong to, whoever asks by now;
 /// `kept`: as which it was kept with them. `None`: it is not known.
 pub(crate) fn of_tokens(
@@ -337,6 +365,12 @@ pub(crate) fn of_tokens(
     match (kept, given(identity, server)) {
         // Who gives it may know a newer secret.
         (Some(kept), Some(Ok(given))) if given.client_id == kept.client_id => Ok(Some(given)),
+        // The same secret, which is kept with them.
+        (Some(kept), Some(Err(error @ RegistrationError::Elsewhere { .. })))
+            if identity.client_id() == Some(&kept.client_id) =>
+        {
+            Err(error)
+        }
         (Some(kept), _) => Ok(Some(kept.clone().known_to(server))),
         (None, given) => given.transpose(),
     }

@@ -441,7 +441,9 @@ async fn register(
     let registered = servers.register(identity, discovered, &uris, scope).await;
     let mut client = registered.map_err(|error| match error {
         // It may be in trouble.
-        error @ RegistrationError::Unanswered(_) => error.into(),
+        error @ (RegistrationError::Unanswered(_) | RegistrationError::Elsewhere { .. }) => {
+            error.into()
+        }
         _ if discovered.server.is_assumed => SignInError::NotOffered,
         error => error.into(),
     })?;

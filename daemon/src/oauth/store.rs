@@ -13,6 +13,7 @@ mod folders;
 mod import;
 mod keyring;
 pub(crate) mod moving;
+mod pinned;
 mod place;
 mod subject;
 mod unsaved;
@@ -317,8 +318,11 @@ impl Store {
             let marked = Zeroizing::new(b"signed out\n".to_vec());
             self.put(hash, IMPORTED, marked).await?;
         }
-        self.remove(hash, &[TOKENS, CLIENT, SIGN_IN, VERIFIER, DEVICE])
-            .await
+        self.remove(
+            hash,
+            &[TOKENS, CLIENT, SIGN_IN, VERIFIER, DEVICE, pinned::ISSUER],
+        )
+        .await
     }
 
     /// Returns the identities that have tokens.

@@ -5,6 +5,7 @@
 
 mod actor;
 mod brakes;
+mod kinds;
 mod unattended;
 
 pub(crate) use self::actor::END_TIMEOUT;
@@ -91,6 +92,11 @@ impl AccessToken {
     /// Returns what has to go along with it, one for each request; `None`: nothing.
     pub(crate) fn proofs(&self) -> Option<&Proofs> {
         self.proofs.as_ref()
+    }
+
+    /// Says whether it is bound to a key.
+    fn is_bound(&self) -> bool {
+        self.proofs.is_some()
     }
 
     /// Returns the value of `Authorization`.
@@ -222,6 +228,8 @@ struct Request {
     /// Whether it has refused.
     was_refused: bool,
     wanting: Wanting,
+    /// Which tokens it can be sent with.
+    dpop: dpop::Choice,
     reply: oneshot::Sender<Result<AccessToken, TokenError>>,
 }
 
@@ -236,6 +244,8 @@ enum Message {
 #[derive(Debug, Clone)]
 pub(crate) struct TokenSource {
     hash: IdentityHash,
+    /// Which of them whoever has it sends.
+    dpop: dpop::Choice,
     identity: Arc<Mutex<Arc<Identity>>>,
     messages: mpsc::Sender<Message>,
     held: watch::Receiver<Held>,
@@ -244,10 +254,10 @@ pub(crate) struct TokenSource {
     told_of_origin: Arc<AtomicBool>,
 }
 
-/// Equal sources are those of one identity.
+/// Equal sources are those of one identity that send the same tokens.
 impl PartialEq for TokenSource {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash
+        self.hash == other.hash && self.dpop == other.dpop
     }
 }
 
@@ -280,6 +290,7 @@ impl TokenSource {
         }
         Self {
             hash: identity.hash(),
+            dpop: dpop::choice(&identity),
             identity: Arc::new(Mutex::new(identity)),
             messages,
             held,
@@ -320,8 +331,12 @@ impl TokenSource {
     }
 
     /// Takes what a newer shim says of the same identity: how to reach servers,
-    /// as which client.
-    pub(super) fn use_identity(&self, identity: Identity) {
+    /// as which client. Returns the source for it.
+    pub(super) fn use_identity(&self, identity: Identity) -> Self {
+        let for_it = Self {
+            dpop: dpop::choice(&identity),
+            ..self.clone()
+        };
         let mut current = self
             .identity
             .lock()
@@ -331,6 +346,8 @@ impl TokenSource {
             // A full mailbox is a storm of requests: the next shim says it again.
             drop(self.messages.try_send(Message::Identity(current.clone())));
         }
+        drop(current);
+        for_it
     }
 
     /// Waits until the files have been read, and renewed if that was due; not longer
@@ -368,9 +385,11 @@ impl TokenSource {
         }
     }
 
-    /// Returns the token to send; `None`: the server gets none.
+    /// Returns the token in use; `None`: there is none that may be sent.
     pub(crate) fn current(&self) -> Option<AccessToken> {
-        self.held.borrow().token.clone()
+        let held = self.held.borrow();
+        let takes = |token: &&AccessToken| self.dpop.takes(token.is_bound());
+        held.token.as_ref().filter(takes).cloned()
     }
 
     /// Returns what tells this sign-in from those before and after it, whoever has
@@ -406,6 +425,7 @@ impl TokenSource {
             was_refused: challenge.is_some(),
             challenge: challenge.unwrap_or_default(),
             wanting,
+            dpop: self.dpop,
             reply,
         };
         let stopping = || TokenError::Transient("the daemon is stopping".into());
@@ -438,7 +458,9 @@ impl TokenSource {
     /// Cancel safe.
     pub(crate) async fn replaced(&self, rejected: Option<&AccessToken>) {
         let mut held = self.held.clone();
-        let other = held.wait_for(|held| held.token.is_some() && held.token.as_ref() != rejected);
+        let takes = |token: &AccessToken| self.dpop.takes(token.is_bound());
+        let is_other = |token: &AccessToken| takes(token) && Some(token) != rejected;
+        let other = held.wait_for(|held| held.token.as_ref().is_some_and(is_other));
         if other.await.is_err() {
             // The daemon is stopping.
             std::future::pending().await

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{Target, UpstreamError};
 use crate::http::{HttpError, Payload, Response};
-use crate::oauth::token_source::{AccessToken, TokenSource};
+use crate::oauth::token_source::AccessToken;
 
 impl Target {
     /// Sends a request with the token of the moment, which comes back for the case
@@ -22,7 +22,10 @@ impl Target {
         mut headers: HeaderMap,
         body: Option<Payload>,
     ) -> Result<(Response, Option<AccessToken>), HttpError> {
-        let token = self.tokens.as_ref().and_then(TokenSource::current);
+        let token = match &self.tokens {
+            Some(tokens) => tokens.to_send().await,
+            None => None,
+        };
         if let Some(token) = &token {
             headers.insert(AUTHORIZATION, token.header().clone());
         }

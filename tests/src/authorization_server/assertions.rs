@@ -1,11 +1,13 @@
 //! The JWT bearer grant (RFC 7523, section 2.1): whoever the test trusts may vouch for
 //! a client.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::endpoints::{authenticate, check_resource, form, refused};
 use super::service::{basic_id, signer};
-use super::{FakeAuthorizationServer, Grant, Shared};
+use super::{FakeAuthorizationServer, Grant, Shared, proofs};
 use crate::upstream::{Reply, Request};
 
 /// Says whether an assertion is good.
@@ -56,6 +58,19 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Reply {
         Ok(client) => client.unwrap_or_default(),
         Err(refusal) => return refusal,
     };
+    // Before anything else is looked at, as for other grants.
+    proofs::at_token_endpoint(shared, origin, request, |shared, request| {
+        trusted(shared, &form, client.clone(), request)
+    })
+}
+
+/// Answers a request whose proof is good, if it needs one.
+fn trusted(
+    shared: &Shared,
+    form: &BTreeMap<String, String>,
+    client: String,
+    request: &Request,
+) -> Reply {
     let assertion = form.get("assertion").cloned().unwrap_or_default();
     let trusted = shared.trust().as_ref().map(|trust| trust(&assertion));
     match trusted {
@@ -69,13 +84,17 @@ pub(super) fn reply(shared: &Shared, origin: &str, request: &Request) -> Reply {
         resource: form.get("resource").cloned(),
         scope: form.get("scope").cloned(),
         revoked: false,
-        jkt: None,
+        jkt: proofs::thumbprint(request),
     };
     shared.state.update(|state| {
         state.grants.push(grant);
         let access = state.mint("access");
-        state.access.insert(access.clone(), state.grants.len() - 1);
+        let number = state.grants.len() - 1;
+        state.access.insert(access.clone(), number);
         let mut document = json!({ "access_token": access, "token_type": "Bearer" });
+        if state.is_bound(number) {
+            document["token_type"] = "DPoP".into();
+        }
         if let Some(expires_in) = &shared.config.expires_in {
             document["expires_in"] = expires_in.clone();
         }

@@ -238,11 +238,21 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
         return refusal;
     }
     check_resource(shared, &grant.resource, form.get("resource"));
-    if proofs::thumbprint(request) != grant.jkt {
+    let jkt = proofs::thumbprint(request);
+    let has_secret = |id: &str| {
+        shared.state.look(|state| {
+            let client = state.clients.get(id);
+            client.is_some_and(|client| client.secret.is_some())
+        })
+    };
+    // What is not bound may be from now on; only with a secret it need not stay so.
+    let may_change = grant.jkt.is_none() || (jkt.is_none() && has_secret(&grant.client));
+    if jkt != grant.jkt && !may_change {
         shared.complain("a refresh token with another key".to_owned());
         return refused("invalid_grant");
     }
     shared.state.update(|state| {
+        state.grants[number].jkt = jkt;
         if shared.config.rotation {
             state.refresh.remove(&token);
             state.used.insert(token.clone(), number);

@@ -1,7 +1,7 @@
 //! A file with a private key: where it is, and reading it, which happens each time
 //! that something is signed, so that a replaced key is used at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::key::{KeyError, SigningKey};
 use crate::oauth::secret_file::{self, Access, SecretFileError};
@@ -25,6 +25,11 @@ impl KeyFile {
     /// Names it; nothing is read yet.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self(path)
+    }
+
+    /// Returns where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Reads the key. Refuses a file that others can read.

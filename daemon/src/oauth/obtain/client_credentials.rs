@@ -6,20 +6,17 @@
 
 use url::Url;
 
-use super::{Errand, ObtainError, client_assertion};
+use super::{Errand, ObtainError, client_assertion, pin};
 use crate::oauth::challenge::Challenge;
-use crate::oauth::discovery::{
-    AuthorizationServer, Discovered, Known, is_same_issuer, scopes_to_ask,
-};
+use crate::oauth::discovery::{AuthorizationServer, Discovered, Known, scopes_to_ask};
 use crate::oauth::dpop::{self, Binding};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{ClientChoice, Identity};
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
-use crate::oauth::text::printable;
 use crate::oauth::token::{TokenRequest, TokenResponse};
 use crate::server_url::ServerUrl;
 
@@ -44,18 +41,14 @@ pub(super) async fn obtain(
         party.servers.forget(&errand.identity);
         return Err(nobody_is_named(errand));
     }
+    let checked = pin::check(errand, account, server, "the secret is not shown").await;
+    let client = checked.and_then(|()| client(&errand.identity, account, server));
+    let client = client.inspect_err(|error| {
+        if matches!(error, ObtainError::Refused(_)) {
+            party.servers.forget(&errand.identity);
+        }
+    })?;
     let before = errand.before.as_ref();
-    if let Some(issuer) = before.and_then(|before| before.issuer.as_ref())
-        && !is_same_issuer(issuer, &server.issuer)
-    {
-        party.servers.forget(&errand.identity);
-        return Err(ObtainError::Refused(format!(
-            "its authorization server is now {}, not {}, which gave the tokens before, and the secret is not shown to another: if that is right, run mcp-remote logout with the same flags",
-            printable(&server.issuer),
-            printable(issuer)
-        )));
-    }
-    let client = client(&errand.identity, account, server)?;
     let already = before.and_then(|before| before.requested_scope.as_ref());
     let scope = scopes_to_ask(&errand.identity, &errand.challenge, discovered, already);
     let binding = binding(errand, discovered)?;
@@ -188,7 +181,7 @@ pub(super) async fn find(
             resource: identity.resource.or(Some(derived)),
             scopes_supported: None,
             bound_tokens: dpop::Wanted::default(),
-            server: AuthorizationServer::at_token_endpoint(endpoint),
+            server: at_endpoint(identity, endpoint),
         };
         return Ok(Party {
             servers,
@@ -207,6 +200,21 @@ pub(super) async fn find(
         servers,
         discovered,
     })
+}
+
+/// Returns what is known of a token endpoint that the user names: perhaps whose it is.
+fn at_endpoint(identity: &Identity, endpoint: &Url) -> AuthorizationServer {
+    let server = AuthorizationServer::at_token_endpoint(endpoint);
+    match &identity.client {
+        ClientChoice::PreRegistered {
+            issuer: Some(issuer),
+            ..
+        } => AuthorizationServer {
+            issuer: issuer.clone(),
+            ..server
+        },
+        _ => server,
+    }
 }
 
 /// Returns the identity by which a token endpoint is reached that the user names: it

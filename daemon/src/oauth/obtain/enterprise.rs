@@ -2,8 +2,9 @@
 //! Authorization): it says in an assertion (ID-JAG) who the user is, which the server's
 //! authorization server takes in the place of a sign-in.
 //!
-//! An assertion is made for one token and shown once; it is kept nowhere. What went
-//! wrong says which of the two servers refused.
+//! An assertion is made for one token and shown once, or once more if only the proof of
+//! our key is refused; it is kept nowhere. What went wrong says which of the two servers
+//! refused.
 
 use std::path::Path;
 
@@ -45,11 +46,16 @@ pub(super) async fn obtain(errand: &Errand, enterprise: &Enterprise) -> Result<G
         )));
     }
     let provider = &enterprise.provider;
-    let assertion = Counter::find(errand, provider)
-        .await?
-        .assertion(&hearing)
-        .await?;
-    match hearing.show(&assertion).await {
+    let counter = Counter::find(errand, provider).await?;
+    let assertion = counter.assertion(&hearing).await?;
+    let shown = match hearing.show(&assertion).await {
+        Err((failed, hearing)) if hearing.may_hear_another(&failed) => {
+            let another = counter.assertion(&hearing).await?;
+            hearing.show(&another).await
+        }
+        shown => shown,
+    };
+    match shown {
         Ok(grant) => Ok(grant),
         Err((Failed::Here(error), _)) => Err(error),
         Err((Failed::There(error), hearing)) => Err(refused_by(

@@ -5,8 +5,8 @@
 //! to whom it was made for.
 
 use super::client_credentials::{self, Party};
-use super::{Errand, ObtainError, client_assertion};
-use crate::oauth::discovery::{AuthorizationServer, Known, is_same_issuer, scopes_to_ask};
+use super::{Errand, ObtainError, client_assertion, pin};
+use crate::oauth::discovery::{AuthorizationServer, Known, scopes_to_ask};
 use crate::oauth::dpop::Binding;
 use crate::oauth::federation;
 use crate::oauth::grant::Grant;
@@ -31,6 +31,8 @@ pub(super) struct Hearing<'a> {
     pub(super) scope: Option<Scope>,
     /// What the token is to be bound to.
     binding: Option<Binding>,
+    /// Whether the word came twice, since the first proof of our key was not taken.
+    came_twice: bool,
 }
 
 /// What can go wrong when somebody is asked.
@@ -57,17 +59,10 @@ impl<'a> Hearing<'a> {
             return Err(client_credentials::nobody_is_named(errand));
         }
         private(server)?;
-        let client = registration::given(identity, server).transpose()?;
+        let checked = pin::check(errand, account, server, "nothing is shown").await;
+        let client = checked.and_then(|()| Ok(registration::given(identity, server).transpose()?));
+        let client = client.inspect_err(|_| party.servers.forget(identity))?;
         let before = errand.before.as_ref();
-        let issuer = before.and_then(|before| before.issuer.as_ref());
-        if let Some(issuer) = issuer.filter(|issuer| !is_same_issuer(issuer, &server.issuer)) {
-            party.servers.forget(identity);
-            return Err(ObtainError::Refused(format!(
-                "its authorization server is now {}, not {}, which gave the tokens before, and nothing is shown to another: if that is right, run mcp-remote logout with the same flags",
-                printable(&server.issuer),
-                printable(issuer)
-            )));
-        }
         let already = before.and_then(|before| before.requested_scope.as_ref());
         let scope = scopes_to_ask(identity, &errand.challenge, &party.discovered, already);
         let binding = client_credentials::binding(errand, &party.discovered)?;
@@ -78,7 +73,15 @@ impl<'a> Hearing<'a> {
             party,
             scope,
             binding,
+            came_twice: false,
         })
+    }
+
+    /// Says whether another word may be heard where this one was refused: a proof is
+    /// checked before a word counts, but some take each word only once all the same.
+    pub(super) fn may_hear_another(&self, failed: &Failed) -> bool {
+        let is_refused = matches!(failed, Failed::There(TokenEndpointError::InvalidGrant(_)));
+        self.came_twice && is_refused
     }
 
     /// Returns who hears it.
@@ -96,13 +99,18 @@ impl<'a> Hearing<'a> {
         self.party.discovered.resource.as_deref()
     }
 
-    /// Shows somebody's word, and gets a token for it.
-    pub(super) async fn show(self, assertion: &Secret<String>) -> Result<Grant, (Failed, Self)> {
-        let answer = match self.ask(assertion).await {
+    /// Shows somebody's word, and gets a token for it. The same word again where only the
+    /// proof of our key is refused: it was not taken then.
+    pub(super) async fn show(
+        mut self,
+        assertion: &Secret<String>,
+    ) -> Result<Grant, (Failed, Self)> {
+        let mut answer = self.ask(assertion).await;
+        if let Err(Failed::There(TokenEndpointError::Unproven(_))) = &answer {
             // The key has heard what the proof has to say.
-            Err(Failed::There(TokenEndpointError::Unproven(_))) => self.ask(assertion).await,
-            answer => answer,
-        };
+            self.came_twice = true;
+            answer = self.ask(assertion).await;
+        }
         match answer {
             Ok(response) => Ok(self.grant(response)),
             Err(failed) => {

@@ -37,6 +37,7 @@ fn pre_registered_as(secret: Option<&str>, method: Option<&str>) -> Identity {
             client_secret: secret.map(|secret| Secret::new(secret.to_owned())),
             auth_method: method.map(str::to_owned),
             redirect_uris: vec![OTHER.into()],
+            issuer: None,
         },
         ..identity("https://h/mcp")
     }

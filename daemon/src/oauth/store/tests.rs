@@ -267,6 +267,7 @@ async fn a_client_given_by_hand_is_not_the_one_that_the_npm_package_has_stored()
         client_secret: None,
         auth_method: None,
         redirect_uris: Vec::new(),
+        issuer: None,
     };
     let store = Store::new(base.path().to_owned(), TokenStoreKind::Files);
     for _ in 0..2 {

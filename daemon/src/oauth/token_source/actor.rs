@@ -383,10 +383,18 @@ impl Actor {
         self.say_status();
         let asking = self.signing_in.as_mut();
         let asking = asking.map(|signing_in| std::mem::take(&mut signing_in.waiters));
-        for waiter in self.waiters.drain(..).chain(asking.into_iter().flatten()) {
-            let answer = token.clone().ok_or_else(|| {
-                super::TokenError::Rejected("the token that is stored fits into no header".into())
-            });
+        let waiters = std::mem::take(&mut self.waiters).into_iter();
+        for waiter in waiters.chain(asking.into_iter().flatten()) {
+            let answer = match &token {
+                Some(token) if !waiter.dpop.takes(token.is_bound()) => {
+                    self.renew(waiter);
+                    continue;
+                }
+                Some(token) => Ok(token.clone()),
+                None => Err(super::TokenError::Rejected(
+                    "the token that is stored fits into no header".into(),
+                )),
+            };
             drop(waiter.reply.send(answer));
         }
     }

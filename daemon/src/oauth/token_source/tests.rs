@@ -3,6 +3,7 @@ mod by_code;
 mod clients;
 mod files;
 mod killed;
+mod kinds;
 mod on_its_way;
 mod refusals;
 mod setup;

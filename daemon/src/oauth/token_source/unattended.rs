@@ -20,11 +20,13 @@ use tokio_util::sync::CancellationToken;
 use self::clock::Doubts;
 use self::vouching::Provider;
 use super::brakes::{Limit, Pause};
+use super::kinds::{DISAGREE, EXCLUDED};
 use super::{
     AccessToken, AuthState, AuthStatus, END_TIMEOUT, Held, LoggedOut, Message, Request, TokenError,
     Wanting,
 };
 use crate::oauth::challenge::{Challenge, ChallengeError};
+use crate::oauth::dpop;
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::Identity;
 use crate::oauth::obtain::{ObtainError, Obtained};
@@ -215,16 +217,24 @@ impl Unattended {
             tried.client == now.client
                 && tried.grant_type == now.grant_type
                 && tried.resource == now.resource
+                && tried.dpop == now.dpop
         };
         self.tried.iter().any(alike)
     }
 
     /// Takes a request for a token: one that is there already answers it, or it waits,
     /// or it is refused at once.
-    fn renew(&mut self, request: Request) {
+    pub(super) fn renew(&mut self, request: Request) {
         self.look_at_acceptance();
+        if dpop::choice(&self.identity) != request.dpop {
+            let identity = Identity {
+                dpop: request.dpop,
+                ..(*self.identity).clone()
+            };
+            self.use_identity(Arc::new(identity));
+        }
         if let Some(current) = self.in_use.as_ref().map(|in_use| in_use.token.clone())
-            && request.rejected.as_ref() != Some(&current)
+            && request.is_answered_by(&current)
         {
             // It was replaced meanwhile.
             drop(request.reply.send(Ok(current)));
@@ -270,6 +280,15 @@ impl Unattended {
             Some(_) if request.challenge.error == Some(ChallengeError::InsufficientScope) => {
                 self.lacks(request.challenge.scope.as_ref())
             }
+            Some(in_use) if !request.dpop.takes(in_use.token.is_bound()) => {
+                self.pause_between_kinds()
+            }
+            Some(in_use) if request.demands_another_kind(&in_use.token) => {
+                match request.dpop == dpop::Choice::Never {
+                    true => Some(TokenError::Rejected(EXCLUDED.into())),
+                    false => self.pause_of_renewals(),
+                }
+            }
             Some(in_use) if in_use.is_new && self.may_doubt() => return self.doubt(request),
             Some(in_use) => {
                 let is_vain = in_use.is_second && self.refusals.until().is_some();
@@ -282,7 +301,8 @@ impl Unattended {
         match refusal {
             Some(refusal) => drop(request.reply.send(Err(refusal))),
             None => {
-                let is_refused = self.in_use.is_some();
+                // Not where it is only of the other kind.
+                let is_refused = self.in_use.is_some() && request.rejected.is_some();
                 self.waiters.push(request);
                 self.obtain(is_refused);
             }
@@ -298,7 +318,9 @@ impl Unattended {
             ObtainError::Transient(_) | ObtainError::Unproven(_) => {
                 self.failures.is_over_after(NEXT_ATTEMPT)
             }
-            ObtainError::Unasked(_) | ObtainError::SignIn { .. } => true,
+            // What the files hold is looked at, and shown only if it is something else.
+            ObtainError::RefusedFile(..) => true,
+            ObtainError::Unasked(_) | ObtainError::SignIn { .. } | ObtainError::Unchanged => true,
             ObtainError::Refused(_) | ObtainError::Later(..) => self.failures.until().is_none(),
         };
         (!is_over).then(|| told(failure))
@@ -313,6 +335,16 @@ impl Unattended {
             "it refuses one token from {} after another, {MAX_RENEWALS} within a minute",
             self.account()
         )))
+    }
+
+    /// Says why no token of the other kind is obtained, where commands disagree all the
+    /// time.
+    fn pause_between_kinds(&mut self) -> Option<TokenError> {
+        if !self.renewed.allows() {
+            return Some(TokenError::Rejected(DISAGREE.into()));
+        }
+        self.renewed.note();
+        self.pause_of_failures()
     }
 
     /// Says why another token would not help an operation that lacks this scope.
@@ -401,7 +433,10 @@ fn told(failure: &ObtainError) -> TokenError {
         ObtainError::Transient(why) | ObtainError::Unproven(why) | ObtainError::Later(why, _) => {
             TokenError::Transient(why.clone())
         }
-        ObtainError::Here(why) | ObtainError::Refused(why) => TokenError::Rejected(why.clone()),
+        ObtainError::Here(why) | ObtainError::Refused(why) | ObtainError::RefusedFile(why, _) => {
+            TokenError::Rejected(why.clone())
+        }
+        ObtainError::Unchanged => TokenError::Rejected(failure.to_string()),
         ObtainError::Unasked(_) => TokenError::NotOffered,
         ObtainError::SignIn { sign_in, why } => TokenError::LoginRequired {
             sign_in: sign_in.as_deref().cloned(),

@@ -6,7 +6,20 @@
 use std::sync::Arc;
 
 use super::{Actor, Work};
+use crate::oauth::dpop;
 use crate::oauth::identity::Identity;
+use crate::oauth::token_source::Request;
+
+/// Of which kind a token is, bound to a key or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Of the kind that is wanted, as far as is known.
+    Right,
+    /// Of the other.
+    Other,
+    /// Of the only one that the user lets us send, and the server does not take.
+    Excluded,
+}
 
 /// Ways to ask that are remembered as tried.
 const MAX_TRIED: usize = 8;
@@ -21,6 +34,32 @@ impl Actor {
             self.sign_ins.over();
             self.refreshes.over();
             self.offered = true;
+        }
+    }
+
+    /// Takes what whoever asks says of the tokens that are sent.
+    pub(super) fn take_word(&mut self, said: dpop::Choice) {
+        if dpop::choice(&self.identity) != said {
+            let identity = Identity {
+                dpop: said,
+                ..(*self.identity).clone()
+            };
+            self.use_identity(Arc::new(identity));
+        }
+    }
+
+    /// Says of which kind the token in use is to a request.
+    pub(super) fn kind_for(&self, request: &Request) -> Kind {
+        let held = self.held.borrow();
+        match &held.token {
+            Some(token) if !request.dpop.takes(token.is_bound()) => Kind::Other,
+            Some(token) if request.demands_another_kind(token) => {
+                match request.dpop == dpop::Choice::Never {
+                    true => Kind::Excluded,
+                    false => Kind::Other,
+                }
+            }
+            _ => Kind::Right,
         }
     }
 

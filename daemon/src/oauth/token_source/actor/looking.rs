@@ -2,6 +2,7 @@
 //! since another daemon may have done it, or a file may be back that was away.
 
 use super::{Actor, Done, Origin, Work};
+use crate::oauth::dpop;
 use crate::oauth::grant::Grant;
 use crate::oauth::store::{OnDisk, StoreError};
 use crate::oauth::token_source::brakes::Lack;
@@ -58,7 +59,9 @@ impl Actor {
             let known = known.as_ref();
             known.is_some_and(|known| known.access_token == found.access_token)
         };
-        let is_usable = found.refresh_token.is_some() || !found.has_expired((self.tools.now)());
+        let is_right = dpop::choice(&self.identity).takes(found.is_bound);
+        let lives = is_right && !found.has_expired((self.tools.now)());
+        let is_usable = found.refresh_token.is_some() || lives;
         is_usable && !is_it(&self.grant) && !is_it(&self.ended)
     }
 

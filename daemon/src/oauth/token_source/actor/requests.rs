@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use super::identities::Kind;
 use super::{Actor, MAX_REFRESHES, Origin, SigningIn, Work};
 use crate::oauth::challenge::{Challenge, ChallengeError};
 use crate::oauth::sign_in::{PendingSignIn, Progress, SignInError};
 use crate::oauth::token_source::brakes::Lack;
+use crate::oauth::token_source::kinds::{DISAGREE, EXCLUDED};
 use crate::oauth::token_source::{Request, TokenError};
 
 /// A request tries what failed for others if that is longer ago than this.
@@ -18,9 +20,10 @@ const MAX_WAITERS: usize = 4096;
 impl Actor {
     pub(super) fn renew(&mut self, request: Request) {
         self.look_at_acceptance();
+        self.take_word(request.dpop);
         let current = self.held.borrow().token.clone();
         if let Some(current) = current
-            && request.rejected.as_ref() != Some(&current)
+            && request.is_answered_by(&current)
         {
             // It was replaced meanwhile.
             drop(request.reply.send(Ok(current)));
@@ -76,7 +79,16 @@ impl Actor {
         if has_token && request.challenge.error == Some(ChallengeError::InsufficientScope) {
             return self.step_up(request);
         }
+        let kind = self.kind_for(&request);
+        if kind == Kind::Excluded {
+            return drop(
+                request
+                    .reply
+                    .send(Err(TokenError::Rejected(EXCLUDED.into()))),
+            );
+        }
         let unproven = self.unproven(request.rejected.as_ref());
+        let unproven = unproven.filter(|_| kind == Kind::Right);
         if unproven.is_some() && !request.wanting.explicit {
             if self.is_doubtful() {
                 return self.doubt(request);
@@ -89,19 +101,25 @@ impl Actor {
             .grant
             .as_ref()
             .is_some_and(|grant| grant.refresh_token.is_some());
+        if !can_refresh && kind == Kind::Other {
+            self.trouble = Some(request.dpop.of_no_use().into());
+        }
         if !can_refresh || unproven == Some(Origin::Refreshed) {
             return self.ask_somebody(vec![request], None);
         }
         if self.refused && self.refreshes.until().is_some() {
             return self.ask_somebody(vec![request], None);
         }
-        let refusal = if !self.renewed.allows() {
+        let refusal = if !self.renewed.allows() && kind == Kind::Other {
+            TokenError::Rejected(DISAGREE.into())
+        } else if !self.renewed.allows() {
             let sentence =
                 format!("it refuses one token after another, {MAX_REFRESHES} within a minute");
             TokenError::Rejected(sentence)
         } else if self.refreshes.is_over_after(NEXT_ATTEMPT) {
+            let is_refused = request.rejected.is_some();
             self.waiters.push(request);
-            return self.refresh(true);
+            return self.refresh(is_refused);
         } else {
             TokenError::Transient(self.trouble.clone().unwrap_or_default())
         };

@@ -69,6 +69,7 @@ impl Setup {
                 auth_method: None,
                 // At any port, since tests run side by side.
                 redirect_uris: vec!["http://127.0.0.1/cb".into()],
+                issuer: None,
             },
             ..Self::identity()
         }

@@ -167,6 +167,7 @@ async fn what_cannot_be_reached_is_tried_again_and_what_says_no_is_left_alone() 
             client_secret: Some(right),
             auth_method: None,
             redirect_uris: Vec::new(),
+            issuer: None,
         },
         ..service()
     });
@@ -294,6 +295,7 @@ async fn clients_that_take_turns_with_wrong_secrets_cause_no_storm() {
                 client_secret: Some(Secret::new(name.to_owned())),
                 auth_method: None,
                 redirect_uris: Vec::new(),
+                issuer: None,
             },
             ..service()
         });

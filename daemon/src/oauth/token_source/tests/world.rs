@@ -231,7 +231,10 @@ impl World {
                 return Err(gone());
             }
         }
-        Ok(self.issue())
+        Ok(TokenResponse {
+            is_bound: Some(request.binding.is_some()),
+            ..self.issue()
+        })
     }
 }
 
@@ -437,7 +440,10 @@ impl Servers for Reach {
                 }
                 Mode::Refuses => Err(TokenEndpointError::InvalidClient(String::new())),
                 Mode::LosesRequest => std::future::pending().await,
-                _ => Ok(self.0.issue()),
+                _ => Ok(TokenResponse {
+                    is_bound: Some(request.binding.is_some()),
+                    ..self.0.issue()
+                }),
             }
         }
         .boxed()

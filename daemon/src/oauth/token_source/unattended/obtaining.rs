@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 
 use super::{Done, InUse, MAX_TRIED, Unattended, told};
 use crate::oauth::grant::Grant;
-use crate::oauth::obtain::{Errand, ObtainError, Obtained};
+use crate::oauth::obtain::{Errand, ObtainError, Obtained, Shown};
 use crate::oauth::refresh;
 use crate::oauth::token_source::{AccessToken, Held, TokenError};
 
@@ -28,9 +28,20 @@ impl Unattended {
             was_asked: self.was_asked,
             before: self.before.clone(),
             wanting: self.errand_wants.clone(),
+            refused: self.refused_files(),
         };
         self.tasks
             .spawn(async move { Done::Obtained(errand.run().await.map(Box::new)) });
+    }
+
+    /// Returns what is not to be shown again so soon.
+    fn refused_files(&self) -> Option<Shown> {
+        match &self.failure {
+            Some(ObtainError::RefusedFile(_, shown)) if self.failures.until().is_some() => {
+                Some(shown.clone())
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn done(&mut self, done: Result<Done, JoinError>) {
@@ -96,7 +107,10 @@ impl Unattended {
         // Status before answers: who is answered may ask for it.
         self.say_status();
         for waiter in std::mem::take(&mut self.waiters) {
-            drop(waiter.reply.send(Ok(token.clone())));
+            match waiter.dpop.takes(token.is_bound()) {
+                true => drop(waiter.reply.send(Ok(token.clone()))),
+                false => self.renew(waiter),
+            }
         }
     }
 
@@ -116,7 +130,7 @@ impl Unattended {
         let current = self.in_use.as_ref().map(|in_use| in_use.token.clone());
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match &current {
-                Some(current) if waiter.rejected.as_ref() != Some(current) => Ok(current.clone()),
+                Some(current) if waiter.is_answered_by(current) => Ok(current.clone()),
                 _ => Err(self.refused(&waiter)),
             };
             drop(waiter.reply.send(answer));
@@ -127,6 +141,11 @@ impl Unattended {
         if self.is_worth_asking_for(&error) {
             self.failure = Some(error);
             return self.obtain(self.in_use.is_some());
+        }
+        if let (ObtainError::Unchanged, Some(known)) = (&error, &self.failure) {
+            // Nothing was tried, so the pause is not longer for it.
+            let answer = told(known);
+            return self.answer_all(&answer);
         }
         match &error {
             ObtainError::SignIn { .. } => tracing::debug!("somebody has to sign in"),
@@ -150,10 +169,15 @@ impl Unattended {
         };
         self.failure = Some(error).filter(|error| !matches!(error, ObtainError::Unasked(_)));
         self.say_status();
+        self.answer_all(&answer);
+    }
+
+    /// Answers everybody who waits: with the token in use, if that will do.
+    fn answer_all(&mut self, answer: &TokenError) {
         let current = self.in_use.as_ref().map(|in_use| in_use.token.clone());
         for waiter in std::mem::take(&mut self.waiters) {
             let answer = match &current {
-                Some(current) if waiter.rejected.as_ref() != Some(current) => Ok(current.clone()),
+                Some(current) if waiter.is_answered_by(current) => Ok(current.clone()),
                 _ => Err(answer.clone()),
             };
             drop(waiter.reply.send(answer));

@@ -78,6 +78,7 @@ async fn forget(tools: Tools, identity: Arc<Identity>, grant: Option<Grant>) -> 
             .err()
             .map(|why| format!("the token was deleted here but not revoked: {why}"));
     }
+    obtain::forget_pin(&tools, &identity).await;
     if let Err(error) = store.forget(&hash).await {
         logged_out.note = Some(error.to_string());
     }
