@@ -77,6 +77,13 @@ fn a_bound_grant_of_a_client_without_a_secret_is_no_use_without_proofs() {
             "{daemon}: {why}"
         );
         assert_eq!(authorized(&upstream).len(), 0, "{daemon}");
+        let doctor = home.run(&["doctor", &url, "--dpop", "never"]);
+        assert_eq!(doctor.code, 11, "{doctor:?}");
+        assert!(
+            doctor.stdout.contains("--dpop never excludes"),
+            "{doctor:?}"
+        );
+        assert_eq!(authorized(&upstream).len(), 0, "{daemon}");
         assert_eq!(home.run(&["stop"]).code, 0);
     }
     assert_eq!(server.count("token refresh"), 0);

@@ -367,6 +367,38 @@ fn a_token_endpoint_hears_for_which_server_the_token_is() {
 }
 
 #[test]
+fn a_scope_that_a_server_asks_for_costs_a_second_token_only_once() {
+    let (server, upstream, home) = guarded(Config {
+        resource_metadata: ResourceMetadata::None,
+        ..Config::default()
+    });
+    server.want_scope("write");
+    let flags = flags(&server, "ci-bot");
+    let (url, endpoint) = (upstream.url(), format!("{}/token", server.origin()));
+    let line = [&line(&url, &flags)[..], &["--token-endpoint", &endpoint]].concat();
+    one_shot(&home, &line);
+    assert_eq!(server.count("token client"), 2);
+    for nth in 3..5 {
+        // The next daemon knows it, and so does the one after that.
+        assert_eq!(home.run(&["stop"]).code, 0);
+        server.expire_access_tokens();
+        let file = token_files(&home).into_iter().find(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with("_tokens.json")
+        });
+        let file = file.expect("there are tokens");
+        let text = std::fs::read(&file).expect("ours");
+        let mut tokens: Value = serde_json::from_slice(&text).expect("JSON");
+        tokens["expires_at"] = 1.into();
+        std::fs::write(&file, tokens.to_string()).expect("ours");
+        one_shot(&home, &line);
+        let (_, form) = asked(&server, nth);
+        assert_eq!(field(&form, "scope").as_deref(), Some("write"));
+        assert_eq!(server.count("token client"), nth);
+    }
+}
+
+#[test]
 fn metadata_of_a_server_where_nobody_can_sign_in_are_enough() {
     let patch = [
         "authorization_endpoint",

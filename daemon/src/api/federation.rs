@@ -48,16 +48,11 @@ pub(super) fn identity_provider(
         client_secret,
         auth_method,
         redirect_uris,
-        issuer: known_at,
-    } = client(CLIENT, &auth.identity_provider_client, "")?
+        ..
+    } = client_of(&issuer, CLIENT, &auth.identity_provider_client)?
     else {
         return Err(format!("the value of {CLIENT} has no client_id"));
     };
-    if known_at.is_some_and(|known_at| !is_same_issuer(&known_at, issuer.url().as_str())) {
-        return Err(format!(
-            "the issuer in the value of {CLIENT} is not that of --identity-provider"
-        ));
-    }
     let key = absolute("--identity-provider-key", &auth.identity_provider_key)?;
     if client_secret.is_none() && key.is_none() {
         return Err(format!(
@@ -91,6 +86,21 @@ pub(super) fn identity_provider(
         redirect_uris,
         subject,
     }))
+}
+
+/// Reads the client (`flag`) that this issuer knows.
+fn client_of(issuer: &ServerUrl, flag: &str, info: &str) -> Result<ClientChoice, String> {
+    let client = client(flag, info, "")?;
+    let is_other = |known_at: &String| !is_same_issuer(known_at, issuer.url().as_str());
+    match &client {
+        ClientChoice::PreRegistered {
+            issuer: Some(known_at),
+            ..
+        } if is_other(known_at) => Err(format!(
+            "the issuer in the value of {flag} is not that of --identity-provider"
+        )),
+        _ => Ok(client),
+    }
 }
 
 /// Returns a flag that means nothing without an identity provider.
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_refused_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
-        let cases: [(&str, Set); 11] = [
+        let cases: [(&str, Set); 12] = [
             ("--identity-provider ", |a| {
                 a.identity_provider = "http://s3cret.example/".into();
             }),
@@ -192,6 +202,10 @@ mod tests {
             }),
             ("--identity-provider-client", |a| {
                 a.identity_provider_client = r#"{"client_secret":"s3cret"}"#.into();
+            }),
+            ("--identity-provider-client", |a| {
+                let info = r#"{"client_id":"app","client_secret":"s","issuer":"https://s3cret/"}"#;
+                a.identity_provider_client = info.into();
             }),
             ("--identity-provider-key", |a| {
                 a.identity_provider_client = r#"{"client_id":"app"}"#.into();

@@ -11,6 +11,7 @@ use crate::oauth::device;
 use crate::oauth::discovery::{
     AuthorizationServer, Discovered, DiscoveryError, Known, is_same_issuer,
 };
+use crate::oauth::dpop;
 use crate::oauth::grant::Grant;
 use crate::oauth::http::OAuthHttpError;
 use crate::oauth::registration::{self, Client};
@@ -440,6 +441,11 @@ fn of_grant(
         )
         .advise(login)
         .needs_login();
+    }
+    if let Some(why) = dpop::excluded(&way.identity, grant) {
+        return Finding::failed(check, format!("{found}; {why}"))
+            .advise(login)
+            .needs_login();
     }
     if grant.has_expired(now) && grant.refresh_token.is_none() {
         return match asked {

@@ -160,7 +160,7 @@ pub(crate) async fn discover(
     let (issuer, published, scopes_supported) = match resource::find(http, identity, known).await? {
         Search::Found(metadata) => {
             bound_tokens = metadata.bound_tokens;
-            let issuer = metadata.issuer(asked).map(str::to_owned);
+            let issuer = metadata.issuer(identity.issuer(), asked).map(str::to_owned);
             (issuer, Some(metadata.resource), metadata.scopes)
         }
         Search::Nothing => (None, None, None),

@@ -23,7 +23,7 @@ use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::jose::{self, Claims, GeneratedKey, SigningKey};
 use crate::secret::Secret;
 
-pub(crate) use self::rule::{Choice, Wanted, binds_always, choice, decide, of_refresh};
+pub(crate) use self::rule::{Choice, Wanted, binds_always, choice, decide, excluded, of_refresh};
 
 /// The only algorithm of ours. All servers have it (RFC 9449, section 5.1, names it).
 const ALGORITHM: &str = "ES256";

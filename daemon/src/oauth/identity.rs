@@ -235,6 +235,15 @@ impl Identity {
         }
     }
 
+    /// Returns the authorization server that alone may see the user's client, if they
+    /// name it.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        match &self.client {
+            ClientChoice::PreRegistered { issuer, .. } => issuer.as_deref(),
+            ClientChoice::Dynamic | ClientChoice::MetadataUrl(_) => None,
+        }
+    }
+
     /// Returns the port at which the npm package has the redirect come back.
     pub(crate) fn npm_port(&self) -> u16 {
         let hashes = self.npm_hashes();

@@ -183,18 +183,8 @@ impl RefreshJob {
         let (_sent, answer) = self.exchange(party, &client, grant, whose).await?;
         match answer {
             Ok(response) => {
-                let new = Grant::new(
-                    response,
-                    Some(grant),
-                    client,
-                    party.discovered.resource.clone(),
-                    grant.requested_scope.clone(),
-                    self.identity.use_id_token,
-                    (self.tools.now)(),
-                )
-                .bound_to(binding.as_ref())
-                .told_of(self.challenge.resource_metadata.as_ref())
-                .for_server_of(&self.identity);
+                let new = self.renewed(response, grant, client, party);
+                let new = new.bound_to(binding.as_ref());
                 // The old tokens are worthless by now, so the new ones are used even if
                 // they cannot be kept yet.
                 let unsaved = reserved.put(&new).await.err().map(unsaved);
@@ -222,6 +212,26 @@ impl RefreshJob {
                 Err(self.failed(server, &error).await)
             }
         }
+    }
+
+    fn renewed(
+        &self,
+        response: TokenResponse,
+        grant: &Grant,
+        client: Client,
+        party: &Party,
+    ) -> Grant {
+        Grant::new(
+            response,
+            Some(grant),
+            client,
+            party.discovered.resource.clone(),
+            grant.requested_scope.clone(),
+            self.identity.use_id_token,
+            (self.tools.now)(),
+        )
+        .told_of(self.challenge.resource_metadata.as_ref())
+        .for_server_of(&self.identity)
     }
 
     /// Finds the authorization server that gave the grant: nobody else gets it.

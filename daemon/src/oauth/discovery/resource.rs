@@ -27,10 +27,11 @@ pub(super) struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// Returns the authorization server that was chosen before, if it is still named,
-    /// else the first one.
-    pub(super) fn issuer(&self, asked: Option<&Asked>) -> Option<&str> {
-        let is_it = |issuer: &&String| asked.is_some_and(|it| is_same_issuer(&it.issuer, issuer));
+    /// Returns the authorization server that knows the user's client (`chosen`) or was
+    /// chosen before, if it is still named, else the first one.
+    pub(super) fn issuer(&self, chosen: Option<&str>, asked: Option<&Asked>) -> Option<&str> {
+        let wanted = chosen.or(asked.map(|asked| asked.issuer.as_str()));
+        let is_it = |issuer: &&String| wanted.is_some_and(|it| is_same_issuer(it, issuer));
         let issuer = self.issuers.iter().find(is_it).or(self.issuers.first());
         issuer.map(String::as_str)
     }

@@ -141,6 +141,19 @@ pub(crate) fn of_refresh(
     }
 }
 
+/// Says why tokens are of no use, and no refresh gives others.
+pub(crate) fn excluded(identity: &Identity, grant: &Grant) -> Option<&'static str> {
+    let choice = choice(identity);
+    let client = grant.client.as_ref();
+    let gives_others = match choice {
+        Choice::Never => client.is_some_and(can_be_unbound),
+        Choice::Always | Choice::Asked => true,
+    };
+    let is_lost = grant.refresh_token.is_none() || !gives_others;
+    let is_other = !choice.takes(grant.is_bound);
+    (is_other && is_lost).then(|| choice.of_no_use())
+}
+
 /// Why a refresh gives nothing that is of use.
 const BOUND_FOR_GOOD: &str = "its tokens are bound to a key (DPoP), which --dpop never excludes, and no refresh unbinds them";
 

@@ -13,7 +13,7 @@ use crate::oauth::dpop::{self, Binding};
 use crate::oauth::endpoints::Servers;
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
-use crate::oauth::identity::{ClientChoice, Identity};
+use crate::oauth::identity::Identity;
 use crate::oauth::refresh;
 use crate::oauth::registration::{self, AuthMethod, Client};
 use crate::oauth::sign_in::Tools;
@@ -204,17 +204,11 @@ pub(super) async fn find(
 
 /// Returns what is known of a token endpoint that the user names: perhaps whose it is.
 fn at_endpoint(identity: &Identity, endpoint: &Url) -> AuthorizationServer {
-    let server = AuthorizationServer::at_token_endpoint(endpoint);
-    match &identity.client {
-        ClientChoice::PreRegistered {
-            issuer: Some(issuer),
-            ..
-        } => AuthorizationServer {
-            issuer: issuer.clone(),
-            ..server
-        },
-        _ => server,
+    let mut server = AuthorizationServer::at_token_endpoint(endpoint);
+    if let Some(issuer) = identity.issuer() {
+        issuer.clone_into(&mut server.issuer);
     }
+    server
 }
 
 /// Returns the identity by which a token endpoint is reached that the user names: it

@@ -6,7 +6,7 @@ use super::{Errand, ObtainError};
 use crate::oauth::discovery::{AuthorizationServer, is_same_issuer};
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
-use crate::oauth::identity::{ClientChoice, Identity};
+use crate::oauth::identity::Identity;
 use crate::oauth::sign_in::Tools;
 use crate::oauth::text::printable;
 
@@ -18,7 +18,7 @@ pub(super) async fn check(
     server: &AuthorizationServer,
     what: &str,
 ) -> Result<(), ObtainError> {
-    if account.token_endpoint.is_some() || names_it(&errand.identity) {
+    if account.token_endpoint.is_some() || errand.identity.issuer().is_some() {
         // The user has said where. A client for another one is refused elsewhere.
         return Ok(());
     }
@@ -55,16 +55,6 @@ pub(crate) async fn forget(tools: &Tools, identity: &Identity) {
     if let Err(error) = tools.store.unpin(&hash).await {
         tracing::warn!(%error, "it could not be forgotten who gave these tokens");
     }
-}
-
-fn names_it(identity: &Identity) -> bool {
-    matches!(
-        identity.client,
-        ClientChoice::PreRegistered {
-            issuer: Some(_),
-            ..
-        }
-    )
 }
 
 impl Identity {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::oauth::fake::{Answer, Asked, Fake, identity};
+use crate::oauth::identity::ClientChoice;
 use url::Url;
 
 const REDIRECT: &str = "http://localhost:5598/oauth/callback";

@@ -19,8 +19,7 @@ impl Request {
 }
 
 /// Why nothing is to be had from a server that takes bound tokens only.
-pub(super) const EXCLUDED: &str =
-    "it takes tokens that are bound to a key (DPoP) and no others, which --dpop never excludes";
+pub(super) const EXCLUDED: &str = "it takes tokens that are bound to a key (DPoP) and no others, which --dpop never excludes: do without that";
 
 /// Why there is no end to changing tokens.
 pub(super) const DISAGREE: &str = "commands that share its tokens disagree about --dpop, one says always and another never: make them agree";

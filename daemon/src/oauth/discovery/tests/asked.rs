@@ -1,6 +1,7 @@
 //! Who is asked while tokens are there, and while metadata cannot be had.
 
 use super::*;
+use crate::oauth::identity::ClientChoice;
 
 fn asked(issuer: &str, resource: &str) -> Known {
     Known {
@@ -106,5 +107,40 @@ async fn of_several_authorization_servers_the_one_that_gave_tokens_stays() {
     ] {
         let server = found(&fake, &known).await.expect("usable").server;
         assert_eq!(&server.issuer, expected);
+    }
+}
+
+#[tokio::test]
+async fn of_several_the_one_is_asked_that_knows_the_users_client() {
+    let (one, other) = (
+        Fake::with_documents(&[(SERVER, METADATA)]).await,
+        Fake::with_documents(&[(SERVER, METADATA)]).await,
+    );
+    let servers = [one.origin.clone(), other.origin.clone()];
+    let fake = Fake::start(move |origin, asked| match asked.target.as_str() {
+        RESOURCE => Answer::json(
+            200,
+            &json!({"resource": origin, "authorization_servers": servers}),
+        ),
+        _ => Answer::html(404),
+    })
+    .await;
+    for (named, expected) in [
+        (None, &one.origin),
+        (Some(&other.origin), &other.origin),
+        // It will be refused that client.
+        (Some(&fake.origin), &one.origin),
+    ] {
+        let mut identity = fake.identity("/mcp");
+        identity.client = ClientChoice::PreRegistered {
+            client_id: "c".into(),
+            client_secret: None,
+            auth_method: None,
+            redirect_uris: Vec::new(),
+            issuer: named.cloned(),
+        };
+        let http = fake.http().await;
+        let discovered = discover(&http, &identity, &Known::default()).await;
+        assert_eq!(&discovered.expect("named").server.issuer, expected);
     }
 }
