@@ -137,14 +137,12 @@ impl Settings {
         let path = &self.0.source.path;
         let now = self.now();
         let secrets = holds_secrets(&now.defaults) || now.servers.values().any(holds_secrets);
-        let open = secrets && file::is_readable_by_others(path);
-        let warning = || {
+        let advice = file::closed_to_readers_by(path).filter(|_| secrets);
+        let warning = |advice| {
             let path = path.display();
-            format!(
-                "{path} holds headers or secrets and can be read by others: run chmod 600 {path}"
-            )
+            format!("{path} holds headers or secrets and can be read by others: {advice}")
         };
-        open.then(warning).into_iter().collect()
+        advice.map(warning).into_iter().collect()
     }
 
     /// Returns the entry of a name.

@@ -204,7 +204,8 @@ fn a_file_that_is_not_ours_alone_is_left_alone() {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("ours");
     let finished = home.run(&add);
     assert_eq!(finished.code, 1, "{finished:?}");
-    assert!(one_sentence(&finished.stderr).contains("chmod go-w"));
+    let word = folder.display();
+    assert!(one_sentence(&finished.stderr).ends_with(&format!("run chmod go-w {word}")));
     assert!(!home.configuration().exists());
 }
 
@@ -234,5 +235,6 @@ fn a_file_that_others_can_read_is_warned_about() {
     std::fs::set_permissions(home.configuration(), open).expect("it is ours");
     assert_eq!(home.run(&["list"]).code, 0);
     let status = home.run(&["status"]).stdout;
-    assert!(status.contains("chmod 600"), "{status}");
+    let command = format!("run chmod 600 {}", home.configuration().display());
+    assert!(status.contains(&command), "{status}");
 }

@@ -20,7 +20,7 @@ const HIDDEN: &str = "...";
 pub(super) fn of(open: &v1::Open, config: &Config) -> String {
     let auth = open.auth.clone().unwrap_or_default();
     let options = open.options.clone().unwrap_or_default();
-    let mut words = variables(open, &options, config);
+    let mut words = Vec::from_iter(folder(open, config));
     words.push("mcp-remote login".into());
     words.push(server(open));
     if auth.callback_port != 0 {
@@ -98,25 +98,12 @@ fn switches(
     given.map(|(flag, _)| flag)
 }
 
-/// Returns what has to stand in the environment: another shell need not have it.
-fn variables(open: &v1::Open, options: &v1::Options, config: &Config) -> Vec<String> {
-    let differs = |path: &str, ours: Option<&Path>| ours != Some(Path::new(path));
-    let folder = differs(&open.auth_folder, Some(&config.auth_folder));
-    let system = differs(&options.ssl_cert_file, config.ssl_cert_file.as_deref());
-    let variables = [
-        ("MCP_REMOTE_CONFIG_DIR", &open.auth_folder, folder),
-        ("SSL_CERT_FILE", &options.ssl_cert_file, system),
-        (
-            "NODE_EXTRA_CA_CERTS",
-            &options.environment_ca_file,
-            options.ca_file.is_empty(),
-        ),
-    ];
-    let set = variables
-        .into_iter()
-        .filter(|(_, path, counts)| *counts && !path.is_empty());
-    set.map(|(name, path, _)| format!("{name}={}", quoted(path)))
-        .collect()
+/// Returns what has to stand before it: without it somebody else would be signed in.
+/// Where certificates are is the business of every shell, and missing ones are noticed.
+fn folder(open: &v1::Open, config: &Config) -> Option<String> {
+    let folder = Path::new(&open.auth_folder);
+    let is_ours = open.auth_folder.is_empty() || folder == config.auth_folder;
+    (!is_ours).then(|| format!("MCP_REMOTE_CONFIG_DIR={}", quoted(&open.auth_folder)))
 }
 
 /// Returns the name or the URL; its query may be secret.
@@ -161,9 +148,8 @@ mod tests {
             ..v1::Open::default()
         };
         change(&mut open);
-        let mut config = Config::new(&Flags::default()).expect("there is a home");
-        config.ssl_cert_file = Some("/ours.pem".into());
-        of(&open, &config)
+        let config = Config::new(&Flags::default());
+        of(&open, &config.expect("there is a home"))
     }
 
     fn options(open: &mut v1::Open) -> &mut v1::Options {
@@ -186,23 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_given_as_they_were() {
+    fn certificates_are_named_if_a_flag_did() {
         let by_flag = command(|open| {
-            options(open).ca_file = "/my certs/ca.pem".into();
+            options(open).ca_file = "/it's ca.pem".into();
             options(open).environment_ca_file = "/unused.pem".into();
         });
-        let expected = "mcp-remote login https://h/mcp --ca-file '/my certs/ca.pem'";
+        let expected = "mcp-remote login https://h/mcp --ca-file '/it'\\''s ca.pem'";
         assert_eq!(by_flag, expected);
         let by_environment = command(|open| {
             options(open).environment_ca_file = "/extra.pem".into();
-            options(open).ssl_cert_file = "/it's.pem".into();
+            options(open).ssl_cert_file = "/system.pem".into();
         });
-        assert_eq!(
-            by_environment,
-            r"SSL_CERT_FILE='/it'\''s.pem' NODE_EXTRA_CA_CERTS=/extra.pem mcp-remote login https://h/mcp"
-        );
-        let as_ours = command(|open| options(open).ssl_cert_file = "/ours.pem".into());
-        assert_eq!(as_ours, "mcp-remote login https://h/mcp");
+        assert_eq!(by_environment, "mcp-remote login https://h/mcp");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use crate::shell::quoted;
+
 /// Longest file that is read, in bytes.
 const MAX_LEN: u64 = 1024 * 1024;
 
@@ -21,7 +23,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot be read: {error}")),
     };
-    check_writers(&file)?;
+    check_writers(&file, path)?;
     content(file).map(Some)
 }
 
@@ -93,33 +95,54 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(unix)]
-fn check_writers(file: &File) -> Result<(), String> {
+fn check_writers(file: &File, path: &Path) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt as _;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
-    let ours = [0, mcp_remote_proto::endpoint::user_id()].contains(&metadata.uid());
-    match (ours, metadata.mode() & 0o022) {
-        (false, _) => Err("belongs to another user: it is not read".into()),
-        (true, 0) => Ok(()),
-        (true, _) => Err("can be written by others: run chmod go-w on it".into()),
+    let us = mcp_remote_proto::endpoint::user_id();
+    match (metadata.uid(), metadata.mode() & 0o022) {
+        (owner, _) if owner != 0 && owner != us => {
+            Err("belongs to another user: it is not read".into())
+        }
+        (_, 0) => Ok(()),
+        (owner, _) => Err(format!(
+            "can be written by others: {}",
+            by_owner(owner, "go-w", path)
+        )),
     }
+}
+
+/// Says who changes the mode of a file: its owner can, and root.
+#[cfg(unix)]
+fn by_owner(owner: u32, mode: &str, path: &Path) -> String {
+    let who = match owner == mcp_remote_proto::endpoint::user_id() {
+        true => "run",
+        false => "have root run",
+    };
+    format!("{who} chmod {mode} {}", quoted(&path.to_string_lossy()))
 }
 
 /// The profile folder of a Windows user is closed to others by inheritance.
 #[cfg(not(unix))]
-fn check_writers(_file: &File) -> Result<(), String> {
+fn check_writers(_file: &File, _path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Says whether others can read the file.
+/// Says how the file is closed to others who can read it; `None`: nobody can. Who may read
+/// one of root's by its group is root's choice.
 #[cfg(unix)]
-pub(super) fn is_readable_by_others(path: &Path) -> bool {
+pub(super) fn closed_to_readers_by(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o044 != 0)
+    let metadata = std::fs::metadata(path).ok()?;
+    let (owner, mode) = (metadata.uid(), metadata.mode());
+    match owner == mcp_remote_proto::endpoint::user_id() {
+        true => (mode & 0o044 != 0).then(|| by_owner(owner, "600", path)),
+        false => (mode & 0o004 != 0).then(|| by_owner(owner, "o=", path)),
+    }
 }
 
 #[cfg(not(unix))]
-pub(super) fn is_readable_by_others(_path: &Path) -> bool {
-    false
+pub(super) fn closed_to_readers_by(_path: &Path) -> Option<String> {
+    None
 }
 
 #[cfg(all(test, unix))]

@@ -60,7 +60,7 @@ fn make_folder(folder: &Path) -> Result<(), String> {
     if metadata.mode() & 0o022 != 0 {
         return Err(format!(
             "can be written by others: run chmod go-w {}",
-            folder.display()
+            crate::shell::quoted(&folder.to_string_lossy())
         ));
     }
     Ok(())

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::shell::quoted;
+
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -27,10 +29,23 @@ pub(crate) enum SecretFileError {
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// It belongs to somebody else.
-    #[error("{} belongs to another user: it has to be yours", .0.display())]
-    Owner(PathBuf),
+    #[error(
+        "{0} belongs to the user with the id {owner}: use a copy of your own, or have root run: chown {us} {1}",
+        .path.display(), word(.path)
+    )]
+    Owner {
+        /// Which one.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
     /// Others may do what they must not.
-    #[error("{0} is open to other users (mode {mode:03o}): run: chmod {right} {0}", .path.display())]
+    #[error(
+        "{0} is open to other users (mode {mode:03o}): run: chmod {right} {1}",
+        .path.display(), word(.path)
+    )]
     Open {
         /// Which one.
         path: PathBuf,
@@ -39,12 +54,32 @@ pub(crate) enum SecretFileError {
         /// How it should be.
         right: &'static str,
     },
+    /// The same of a file that its user cannot change.
+    #[error(
+        "{0} belongs to root and is open to other users (mode {mode:03o}): use a copy of your own, have root run: chmod {right} {1}, or have it mounted with mode {mounted}",
+        .path.display(), word(.path)
+    )]
+    OpenOfRoot {
+        /// Which one.
+        path: PathBuf,
+        /// How it is.
+        mode: u32,
+        /// How it should be.
+        right: &'static str,
+        /// The same for whoever mounts it.
+        mounted: &'static str,
+    },
     /// It is longer than any key or token.
     #[error("{} is longer than {} KiB: it is no key and no token", .0.display(), MAX_FILE / 1024)]
     TooLong(PathBuf),
     /// Its file system does not answer.
     #[error("{} could not be read within {} s", .0.display(), TIMEOUT.as_secs())]
     Slow(PathBuf),
+}
+
+/// The path for a shell.
+fn word(path: &Path) -> String {
+    quoted(&path.to_string_lossy()).into_owned()
 }
 
 /// Who besides its owner may have access to a file.
@@ -109,21 +144,50 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(unix)]
 fn check(path: &Path, metadata: &Metadata, access: Access) -> Result<(), SecretFileError> {
     use std::os::unix::fs::MetadataExt as _;
-    let is_roots = metadata.uid() == 0;
-    if !is_roots && metadata.uid() != mcp_remote_proto::endpoint::user_id() {
-        return Err(SecretFileError::Owner(path.to_owned()));
+    let us = mcp_remote_proto::endpoint::user_id();
+    judge(path, metadata.uid(), us, metadata.mode() & 0o777, access)
+}
+
+/// Says what is wrong with the owner or the mode of a file, and what whoever reads that
+/// can do about it.
+#[cfg(unix)]
+fn judge(
+    path: &Path,
+    owner: u32,
+    us: u32,
+    mode: u32,
+    access: Access,
+) -> Result<(), SecretFileError> {
+    let is_roots = owner == 0;
+    let path = path.to_owned();
+    if !is_roots && owner != us {
+        return Err(SecretFileError::Owner { path, owner, us });
     }
-    let (forbidden, right) = match access {
-        Access::OwnerOnly if is_roots => (0o037, "o=,g-wx"),
-        Access::OwnerOnly => (0o077, "600"),
-        Access::AnyReader => (0o022, "go-w"),
+    let forbidden = match access {
+        Access::OwnerOnly if is_roots => 0o037,
+        Access::OwnerOnly => 0o077,
+        Access::AnyReader => 0o022,
     };
-    let mode = metadata.mode() & 0o777;
     if mode & forbidden == 0 {
         return Ok(());
     }
-    let path = path.to_owned();
-    Err(SecretFileError::Open { path, mode, right })
+    let open = |right| SecretFileError::Open {
+        path: path.clone(),
+        mode,
+        right,
+    };
+    let of_root = |right, mounted| SecretFileError::OpenOfRoot {
+        path: path.clone(),
+        mode,
+        right,
+        mounted,
+    };
+    Err(match access {
+        Access::OwnerOnly if owner == us => open("600"),
+        Access::AnyReader if owner == us => open("go-w"),
+        Access::OwnerOnly => of_root("g-wx,o=", "0440"),
+        Access::AnyReader => of_root("go-w", "0444"),
+    })
 }
 
 #[cfg(not(unix))]
@@ -169,6 +233,36 @@ mod tests {
         assert!(refused(0o664, Access::AnyReader).is_some());
         let why = refused(0o646, Access::AnyReader).expect("refused");
         assert!(why.contains("chmod go-w "), "{why}");
+    }
+
+    #[test]
+    fn who_cannot_change_a_file_hears_who_can() {
+        let path = Path::new("/run/my keys/it's.pem");
+        let said = |owner: u32, mode: u32, access: Access| {
+            let judged = judge(path, owner, 1000, mode, access);
+            judged.err().map(|error| error.to_string())
+        };
+        let word = r"'/run/my keys/it'\''s.pem'";
+        let own = said(1000, 0o640, Access::OwnerOnly).expect("refused");
+        assert!(own.ends_with(&format!("(mode 640): run: chmod 600 {word}")));
+        assert_eq!(said(0, 0o440, Access::OwnerOnly), None, "a mounted secret");
+        let roots = said(0, 0o644, Access::OwnerOnly).expect("refused");
+        let advice = format!(
+            "belongs to root and is open to other users (mode 644): use a copy of your own, \
+             have root run: chmod g-wx,o= {word}, or have it mounted with mode 0440"
+        );
+        assert!(roots.ends_with(&advice), "{roots}");
+        assert_eq!(said(0, 0o444, Access::AnyReader), None);
+        let roots = said(0, 0o666, Access::AnyReader).expect("refused");
+        assert!(roots.contains(&format!("have root run: chmod go-w {word}")));
+        let foreign = said(1001, 0o600, Access::OwnerOnly).expect("refused");
+        let advice = format!(
+            "belongs to the user with the id 1001: use a copy of your own, or have root run: \
+             chown 1000 {word}"
+        );
+        assert!(foreign.ends_with(&advice), "{foreign}");
+        let by_root = judge(path, 0, 0, 0o644, Access::OwnerOnly).expect_err("refused");
+        assert!(by_root.to_string().contains("): run: chmod 600 "));
     }
 
     #[test]

@@ -48,7 +48,10 @@ impl std::fmt::Display for UnsafeFolder {
             _ if !is_of_our_making(path) => {
                 f.write_str("use a folder of your own that only you can enter (mode 700)")
             }
-            Self::Mode(_) => write!(f, "run chmod 700 '{}'", path.display()),
+            Self::Mode(_) => {
+                let word = path.display().to_string().replace('\'', r"'\''");
+                write!(f, "run chmod 700 '{word}'")
+            }
             _ => f.write_str("move it away"),
         }
     }
@@ -197,6 +200,7 @@ mod tests {
                 "/tmp/mcp-remote-1000",
                 "run chmod 700 '/tmp/mcp-remote-1000'",
             ),
+            ("/it's/mcp-remote", r"run chmod 700 '/it'\''s/mcp-remote'"),
             ("/home/user", "use a folder of your own"),
             ("/tmp/mcp-remotes", "use a folder of your own"),
             ("/", "use a folder of your own"),

@@ -213,7 +213,7 @@ fn private(check: &'static str, path: &Path) -> Option<Finding> {
         check,
         verdict,
         found: format!("{shown} {what}"),
-        advice: advice.replace("{}", &shown.to_string()),
+        advice: advice.replace("{}", &shown.to_string().replace('\'', r"'\''")),
     })
 }
 

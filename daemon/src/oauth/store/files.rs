@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
+use crate::shell::quoted;
+
 /// Longest file that is read, in bytes: tokens are a few KiB.
 const MAX_FILE: u64 = 1024 * 1024;
 
@@ -33,8 +35,8 @@ pub(crate) enum FileError {
     Owner(PathBuf),
     /// Others can read or write it.
     #[error(
-        "{} is open to other users (mode {:o}): run chmod 600 on it if you trust it all the same",
-        .0.display(), .1
+        "{} is open to other users (mode {:o}): if you trust it all the same, run: chmod 600 {}",
+        .0.display(), .1, quoted(&.0.to_string_lossy())
     )]
     Open(PathBuf, u32),
     /// It is longer than any of ours.
