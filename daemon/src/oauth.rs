@@ -34,6 +34,7 @@ pub(crate) mod federation;
 pub(crate) mod http;
 pub(crate) mod jose;
 pub(crate) mod names;
+mod one_at_a_time;
 pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod secret_file;
