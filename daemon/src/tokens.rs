@@ -26,6 +26,9 @@ use crate::oauth::text::printable;
 use crate::secret::Secret;
 use crate::server_url::ServerUrl;
 
+#[cfg(all(test, unix))]
+mod tests;
+
 /// Longest file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 

@@ -333,6 +333,12 @@ impl Store {
         self.listed(TOKENS, IN_KEYRING).await
     }
 
+    /// Says whether there are tokens in the keyring, where that is not asked.
+    pub(crate) async fn leaves_out_keyring(&self) -> Result<bool, StoreError> {
+        let marked = self.listed(IN_KEYRING, IN_KEYRING).await?;
+        Ok(self.0.keyring.is_none() && !marked.is_empty())
+    }
+
     /// Returns those of whom there is such a file, or what says that it is in the
     /// keyring. A file moves there when it is read.
     async fn listed(
@@ -418,4 +424,4 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(all(test, unix))]
-mod tests;
+pub(crate) mod tests;

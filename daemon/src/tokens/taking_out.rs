@@ -38,6 +38,9 @@ fn failed(error: StoreError) -> String {
 impl Moving<'_> {
     pub(super) async fn take_out(&self) -> Result<String, String> {
         let (here, damaged) = self.look().await?;
+        if here.is_empty() && self.store.leaves_out_keyring().await.map_err(failed)? {
+            return Err("nobody is signed in here with tokens in files, but somebody is with tokens in the keyring: set MCP_REMOTE_TOKEN_STORE=keyring for this command".into());
+        }
         let leaving = self.choose(here, damaged)?;
         let (count, issuers) = (
             signed_in(leaving.grants.len() + leaving.successors.len()),
