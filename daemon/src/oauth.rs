@@ -34,9 +34,11 @@ pub(crate) mod federation;
 pub(crate) mod http;
 pub(crate) mod jose;
 pub(crate) mod names;
+mod one_at_a_time;
 pub(crate) mod registration;
 pub(crate) mod scope;
 pub(crate) mod secret_file;
+mod successor;
 pub(crate) mod text;
 pub(crate) mod token;
 mod unused;
@@ -238,7 +240,16 @@ impl Authority {
             .into_iter()
             .map(|hash| unused::log_out(tools.clone(), hash));
         let forgetting = stream::iter(forgetting).buffer_unordered(REVOCATIONS);
-        forgetting.collect().await
+        let mut done: Vec<_> = forgetting.collect().await;
+        let successors = tools.store.subjects().await.unwrap_or_default();
+        let ending = successors
+            .into_iter()
+            .map(|hash| unused::end_successor(tools.clone(), hash));
+        let mut ending = stream::iter(ending).buffer_unordered(REVOCATIONS);
+        while let Some(ended) = ending.next().await {
+            done.push(ended);
+        }
+        done
     }
 
     /// Forgets the grants of a server that no source is for, by whatever options.

@@ -1,6 +1,9 @@
 //! Enterprise-managed authorization: an identity provider says who the user is, and
 //! the server's authorization server takes its word.
 
+mod logging_out;
+mod moving;
+
 use std::path::PathBuf;
 
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};

@@ -352,6 +352,37 @@ fn a_program_that_hangs_is_ended_with_what_it_started_and_holds_up_nobody_else()
     }
 }
 
+/// What a file system that does not answer does to whoever starts a program from it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_program_that_cannot_be_started_holds_up_nobody_else() {
+    let (server, upstream, home) = guarded();
+    let program = program(&home, &format!("echo {}", server.issue()));
+    configure(&home, &upstream.url(), &[&program]);
+    let other = FakeUpstream::start();
+    let mut alive = attached(&home, &[&other.url()]);
+    let held = mcp_remote_tests::lease::Lease::take(Path::new(&program));
+    let begun = Instant::now();
+    let mut hanging: Vec<TestShim> = (0..3).map(|_| home.shim(&["given"])).collect();
+    for shim in &mut hanging {
+        shim.send(conversation("x").lines().next().expect("a line"));
+    }
+    alive.echo("still");
+    one_shot(&home, &[&other.url()]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    for shim in &hanging {
+        let answer = shim.line_within(Duration::from_secs(30));
+        let answer = answer.expect("it is given up");
+        let said = "the token command could not be started within 20 s";
+        assert!(answer.contains(said), "{answer}");
+    }
+    // Nor does it hold up the next daemon.
+    assert_eq!(home.run(&["stop"]).code, 0);
+    one_shot(&home, &[&other.url()]);
+    drop(held);
+    one_shot(&home, &["given"]);
+}
+
 #[test]
 fn a_token_is_never_given_to_every_server() {
     for text in [

@@ -1,6 +1,8 @@
 //! A sign-in can be moved to another machine: it is there then and no longer here, and
 //! whatever goes wrong on the way, it is in one of the two places.
 
+mod hazards;
+
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -11,6 +11,8 @@ pub mod fake_daemon;
 pub mod fake_relay;
 pub mod home;
 pub mod identity_provider;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub mod lease;
 pub mod manager;
 pub mod monitor;
 pub mod process;

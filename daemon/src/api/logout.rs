@@ -67,6 +67,6 @@ fn response(done: Vec<LoggedOut>) -> LogoutResponse {
     let signed_out = done.iter().filter(|one| one.was_signed_in).count();
     LogoutResponse {
         signed_out: u32::try_from(signed_out).unwrap_or(u32::MAX),
-        notes: done.into_iter().filter_map(|one| one.note).collect(),
+        notes: done.into_iter().flat_map(|one| one.notes).collect(),
     }
 }

@@ -129,6 +129,16 @@ pub(crate) trait Servers: Send + Sync {
         request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>>;
 
+    /// Makes a refresh token worthless; false where that is not offered. `assertion`:
+    /// shows who the client is, in the place of a secret.
+    fn revoke_refresh_token<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        assertion: Option<&'a Secret<String>>,
+        token: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>>;
+
     /// Makes a grant's tokens worthless; false where that is not offered.
     fn revoke<'a>(
         &'a self,
@@ -264,6 +274,17 @@ impl Servers for Connection {
         request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>> {
         token::vouch(&self.http, request).boxed()
+    }
+
+    fn revoke_refresh_token<'a>(
+        &'a self,
+        server: &'a AuthorizationServer,
+        client: &'a Client,
+        assertion: Option<&'a Secret<String>>,
+        token: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
+        let kind = TokenKind::Refresh;
+        token::revoke_as(&self.http, server, (client, assertion), token, kind).boxed()
     }
 
     fn revoke<'a>(

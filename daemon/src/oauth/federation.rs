@@ -11,7 +11,7 @@ use std::sync::Arc;
 use url::Url;
 
 use super::grant_type::{ClientKey, GrantType, ServiceAccount};
-use super::identity::{ClientChoice, Identity, ResourceChoice};
+use super::identity::{ClientChoice, Identity, IdentityHash, ResourceChoice};
 use super::text::printable;
 use crate::secret::Secret;
 use crate::server_url::{self, ServerUrl};
@@ -159,6 +159,16 @@ impl IdentityProvider {
 }
 
 impl Identity {
+    /// Returns what names the files of who vouches for this user, if somebody does.
+    pub(crate) fn provider_hash(&self) -> Option<IdentityHash> {
+        match &self.grant_type {
+            GrantType::EnterpriseManaged(enterprise) => {
+                Some(enterprise.provider.identity(self).hash())
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the identity of who vouches for whoever has signed in there, if somebody
     /// does.
     pub(crate) fn identity_provider(&self) -> Option<Self> {

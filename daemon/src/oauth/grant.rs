@@ -52,6 +52,9 @@ pub(crate) struct Grant {
     /// Which MCP server they are for (see [`Identity::server_digits`]); `None`: the
     /// npm package's.
     pub(crate) server: Option<String>,
+    /// The identity provider on whose word they were given, by what its own files are
+    /// named; `None`: none, or not known.
+    pub(crate) provider: Option<String>,
     /// The client that got it, as which alone it is renewed; `None`: not known.
     pub(crate) client: Option<Client>,
     /// What it is bound to; the refresh token may be even where the access token is
@@ -89,6 +92,8 @@ struct File {
     signed_in_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
     /// In the same file, so that no crash tears it from its tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<Map<String, Value>>,
@@ -137,6 +142,7 @@ impl Grant {
                 None => Some(milliseconds(now)),
             },
             server: before.and_then(|before| before.server.clone()),
+            provider: before.and_then(|before| before.provider.clone()),
             client: Some(client),
             is_bound: response
                 .is_bound
@@ -153,10 +159,12 @@ impl Grant {
         self
     }
 
-    /// Notes which MCP server they are for.
+    /// Notes which MCP server they are for, and who vouched for whom they are.
     #[must_use]
     pub(crate) fn for_server_of(mut self, identity: &Identity) -> Self {
         self.server = Some(identity.server_digits());
+        let provider = identity.provider_hash();
+        self.provider = provider.map(|provider| provider.as_str().to_owned());
         self
     }
 
@@ -239,6 +247,7 @@ impl Grant {
             resource_metadata: file.resource_metadata.and_then(|url| Url::parse(&url).ok()),
             signed_in_at: file.signed_in_at,
             server: file.server,
+            provider: file.provider,
             client: file.client.and_then(Client::of_kept),
             binding,
             is_bound,
@@ -269,6 +278,7 @@ impl Grant {
             resource_metadata: self.resource_metadata.as_ref().map(Url::to_string),
             signed_in_at: self.signed_in_at,
             server: self.server.clone(),
+            provider: self.provider.clone(),
             client: self.client.as_ref().map(Client::to_keep),
             dpop_key: self.binding.as_ref().map(|it| it.key.to_keep()),
             dpop_demanded: self.binding.as_ref().is_some_and(|it| it.demanded),
@@ -341,6 +351,7 @@ mod tests {
             resource_metadata: Url::parse("https://h.example/metadata").ok(),
             signed_in_at: Some(1_700_000_000_000),
             server: Some("digits".into()),
+            provider: Some("more digits".into()),
             client: Client::of_kept(client.clone()),
             binding: None,
             is_bound: false,
@@ -355,6 +366,7 @@ mod tests {
             "resource": "https://h.example/mcp",
             "resource_metadata": "https://h.example/metadata", "client": client,
             "signed_in_at": 1_700_000_000_000_u64, "server": "digits",
+            "provider": "more digits",
         });
         assert_eq!(file, expected);
     }

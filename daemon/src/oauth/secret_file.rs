@@ -2,7 +2,7 @@
 //! Read afresh each time, never written. Knows no format.
 //!
 //! What other users could read or have put there is refused before a byte of it is
-//! used; reading takes a bounded time.
+//! used; reading takes a bounded time, and a file that hangs one thread.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::one_at_a_time::{OneAtATime, Stuck};
 use crate::shell::quoted;
 
 /// Longest file that is read, in bytes.
@@ -18,6 +19,9 @@ const MAX_FILE: u64 = 64 * 1024;
 
 /// How long a file system may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Those that are being read.
+static READING: OneAtATime<PathBuf> = OneAtATime::new();
 
 /// Why a file is not used. One sentence.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,9 @@ pub(crate) enum SecretFileError {
     /// Its file system does not answer.
     #[error("{} could not be read within {} s", .0.display(), TIMEOUT.as_secs())]
     Slow(PathBuf),
+    /// Nor has it for whoever asked before.
+    #[error("{} is still being read by an earlier attempt: its file system does not answer", .0.display())]
+    StillRead(PathBuf),
 }
 
 /// The path for a shell.
@@ -97,11 +104,12 @@ pub(crate) async fn read(
     path: &Path,
     access: Access,
 ) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
-    let (reading, slow) = (path.to_owned(), || SecretFileError::Slow(path.to_owned()));
-    let reading = tokio::task::spawn_blocking(move || read_blocking(&reading, access));
-    match tokio::time::timeout(TIMEOUT, reading).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(_)) | Err(_) => Err(slow()),
+    let reading = path.to_owned();
+    let work = move || read_blocking(&reading, access);
+    match READING.run(path.to_owned(), TIMEOUT, work).await {
+        Ok(read) => read,
+        Err(Stuck::Late) => Err(SecretFileError::Slow(path.to_owned())),
+        Err(Stuck::Before) => Err(SecretFileError::StillRead(path.to_owned())),
     }
 }
 
@@ -281,6 +289,31 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).expect("linked");
         assert!(read_blocking(&link, Access::OwnerOnly).is_ok(), "a mount");
+    }
+
+    /// No file system that hangs can be had everywhere, so another reader does.
+    #[tokio::test]
+    async fn a_file_that_hangs_takes_one_thread_and_holds_up_no_other() {
+        let (folder, path) = file(b"x", 0o600);
+        let other = folder.path().join("other");
+        std::fs::copy(&path, &other).expect("copied");
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let hangs = move || {
+            let _ended = released.recv();
+        };
+        let limit = Duration::from_millis(50);
+        let hung = READING.run(path.clone(), limit, hangs).await;
+        assert_eq!(hung, Err(Stuck::Late));
+        let why = read(&path, Access::OwnerOnly).await.expect_err("it hangs");
+        let why = why.to_string();
+        assert!(why.contains("still being read"), "{why}");
+        assert!(read(&other, Access::OwnerOnly).await.is_ok());
+        drop(release);
+        let by = tokio::time::Instant::now() + Duration::from_secs(30);
+        while read(&path, Access::OwnerOnly).await.is_err() {
+            assert!(tokio::time::Instant::now() < by, "its end goes unnoticed");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

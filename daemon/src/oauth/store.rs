@@ -1,6 +1,7 @@
 //! The token files of this user: `mcp-remote-d1/{hash}_tokens.json`,
 //! `{hash}_client_info.json`, and while a sign-in is under way
-//! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`, or `{hash}_device_code.json`.
+//! `{hash}_code_verifier.txt` and `{hash}_sign_in.json`, or `{hash}_device_code.json`;
+//! of an identity provider perhaps `{hash}_subject.json`.
 //! Asynchronous over blocking threads; knows no OAuth requests.
 //!
 //! What a call has written survives a crash once the call has returned. Tokens and
@@ -18,6 +19,7 @@ mod place;
 mod subject;
 mod unsaved;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,7 @@ use super::registration::Client;
 pub(crate) use self::files::FileError;
 pub(crate) use self::keyring::TokenStoreKind;
 pub(crate) use self::place::Place;
+pub(crate) use self::subject::{Replaced, Successor};
 pub(crate) use self::unsaved::Unsaved;
 
 /// The folder of this layout.
@@ -46,11 +49,15 @@ const CLIENT: &str = "client_info.json";
 const VERIFIER: &str = "code_verifier.txt";
 const SIGN_IN: &str = "sign_in.json";
 const DEVICE: &str = "device_code.json";
+/// Belongs to an identity provider, not to who signs in there.
+const SUBJECT: &str = "subject.json";
 /// Marks what has been taken over from the npm package, so that it happens once.
 const IMPORTED: &str = "imported.txt";
 const LOCK: &str = "lock";
 /// Says of an identity that its tokens are in the keyring, which lists nothing.
 const IN_KEYRING: &str = "keyring.txt";
+/// The same of what replaced the token of a user's file.
+const SUBJECT_IN_KEYRING: &str = "subject_keyring.txt";
 
 /// Age at which what a killed daemon left of a sign-in is swept.
 const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
@@ -327,6 +334,22 @@ impl Store {
 
     /// Returns the identities that have tokens.
     pub(crate) async fn identities(&self) -> Result<Vec<IdentityHash>, StoreError> {
+        self.listed(TOKENS, IN_KEYRING).await
+    }
+
+    /// Says whether there are tokens in the keyring, where that is not asked.
+    pub(crate) async fn leaves_out_keyring(&self) -> Result<bool, StoreError> {
+        let marked = self.listed(IN_KEYRING, IN_KEYRING).await?;
+        Ok(self.0.keyring.is_none() && !marked.is_empty())
+    }
+
+    /// Returns those of whom there is such a file, or what says that it is in the
+    /// keyring. A file moves there when it is read.
+    async fn listed(
+        &self,
+        name: &'static str,
+        in_keyring: &'static str,
+    ) -> Result<Vec<IdentityHash>, StoreError> {
         let folders = self.0.clone();
         blocking(move || {
             let Ok(entries) = std::fs::read_dir(&folders.ours) else {
@@ -335,15 +358,16 @@ impl Store {
             let names = entries
                 .flatten()
                 .filter_map(|entry| entry.file_name().into_string().ok());
-            let end = match folders.keyring {
-                Some(_) => IN_KEYRING,
-                None => TOKENS,
+            let in_keyring = folders.keyring.as_ref().map(|_| in_keyring);
+            let hash = |file: String| {
+                let ends = [Some(name), in_keyring].into_iter().flatten();
+                let digits = ends.filter_map(|end| file.strip_suffix(end)?.strip_suffix('_'));
+                let mut hashes =
+                    digits.filter_map(|digits| IdentityHash::parse(&folders.base, digits));
+                hashes.next()
             };
-            let hash = |name: String| {
-                let digits = name.strip_suffix(end)?.strip_suffix('_')?;
-                IdentityHash::parse(&folders.base, digits)
-            };
-            Ok(names.filter_map(hash).collect())
+            let listed: BTreeSet<_> = names.filter_map(hash).collect();
+            Ok(listed.into_iter().collect())
         })
         .await
     }
@@ -404,4 +428,4 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(all(test, unix))]
-mod tests;
+pub(crate) mod tests;

@@ -195,11 +195,22 @@ pub(crate) async fn revoke(
     token: &Secret<String>,
     kind: TokenKind,
 ) -> Result<bool, TokenEndpointError> {
+    revoke_as(http, server, (client, None), token, kind).await
+}
+
+/// Does so as a client that may show with an assertion who it is.
+pub(crate) async fn revoke_as(
+    http: &OAuthHttp,
+    server: &AuthorizationServer,
+    (client, assertion): (&Client, Option<&Secret<String>>),
+    token: &Secret<String>,
+    kind: TokenKind,
+) -> Result<bool, TokenEndpointError> {
     same_issuer(server, &client.issuer)?;
     let Some(endpoint) = &server.revocation_endpoint else {
         return Ok(false);
     };
-    let request = revocation(client, token, kind);
+    let request = revocation(client, assertion, token, kind);
     let reply = http.post(endpoint, request).await?;
     if reply.status.is_success() {
         return Ok(true);
@@ -219,15 +230,24 @@ pub(crate) async fn revoke(
 }
 
 /// The crate's own request takes no http URL, not even on this machine.
-fn revocation(client: &Client, token: &Secret<String>, kind: TokenKind) -> http::Request<Vec<u8>> {
+fn revocation(
+    client: &Client,
+    assertion: Option<&Secret<String>>,
+    token: &Secret<String>,
+    kind: TokenKind,
+) -> http::Request<Vec<u8>> {
     let hint = match kind {
         TokenKind::Access => "access_token",
         TokenKind::Refresh => "refresh_token",
     };
-    let fields = [
+    let mut fields = vec![
         ("token", token.reveal().as_str()),
         ("token_type_hint", hint),
     ];
+    if let Some(assertion) = assertion {
+        fields.push(("client_assertion_type", request::JWT_BEARER));
+        fields.push(("client_assertion", assertion.reveal()));
+    }
     authenticated(client, &fields)
 }
 

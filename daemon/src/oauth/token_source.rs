@@ -209,8 +209,8 @@ pub(crate) struct AuthStatus {
 pub(crate) struct LoggedOut {
     /// Whether there were tokens.
     pub(crate) was_signed_in: bool,
-    /// What did not go as hoped.
-    pub(crate) note: Option<String>,
+    /// What did not go as hoped, or is to be done.
+    pub(crate) notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -479,7 +479,7 @@ impl TokenSource {
         drop(self.messages.send(Message::LogOut(reply)).await);
         done.await.unwrap_or_else(|_| LoggedOut {
             was_signed_in: false,
-            note: Some("the daemon is stopping".into()),
+            notes: vec!["the daemon is stopping".into()],
         })
     }
 }

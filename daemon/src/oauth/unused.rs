@@ -5,33 +5,48 @@ use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::sign_in::Tools;
 use super::store::Stored;
+use super::successor;
 use super::token_source::LoggedOut;
 use crate::http::NetworkOptions;
 use crate::server_url::ServerUrl;
 
 /// Revokes a grant where that is offered, and deletes its files.
 pub(super) async fn log_out(tools: Tools, hash: IdentityHash) -> LoggedOut {
-    let mut note = None;
+    let (mut notes, mut provider) = (Vec::new(), None);
     match tools.store.read(&hash).await {
         // Revoked first: without the files nobody could do it any more.
         Ok(Stored {
             grant: Some(grant), ..
         }) => {
+            let digits = grant.provider.as_deref();
+            provider = digits.and_then(|digits| IdentityHash::parse(hash.folder(), digits));
             if let Err(why) = revoke(&tools, &grant).await {
-                note = Some(format!(
+                notes.push(format!(
                     "tokens of a server not used since the daemon started were deleted here but not revoked: {why}"
                 ));
             }
         }
         Ok(_) => {}
-        Err(error) => note = Some(error.to_string()),
+        Err(error) => notes.push(error.to_string()),
     }
     if let Err(error) = tools.store.forget(&hash).await {
-        note = Some(error.to_string());
+        notes.push(error.to_string());
+    }
+    if let Some(provider) = provider {
+        notes.extend(successor::end_if_unused(&tools, &provider, None).await);
     }
     LoggedOut {
         was_signed_in: true,
-        note,
+        notes,
+    }
+}
+
+/// Ends what replaced a refresh token of the user's.
+pub(super) async fn end_successor(tools: Tools, provider: IdentityHash) -> LoggedOut {
+    let ended = successor::end_if_unused(&tools, &provider, None).await;
+    LoggedOut {
+        was_signed_in: false,
+        notes: ended.into_iter().collect(),
     }
 }
 

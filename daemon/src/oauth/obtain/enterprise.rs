@@ -17,7 +17,7 @@ use crate::oauth::grant::Grant;
 use crate::oauth::identity::Identity;
 use crate::oauth::registration::{self, Client};
 use crate::oauth::secret_file::{self, Access};
-use crate::oauth::store::StoreError;
+use crate::oauth::store::{Replaced, StoreError, Successor};
 use crate::oauth::text::printable;
 use crate::oauth::token::{ID_JAG, TokenEndpointError, TokenRequest, Vouched, is_jwt};
 use crate::oauth::token_source::{AccessToken, TokenError, Wanting};
@@ -174,7 +174,16 @@ impl<'a> Counter<'a> {
         let kept = |error: StoreError| ObtainError::Here(error.to_string());
         let _lock = store.lock(&hash).await.map_err(kept)?;
         let given = subject(path, kind).await?;
-        let replaced = store.subject(&hash, &given).await.map_err(kept)?;
+        let replaced = match store.subject(&hash, &given).await.map_err(kept)? {
+            Replaced::Not => None,
+            Replaced::By(token) => Some(token),
+            Replaced::Elsewhere => {
+                return Err(ObtainError::Here(format!(
+                    "what replaced the refresh token of {} was moved to another machine: put another one there",
+                    printable(&path.to_string_lossy())
+                )));
+            }
+        };
         let room = store.reserve_subject(&hash).await.map_err(kept)?;
         let Some(_sent) = self.errand.tools.on_its_way.send() else {
             return Err(ObtainError::Transient("the daemon is stopping".into()));
@@ -189,7 +198,7 @@ impl<'a> Counter<'a> {
             Err(_) => None,
         };
         if let Some(next) = next.filter(|next| *next != token)
-            && let Err(error) = room.put(&given, next).await
+            && let Err(error) = room.put(&given, &self.successor(path, next)).await
         {
             return Err(ObtainError::Here(format!(
                 "the identity provider {} has replaced the refresh token, and the new one could not be kept: {error}; put another one into {}",
@@ -201,6 +210,14 @@ impl<'a> Counter<'a> {
         answer
             .map(|vouched| vouched.assertion)
             .map_err(|failed| self.refused(failed, hearing, &whose()))
+    }
+
+    fn successor(&self, path: &Path, refresh_token: &Secret<String>) -> Successor {
+        Successor {
+            refresh_token: refresh_token.clone(),
+            file: Some(printable(&path.to_string_lossy())),
+            client: Some(self.client.clone()),
+        }
     }
 
     async fn ask(

@@ -105,6 +105,7 @@ fn grant(token: &str, left: Option<Duration>, now: SystemTime) -> Grant {
         resource_metadata: None,
         signed_in_at: None,
         server: None,
+        provider: None,
         client: None,
         binding: None,
         is_bound: false,

@@ -3,11 +3,14 @@
 //!
 //! Nothing that it prints is shown: it may be the token.
 
+mod start;
+
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{ObtainError, given};
@@ -33,8 +36,10 @@ pub(super) async fn run(
             "the token command {why}: run it by hand to see what it says"
         ))
     };
-    let mut running = Running::start(words.reveal()).map_err(|why| failed(&why))?;
-    let ended = tokio::time::timeout(TIMEOUT, running.output()).await;
+    let by = Instant::now() + TIMEOUT;
+    let started = start::start(words, TIMEOUT).await;
+    let mut running = started.map_err(|why| failed(&why))?;
+    let ended = tokio::time::timeout_at(by, running.output()).await;
     let late = |_| failed(&format!("did not end within {} s", TIMEOUT.as_secs()));
     let output = ended.map_err(late)?.map_err(|why| failed(&why))?;
     given::read(&output, now()).map_err(|why| {

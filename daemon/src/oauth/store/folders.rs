@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Loose, Replacement};
 use super::{
-    CLIENT, DEVICE, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, Stored, TOKENS,
-    VERIFIER, import, keyring,
+    CLIENT, DEVICE, FileError, Folders, IMPORTED, IN_KEYRING, OnDisk, SIGN_IN, SUBJECT,
+    SUBJECT_IN_KEYRING, Stored, TOKENS, VERIFIER, import, keyring,
 };
 use crate::oauth::grant::Grant;
 use crate::oauth::identity::{ClientChoice, Identity, IdentityHash};
@@ -55,8 +55,8 @@ impl Folders {
         let write = |name, content| Replacement::prepare(&self.path(hash, name))?.commit(content);
         match &self.keyring {
             Some(keyring) if name != IMPORTED => {
-                if name == TOKENS {
-                    write(IN_KEYRING, b"")?;
+                if let Some(mark) = mark(name) {
+                    write(mark, b"")?;
                 }
                 let kept = keyring.put(&entry(&self.path(hash, name)), content);
                 kept.map_err(keyring::failed)
@@ -69,8 +69,8 @@ impl Folders {
         if let Some(keyring) = &self.keyring {
             let removed = keyring.remove(&entry(&self.path(hash, name)));
             removed.map_err(keyring::failed)?;
-            if name == TOKENS {
-                files::remove(&self.path(hash, IN_KEYRING))?;
+            if let Some(mark) = mark(name) {
+                files::remove(&self.path(hash, mark))?;
             }
         }
         files::remove(&self.path(hash, name))
@@ -182,6 +182,15 @@ impl Folders {
             device: None,
             taken_over: true,
         })
+    }
+}
+
+/// Returns the file that says of a secret that it is in the keyring.
+fn mark(name: &str) -> Option<&'static str> {
+    match name {
+        TOKENS => Some(IN_KEYRING),
+        SUBJECT => Some(SUBJECT_IN_KEYRING),
+        _ => None,
     }
 }
 

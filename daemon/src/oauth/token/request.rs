@@ -16,7 +16,7 @@ use crate::oauth::scope::Scope;
 use crate::secret::Secret;
 
 /// `client_assertion_type` (RFC 7523, section 2.2).
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Clocks that differ less do no harm.
 const WORTH_SAYING: Duration = Duration::from_secs(60);

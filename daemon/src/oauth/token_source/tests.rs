@@ -440,7 +440,7 @@ async fn a_logout_revokes_and_forgets_and_ends_a_sign_in() {
     let setup = Setup::new();
     let daemon = setup.signed_in().await;
     let done = daemon.source.log_out().await;
-    assert!(done.was_signed_in && done.note.is_none(), "{done:?}");
+    assert!(done.was_signed_in && done.notes.is_empty(), "{done:?}");
     assert_eq!(
         (daemon.source.current(), setup.stored().await),
         (None, None)

@@ -154,7 +154,7 @@ impl Actor {
         self.tasks.spawn(async move {
             let mut logged_out = LoggedOut {
                 was_signed_in: grant.is_some(),
-                note: None,
+                notes: Vec::new(),
             };
             // Revoked first: without the files nobody could do it any more.
             if let Some(grant) = &grant {
@@ -165,10 +165,10 @@ impl Actor {
                         "its authorization server did not answer in time",
                     ))
                 };
-                logged_out.note = revoked.unwrap_or_else(late).err();
+                logged_out.notes.extend(revoked.unwrap_or_else(late).err());
             }
             if let Err(error) = tools.store.forget(&identity.hash()).await {
-                logged_out.note = Some(error.to_string());
+                logged_out.notes.push(error.to_string());
             }
             Done::LoggedOut(logged_out)
         });

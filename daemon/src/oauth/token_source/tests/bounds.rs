@@ -275,7 +275,7 @@ async fn a_logout_waits_for_no_server_for_long() {
     let done = daemon.source.log_out().await;
     assert!(done.was_signed_in);
     assert!(began.elapsed() <= Duration::from_secs(13));
-    let note = done.note.expect("it did not go as hoped");
+    let note = done.notes.first().expect("it did not go as hoped");
     assert!(note.contains("not revoked"), "{note}");
     assert_eq!(
         (daemon.source.current(), setup.stored().await),

@@ -226,7 +226,7 @@ async fn a_logout_revokes_the_token_and_the_next_request_gets_another() {
     let setup = Setup::new();
     let daemon = started(&setup).await;
     let logged_out = daemon.source.log_out().await;
-    assert!(logged_out.was_signed_in && logged_out.note.is_none());
+    assert!(logged_out.was_signed_in && logged_out.notes.is_empty());
     assert_eq!(setup.world.facts().revocations, 1);
     let stored = setup.store().tokens(&service().hash()).await;
     assert!(stored.ok().and_then(OnDisk::tokens).is_none());

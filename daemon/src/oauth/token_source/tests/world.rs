@@ -449,6 +449,16 @@ impl Servers for Reach {
         .boxed()
     }
 
+    fn revoke_refresh_token<'a>(
+        &'a self,
+        _: &'a AuthorizationServer,
+        _: &'a Client,
+        _: Option<&'a Secret<String>>,
+        _: &'a Secret<String>,
+    ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
+        std::future::ready(Ok(false)).boxed()
+    }
+
     fn revoke<'a>(
         &'a self,
         _: &'a AuthorizationServer,

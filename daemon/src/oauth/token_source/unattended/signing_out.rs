@@ -8,10 +8,12 @@ use tokio::sync::oneshot;
 
 use super::{Done, Unattended};
 use crate::oauth::grant::Grant;
+use crate::oauth::grant_type::GrantType;
 use crate::oauth::identity::Identity;
 use crate::oauth::obtain;
 use crate::oauth::sign_in::Tools;
 use crate::oauth::store::OnDisk;
+use crate::oauth::successor;
 use crate::oauth::token_source::LoggedOut;
 
 /// How long it waits for the authorization server.
@@ -66,21 +68,26 @@ async fn forget(tools: Tools, identity: Arc<Identity>, grant: Option<Grant>) -> 
     };
     let mut logged_out = LoggedOut {
         was_signed_in: grant.is_some(),
-        note: None,
+        notes: Vec::new(),
     };
     // Revoked first: without the files nobody could do it any more.
     if let Some(grant) = grant {
         let revoking = obtain::revoke(&tools, &identity, &grant);
         let late = |_| Err("its authorization server did not answer in time".to_owned());
         let revoked = tokio::time::timeout(REVOKE_TIMEOUT, revoking).await;
-        logged_out.note = revoked
-            .unwrap_or_else(late)
-            .err()
-            .map(|why| format!("the token was deleted here but not revoked: {why}"));
+        let failed = revoked.unwrap_or_else(late).err();
+        let said = |why| format!("the token was deleted here but not revoked: {why}");
+        logged_out.notes.extend(failed.map(said));
     }
     obtain::forget_pin(&tools, &identity).await;
     if let Err(error) = store.forget(&hash).await {
-        logged_out.note = Some(error.to_string());
+        logged_out.notes.push(error.to_string());
+    }
+    if let GrantType::EnterpriseManaged(enterprise) = &identity.grant_type {
+        let provider = &enterprise.provider;
+        let hash = provider.identity(&identity).hash();
+        let ended = successor::end_if_unused(&tools, &hash, Some((&identity, provider))).await;
+        logged_out.notes.extend(ended);
     }
     logged_out
 }
