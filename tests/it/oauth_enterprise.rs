@@ -1,9 +1,12 @@
 //! Enterprise-managed authorization: an identity provider says who the user is, and
 //! the server's authorization server takes its word.
 
+mod by_code;
+mod sign_in;
+
 use std::path::PathBuf;
 
-use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
+use mcp_remote_tests::authorization_server::{Config, Device, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::identity_provider::{CLIENT, FakeIdentityProvider};
@@ -28,7 +31,15 @@ struct Company {
 
 impl Company {
     fn new() -> Self {
-        let provider = FakeIdentityProvider::start();
+        Self::at(FakeIdentityProvider::start())
+    }
+
+    /// The same where people may sign in at the provider by code.
+    fn with_codes() -> Self {
+        Self::at(FakeIdentityProvider::offering(Some(Device::default())))
+    }
+
+    fn at(provider: FakeIdentityProvider) -> Self {
         let (server, upstream, client) = trusting(&provider);
         let mut home = TestHome::new();
         let browser = Browser::agreeing(&mut home);

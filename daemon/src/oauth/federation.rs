@@ -81,6 +81,17 @@ pub(crate) struct IdentityProvider {
     pub(crate) subject: Subject,
 }
 
+/// How an identity provider vouches for those who sign in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vouches {
+    /// What tells it, and who we are there, from others.
+    pub(crate) line: String,
+    /// The key by which our client shows who it is, instead of a secret.
+    pub(crate) key: Option<ClientKey>,
+    /// The command that signs in there, for the server at which it vouches.
+    pub(crate) login: String,
+}
+
 /// What shows an identity provider who the user is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -162,7 +173,12 @@ impl IdentityProvider {
             success_url: of.success_url.clone(),
             use_id_token: true,
             allow_missing_pkce: of.allow_missing_pkce || !self.needs_person(),
-            vouches: Some(self.line()),
+            by_code: of.by_code,
+            vouches: Some(Vouches {
+                line: self.line(),
+                key: self.key.clone(),
+                login: of.login_command(),
+            }),
             ..Identity::new(self.issuer.clone(), network)
         }
     }

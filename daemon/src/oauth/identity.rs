@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::dpop;
-use super::grant_type::GrantType;
+use super::federation::Vouches;
+use super::grant_type::{ClientKey, GrantType};
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -127,8 +128,8 @@ pub(crate) struct Identity {
     /// Whether tokens are bound to a key.
     pub(crate) dpop: dpop::Choice,
     /// Where the server is no MCP server but an identity provider, which vouches elsewhere
-    /// for those who sign in there: what tells it from others.
-    pub(crate) vouches: Option<String>,
+    /// for those who sign in there: how.
+    pub(crate) vouches: Option<Vouches>,
 }
 
 impl Identity {
@@ -192,6 +193,12 @@ impl Identity {
         }
     }
 
+    /// Returns the key by which the client of its sign-ins shows who it is, instead of a
+    /// secret.
+    pub(crate) fn client_key(&self) -> Option<&ClientKey> {
+        self.vouches.as_ref()?.key.as_ref()
+    }
+
     /// Stands for the MCP server in files: SHA-256 of its URL, which may be secret.
     pub(crate) fn server_digits(&self) -> String {
         hex(&Sha256::digest(self.server.url().as_str()))
@@ -200,6 +207,9 @@ impl Identity {
     /// Returns the command that signs in as this identity and no other. Values may be
     /// secret: each is written as `...`.
     pub(crate) fn login_command(&self) -> String {
+        if let Some(vouches) = &self.vouches {
+            return vouches.login.clone();
+        }
         let url = self.server.url();
         let mut command = match self.elsewhere {
             true => "MCP_REMOTE_CONFIG_DIR=... ".to_owned(),

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
 use super::dpop::{self, BINDS_ALWAYS};
+use super::grant_type::ClientKey;
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::{ClientChoice, Identity};
 use super::scope::Scope;
@@ -67,6 +68,9 @@ pub(crate) struct Client {
     pub(crate) client_secret: Option<Secret<String>>,
     /// How it says who it is.
     pub(crate) auth_method: AuthMethod,
+    /// The key by which it shows that where it signs people in, instead of a secret
+    /// (`private_key_jwt`). What is kept of a client is kept without it.
+    pub(crate) key: Option<ClientKey>,
     /// Where it may be redirected to; empty: not known.
     pub(crate) redirect_uris: Vec<String>,
     /// When its secret ends, in seconds since the epoch.
@@ -111,6 +115,7 @@ impl Client {
                 .filter(|_| auth_method != AuthMethod::None)
                 .map(|secret| Secret::new(secret.to_owned())),
             auth_method,
+            key: None,
             redirect_uris: uris.map(str::to_owned).collect(),
             // Zero says that it does not end.
             secret_expires_at: expires_at.and_then(Value::as_u64).filter(|at| *at > 0),
@@ -125,6 +130,7 @@ impl Client {
             client_id: String::new(),
             client_secret: None,
             auth_method: AuthMethod::None,
+            key: None,
             redirect_uris: Vec::new(),
             secret_expires_at: None,
             document: Map::new(),
@@ -305,10 +311,14 @@ pub(crate) fn given(
             auth_method,
             redirect_uris,
         } => {
+            let key = identity.client_key().cloned();
+            // A key makes the secret superfluous, which is not shown then.
+            let client_secret = client_secret.as_ref().filter(|_| key.is_none());
             let auth_method = auth_method.as_deref();
-            let client = pre_registered(server, client_id, client_secret.as_ref(), auth_method);
+            let client = pre_registered(server, client_id, client_secret, auth_method);
             Some(client.map(|client| Client {
                 redirect_uris: redirect_uris.clone(),
+                key,
                 ..client
             }))
         }
@@ -318,6 +328,7 @@ pub(crate) fn given(
                 client_id: url.as_str().to_owned(),
                 client_secret: None,
                 auth_method: AuthMethod::None,
+                key: None,
                 redirect_uris: Vec::new(),
                 secret_expires_at: None,
                 document: Map::new(),
@@ -365,6 +376,7 @@ fn pre_registered(
             .cloned()
             .filter(|_| auth_method != AuthMethod::None),
         auth_method,
+        key: None,
         redirect_uris: Vec::new(),
         secret_expires_at: None,
         document: Map::new(),
