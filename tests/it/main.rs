@@ -44,6 +44,7 @@ mod oauth_device;
 mod oauth_dpop;
 mod oauth_dpop_when;
 mod oauth_enterprise;
+mod oauth_failures;
 mod oauth_given;
 mod oauth_hostile;
 mod oauth_kill;
