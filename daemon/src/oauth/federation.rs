@@ -210,3 +210,51 @@ impl Identity {
 pub(crate) fn is_private(url: &Url) -> bool {
     url.scheme() == "https" || server_url::is_loopback(url)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::fake::identity;
+    use crate::oauth::grant_type::Audience;
+    use crate::oauth::jose::KeyFile;
+
+    #[test]
+    fn whoever_signs_in_at_a_provider_does_so_for_the_server() {
+        let key = ClientKey {
+            file: KeyFile::new("/key.pem".into()),
+            id: None,
+            audience: Audience::Issuer,
+        };
+        let provider = IdentityProvider {
+            issuer: ServerUrl::parse("https://idp", false).expect("valid"),
+            client_id: "app".into(),
+            client_secret: None,
+            auth_method: None,
+            key: Some(key.clone()),
+            redirect_uris: Vec::new(),
+            subject: Subject::SignIn,
+        };
+        let of = Identity {
+            by_code: true,
+            grant_type: GrantType::EnterpriseManaged(Box::new(Enterprise {
+                provider: provider.clone(),
+                account: ServiceAccount::default(),
+            })),
+            ..identity("https://h/mcp")
+        };
+        let there = of.identity_provider().expect("somebody signs in there");
+        assert_eq!(there.login_command(), of.login_command());
+        assert!(there.by_code, "as the server's user asks for it");
+        assert_eq!(there.client_key(), Some(&key));
+        // How a client shows who it is, and by which means somebody signs in, does not
+        // tell one grant from another.
+        let without = IdentityProvider {
+            key: None,
+            ..provider
+        };
+        assert_eq!(
+            there.hash(),
+            without.identity(&identity("https://other/")).hash()
+        );
+    }
+}

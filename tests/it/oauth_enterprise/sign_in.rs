@@ -123,6 +123,18 @@ fn a_sign_in_whose_key_is_of_no_use_opens_no_page() {
     mode(0o600);
     let finished = company.home.run(&login);
     assert_eq!(finished.code, 0, "{finished:?}");
+    // Nor is anybody sent there when it is spoiled later.
+    let mut shim = attached(&company.home, &login[1..]);
+    shim.echo("good");
+    mode(0o644);
+    company.provider.end_id_tokens();
+    company.server.expire_access_tokens();
+    let error = our_error(&shim.call("echo", r#"{"message":"x"}"#), 2);
+    let message = error["message"].as_str().expect("a sentence");
+    assert!(message.contains("is open to other users"), "{message}");
+    mode(0o600);
+    shim.echo("mended");
+    assert_eq!(company.browser.visited().len(), 1);
 }
 
 #[test]
