@@ -210,7 +210,7 @@ fn a_code_that_ends_before_anybody_enters_it() {
     ]);
     let failure = Failure {
         line,
-        says: &["ended", &login, "--device-code"],
+        says: &["ended", &login, "--device"],
         secrets: Vec::new(),
         limit: SOON,
     };
@@ -228,7 +228,7 @@ fn a_code_of_an_identity_provider_that_ends_before_anybody_enters_it() {
     let login = format!("run: mcp-remote login {}", scene.upstream.url());
     let failure = Failure {
         line,
-        says: &[&named(&provider), "ended", &login, "--device-code"],
+        says: &[&named(&provider), "ended", &login, "--device"],
         secrets: Vec::new(),
         limit: SOON,
     };
