@@ -27,6 +27,7 @@ pub(crate) mod address;
 pub(crate) mod authorization;
 pub(crate) mod authorize_url;
 pub(crate) mod challenge;
+pub(crate) mod client_assertion;
 pub(crate) mod device;
 pub(crate) mod discovery;
 pub(crate) mod dpop;

@@ -47,6 +47,7 @@ mod oauth_dpop_kinds;
 mod oauth_dpop_vouched;
 mod oauth_dpop_when;
 mod oauth_enterprise;
+mod oauth_failures;
 mod oauth_given;
 mod oauth_hostile;
 mod oauth_issuers;

@@ -1,12 +1,14 @@
 //! Enterprise-managed authorization: an identity provider says who the user is, and
 //! the server's authorization server takes its word.
 
+mod by_code;
 mod logging_out;
 mod moving;
+mod sign_in;
 
 use std::path::PathBuf;
 
-use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer};
+use mcp_remote_tests::authorization_server::{Config, Device, FakeAuthorizationServer};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
 use mcp_remote_tests::identity_provider::{CLIENT, FakeIdentityProvider};
@@ -31,12 +33,21 @@ struct Company {
 
 impl Company {
     fn new() -> Self {
-        Self::at(Map::new())
+        Self::of(FakeIdentityProvider::start(), Map::new())
     }
 
     /// One whose server's authorization server says this of itself besides.
     fn at(patch: Map<String, Value>) -> Self {
-        let provider = FakeIdentityProvider::start();
+        Self::of(FakeIdentityProvider::start(), patch)
+    }
+
+    /// The same where people may sign in at the provider by code.
+    fn with_codes() -> Self {
+        let provider = FakeIdentityProvider::offering(Some(Device::default()));
+        Self::of(provider, Map::new())
+    }
+
+    fn of(provider: FakeIdentityProvider, patch: Map<String, Value>) -> Self {
         let (server, upstream, client) = trusting_with(&provider, patch);
         let mut home = TestHome::new();
         let browser = Browser::agreeing(&mut home);

@@ -64,12 +64,20 @@ describe("tokens bound to a key", { timeout: 120_000, concurrency: 4 }, () => {
     for (const name of readdirSync(kept)) assert.equal(statSync(path.join(kept, name)).mode & 0o777, 0o600, name);
   });
 
-  check("a service account's tokens are bound too", "client secret, DPoP", async (world) => {
-    const { guard } = world.server;
-    await echo(await world.connect(), "bound");
-    await world.home.killDaemon();
-    await echo(await world.connect(), "and still");
-    assert.deepEqual(world.since([0]).granted, ["client_credentials"]);
-    assert.equal(new Set(guard.proofs.map(({ thumbprint }) => thumbprint)).size, 1);
-  });
+  for (const name of ["client secret, DPoP", "platform's token, DPoP", "identity provider, ID token, DPoP"]) {
+    check(`tokens that nobody signs in for are bound too: ${name}`, name, async (world) => {
+      const { guard } = world.server;
+      const { granted } = GRANTS[name];
+      const mark = world.mark();
+      await echo(await world.connect(), "bound");
+      await world.home.killDaemon();
+      await echo(await world.connect(), "and still");
+      assert.deepEqual(world.since(mark).granted, granted);
+      guard.distrustAll();
+      const renewal = world.mark();
+      await echo(await world.connect(), "and so is the next");
+      assert.deepEqual(world.since(renewal).granted, granted);
+      assert.equal(new Set(guard.proofs.map(({ thumbprint }) => thumbprint)).size, 1);
+    });
+  }
 });

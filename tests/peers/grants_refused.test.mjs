@@ -2,12 +2,13 @@
 // where, soon, with nothing secret in it, and the next attempt works once
 // the cause is gone.
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { chmodSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { describe, test } from "node:test";
 
-import { GRANTS, PAGE, elsewhere } from "./support/grants.mjs";
+import { AT_HOME, GRANTS, PAGE, elsewhere } from "./support/grants.mjs";
 import { inWorld } from "./support/grants_world.mjs";
 import { SHIM } from "./support/home.mjs";
 import { echo } from "./support/protected_scene.mjs";
@@ -15,13 +16,14 @@ import { Visitor } from "./support/visitor.mjs";
 import { until } from "./support/waiting.mjs";
 import { Platform } from "./support/workload.mjs";
 
-/** Seconds within which everything is said. */
+/** Seconds within which everything is said, and how a program is waited for that hangs. */
 const SOON = 12;
+const HANGS = 25;
 
 const withFlag = (flags, name, value) => flags.with(flags.indexOf(name) + 1, value);
 
 /** Connects a client in vain; returns what it was told. */
-async function inVain(world, secrets, options) {
+async function inVain(world, secrets, options, limit = SOON) {
   const begun = performance.now();
   let said;
   await assert.rejects(world.connect(options), (error) => {
@@ -29,7 +31,7 @@ async function inVain(world, secrets, options) {
     return true;
   });
   const seconds = (performance.now() - begun) / 1000;
-  assert.ok(seconds < SOON, `it took ${seconds} s to say: ${said}`);
+  assert.ok(seconds < limit, `it took ${seconds} s to say: ${said}`);
   for (const secret of secrets) {
     assert.ok(!said.includes(secret), `a secret in: ${said}`);
     assert.deepEqual(world.home.holds(secret), [], "a secret is written down");
@@ -44,12 +46,14 @@ describe("grants that fail", { timeout: 120_000, concurrency: 4 }, () => {
     "prints a novel": 'process.stdout.write("a secret page ".repeat(1000000))',
     "prints nothing": "",
     "fails": 'console.error("a secret page"); process.exit(3)',
+    "hangs": 'console.error("a secret page"); setInterval(() => {}, 1000)',
   })) {
     check(`a token command that ${what}`, "token command", async (world) => {
       const command = JSON.stringify([process.execPath, "-e", script]);
       world.configure(`[servers.guarded]\nurl = ${JSON.stringify(world.server.url)}\nbearer_token_command = ${command}\n`);
-      const said = await inVain(world, ["a secret page"]);
+      const said = await inVain(world, ["a secret page"], {}, HANGS);
       assert.match(said, /command/);
+      assert.equal(world.tokenRequests, 0);
     });
   }
 
@@ -87,6 +91,14 @@ describe("grants that fail", { timeout: 120_000, concurrency: 4 }, () => {
     assert.equal(world.tokenRequests, 0);
   });
 
+  check("a key of a type that nobody wants", "client key, ES256, SEC 1", async (world) => {
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
+    const file = world.write("client-key", privateKey.export({ type: "pkcs8", format: "pem" }));
+    const said = await inVain(world, []);
+    assert.ok(said.includes(file) && said.includes("not supported"), said);
+    assert.equal(world.tokenRequests, 0);
+  });
+
   check("a platform's token for somebody else", "platform's token", async (world) => {
     const file = path.join(world.home.folder, "platform-token");
     const { issuer } = world.authorization;
@@ -106,13 +118,38 @@ describe("grants that fail", { timeout: 120_000, concurrency: 4 }, () => {
     await echo(await world.connect(), "with one for this server");
   });
 
-  check("an identity provider that is gone", "identity provider, ID token", async (world) => {
+  for (const name of ["identity provider, ID token", "identity provider, refresh token", "identity provider, device code"]) {
+    check(`an identity provider that is gone: ${name}`, name, async (world) => {
+      const { issuer } = world.provider;
+      world.entry.person = undefined;
+      await world.provider.stop();
+      world.provider = undefined;
+      const said = await inVain(world, []);
+      assert.ok(said.includes(`the identity provider ${issuer}`), said);
+      assert.equal(world.tokenRequests, 0);
+    });
+  }
+
+  check("a code of the identity provider's that is denied", "identity provider, device code", async (world) => {
     const { issuer } = world.provider;
-    await world.provider.stop();
-    world.provider = undefined;
-    const said = await inVain(world, []);
-    assert.ok(said.includes(issuer), said);
+    world.entry.person = elsewhere((visitor, url) => visitor.refuse(url));
+    const said = await inVain(world, [AT_HOME.client_secret]);
+    assert.ok(said.includes(`the identity provider ${issuer}`) && said.includes("access_denied"), said);
+    assert.ok(said.includes(`mcp-remote login ${world.server.url}`), said);
+    const login = world.home.start([SHIM, "login", "--device", world.server.url, ...world.entry.flags]);
+    const named = await until(15_000, "a page to open elsewhere", () => login.output.stderr.match(PAGE)?.[1]);
+    await new Visitor().agree(named);
+    const { code, stderr } = await login.ended();
+    assert.equal(code, 0, stderr);
+    await echo(await world.connect({ person: undefined }), "when somebody has agreed");
+  });
+
+  check("nobody to ask at the identity provider", "identity provider, device code", async (world) => {
+    const { code, stderr, stdout } = await world.home.run(["login", world.server.url, ...world.entry.flags, "--non-interactive"]);
+    assert.deepEqual({ code, stdout }, { code: 11, stdout: "" });
+    assert.match(stderr, /mcp-remote login .*--identity-provider/);
     assert.equal(world.tokenRequests, 0);
+    assert.equal(world.provider.requests.filter((request) => request === "POST /device/auth").length, 0);
   });
 
   check("an identity provider that has never seen the token", "identity provider, refresh token", async (world) => {

@@ -131,13 +131,19 @@ describe("the servers of the grants", { timeout: 60_000 }, () => {
 });
 
 describe("the servers that bind tokens to keys", { timeout: 60_000 }, () => {
+  const platform = new Platform();
   let authorization, guard, key, server;
 
   before(async () => {
     key = new Key("ES256, PKCS#8");
+    const bound = { dpop_bound_access_tokens: true };
     authorization = await startForGrants({
       nonces: true,
-      clients: [client("bound", { client_secret: SECRET, token_endpoint_auth_method: "client_secret_post", dpop_bound_access_tokens: true })],
+      clients: [
+        client("bound", { client_secret: SECRET, token_endpoint_auth_method: "client_secret_post", ...bound }),
+        client("workload", { grant_types: [GRANTS.jwtBearer], token_endpoint_auth_method: "none", ...bound }),
+      ],
+      trusted: [platform],
     });
     guard = new DpopGuard();
     server = await ProtectedServer.start(authorization, "http", guard);
@@ -153,6 +159,21 @@ describe("the servers that bind tokens to keys", { timeout: 60_000 }, () => {
     assert.equal(metadata.dpop_bound_access_tokens_required, true);
     assert.deepEqual(metadata.authorization_servers, [authorization.issuer]);
     assert.ok((await authorization.metadata()).dpop_signing_alg_values_supported.includes("ES256"));
+  });
+
+  test("bind what they give for an assertion, which the lack of a nonce does not spend", async () => {
+    const assertion = await platform.token(authorization.issuer);
+    const parameters = { grant_type: GRANTS.jwtBearer, client_id: "workload", assertion, resource: server.url, scope: "tools" };
+    const ask = async (more) =>
+      askForToken(authorization.issuer, parameters, { dpop: await proof(key, "POST", `${authorization.issuer}/token`, more) });
+    assert.equal((await askForToken(authorization.issuer, parameters)).error, "invalid_grant");
+    const first = await ask();
+    assert.deepEqual([first.status, first.error], [400, "use_dpop_nonce"]);
+    const { access_token: accessToken, token_type } = await ask({ nonce: first.nonce });
+    assert.equal(token_type, "DPoP");
+    const dpop = await proof(key, "POST", server.url, { accessToken, nonce: guard.nonce });
+    assert.equal((await initialize(server.url, { authorization: `DPoP ${accessToken}`, dpop })).status, 200);
+    guard.proofs.length = 0;
   });
 
   test("want a nonce each, a proof a request, and no proof twice", async () => {

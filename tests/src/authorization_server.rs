@@ -288,6 +288,18 @@ impl FakeAuthorizationServer {
         secret
     }
 
+    /// Registers a client by hand that has no secret.
+    pub fn register_public(&self, id: &str, redirect_uri: &str) {
+        let client = Client {
+            redirect_uris: vec![redirect_uri.to_owned()],
+            secret: None,
+            device: true,
+        };
+        self.shared
+            .state
+            .update(|state| state.clients.insert(id.to_owned(), client));
+    }
+
     /// Takes this nonce at `origin` from now on, and none of those before.
     pub fn change_nonce(&self, origin: &str, nonce: &str) {
         self.shared.state.update(|state| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::json;
 use url::form_urlencoded;
 
-use crate::authorization_server::{Config, FakeAuthorizationServer};
+use crate::authorization_server::{Config, Device, FakeAuthorizationServer};
 use crate::home::SECRET;
 use crate::monitor::Monitor;
 use crate::upstream::{Reply, Request};
@@ -63,11 +63,17 @@ impl Default for FakeIdentityProvider {
 impl FakeIdentityProvider {
     /// Starts one that vouches nowhere yet.
     pub fn start() -> Self {
+        Self::offering(None)
+    }
+
+    /// The same where people may sign in by code.
+    pub fn offering(device: Option<Device>) -> Self {
         let server = Arc::new(FakeAuthorizationServer::with(Config {
             registration: false,
             id_tokens: true,
             // There is no resource.
             resource_metadata: crate::authorization_server::ResourceMetadata::None,
+            device,
             ..Config::default()
         }));
         // The usual port may be another test's.
@@ -130,6 +136,20 @@ impl FakeIdentityProvider {
             })
         };
         self.state.look(document).to_string()
+    }
+
+    /// Makes its client one that has no secret; returns it likewise.
+    pub fn public_client(&self) -> String {
+        let redirect_uri = self.state.look(|state| state.redirect_uri.clone());
+        self.server.register_public(CLIENT, &redirect_uri);
+        json!({ "client_id": CLIENT, "redirect_uris": [redirect_uri] }).to_string()
+    }
+
+    /// Makes its client one that shows who it is with this key of type ES256; returns it
+    /// likewise.
+    pub fn client_with_key(&self, public: &[u8]) -> String {
+        self.server.service_key(CLIENT, "ES256", public);
+        self.public_client()
     }
 
     /// Vouches at this authorization server, which takes its word.

@@ -14,6 +14,9 @@ use crate::oauth::identity::ClientChoice;
 use crate::oauth::jose::KeyFile;
 use crate::server_url::ServerUrl;
 
+/// The flag of the client that is registered at an identity provider.
+const CLIENT: &str = "--identity-provider-client";
+
 /// Returns the file of the workload token that is shown; `None`: none is.
 ///
 /// # Errors
@@ -30,7 +33,6 @@ pub(super) fn workload(auth: &v1::AuthOptions) -> Result<Option<Arc<Path>>, Stri
 pub(super) fn identity_provider(
     auth: &v1::AuthOptions,
 ) -> Result<Option<IdentityProvider>, String> {
-    const CLIENT: &str = "--identity-provider-client";
     if auth.identity_provider.is_empty() {
         return match alone(auth) {
             Some(flag) => Err(format!("{flag} needs --identity-provider")),
@@ -54,22 +56,17 @@ pub(super) fn identity_provider(
         return Err(format!("the value of {CLIENT} has no client_id"));
     };
     let key = absolute("--identity-provider-key", &auth.identity_provider_key)?;
-    if client_secret.is_none() && key.is_none() {
-        return Err(format!(
-            "identity providers want to know who asks: give a client_secret in {CLIENT}, or --identity-provider-key"
-        ));
-    }
+    shows_who_it_is(
+        auth_method.as_deref(),
+        client_secret.is_some(),
+        key.is_some(),
+    )?;
     let kind = SubjectKind::parse(&auth.subject_token_type)
         .ok_or("the value of --subject-token-type is neither id-token nor refresh-token")?;
     let subject = match absolute("--subject-token-file", &auth.subject_token_file)? {
         Some(file) => Subject::File(file.into(), kind),
         None if !auth.subject_token_type.is_empty() => {
             return Err("--subject-token-type needs --subject-token-file".into());
-        }
-        None if client_secret.is_none() => {
-            return Err(format!(
-                "a sign-in at the identity provider needs a client_secret in {CLIENT}: --identity-provider-key serves with --subject-token-file only"
-            ));
         }
         None => Subject::SignIn,
     };
@@ -100,6 +97,23 @@ fn client_of(issuer: &ServerUrl, flag: &str, info: &str) -> Result<ClientChoice,
             "the issuer in the value of {flag} is not that of --identity-provider"
         )),
         _ => Ok(client),
+    }
+}
+
+/// A client shows who it is by a key, by a secret, or by its id alone, as is said of it.
+fn shows_who_it_is(method: Option<&str>, secret: bool, key: bool) -> Result<(), String> {
+    match method {
+        None | Some("none" | "private_key_jwt") if key => Ok(()),
+        Some("private_key_jwt") => Err(format!(
+            "the client of {CLIENT} shows who it is by private_key_jwt, which needs --identity-provider-key"
+        )),
+        Some("client_secret_basic" | "client_secret_post") if !secret && !key => Err(format!(
+            "the client of {CLIENT} shows who it is by a secret, but there is no client_secret in it"
+        )),
+        None | Some("none" | "client_secret_basic" | "client_secret_post") => Ok(()),
+        Some(_) => Err(format!(
+            "the token_endpoint_auth_method of {CLIENT} is not known: use none, client_secret_basic, client_secret_post or private_key_jwt"
+        )),
     }
 }
 
@@ -182,9 +196,38 @@ mod tests {
     }
 
     #[test]
+    fn a_client_may_sign_people_in_by_a_key_a_secret_or_its_id_alone() {
+        for (client, key) in [
+            (r#"{"client_id":"app"}"#, ""),
+            (
+                r#"{"client_id":"app","token_endpoint_auth_method":"none"}"#,
+                "",
+            ),
+            (r#"{"client_id":"app"}"#, "/k.pem"),
+            (
+                r#"{"client_id":"app","token_endpoint_auth_method":"private_key_jwt"}"#,
+                "/k.pem",
+            ),
+            (
+                r#"{"client_id":"app","client_secret":"s","token_endpoint_auth_method":"client_secret_post"}"#,
+                "",
+            ),
+        ] {
+            let auth = v1::AuthOptions {
+                identity_provider_client: client.into(),
+                identity_provider_key: key.into(),
+                ..given()
+            };
+            let provider = identity_provider(&auth).expect("usable").expect("given");
+            assert_eq!(provider.subject, Subject::SignIn);
+            assert_eq!(provider.key.is_some(), !key.is_empty());
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_refused_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
-        let cases: [(&str, Set); 12] = [
+        let cases: [(&str, Set); 13] = [
             ("--identity-provider ", |a| {
                 a.identity_provider = "http://s3cret.example/".into();
             }),
@@ -208,11 +251,18 @@ mod tests {
                 a.identity_provider_client = info.into();
             }),
             ("--identity-provider-key", |a| {
-                a.identity_provider_client = r#"{"client_id":"app"}"#.into();
+                a.identity_provider_client =
+                    r#"{"client_id":"app","token_endpoint_auth_method":"private_key_jwt"}"#.into();
             }),
-            ("--subject-token-file", |a| {
-                a.identity_provider_client = r#"{"client_id":"app"}"#.into();
-                a.identity_provider_key = "/s3cret".into();
+            ("--identity-provider-client", |a| {
+                a.identity_provider_client =
+                    r#"{"client_id":"app","token_endpoint_auth_method":"client_secret_post"}"#
+                        .into();
+            }),
+            ("--identity-provider-client", |a| {
+                a.identity_provider_client =
+                    r#"{"client_id":"app","client_secret":"s3cret","token_endpoint_auth_method":"s3cret"}"#
+                        .into();
             }),
             ("--subject-token-type", |a| {
                 a.subject_token_type = "s3cret".into();

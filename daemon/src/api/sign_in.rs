@@ -191,6 +191,22 @@ fn notice(text: String) -> Frame {
     })
 }
 
+/// Says what a client that the user registered has to be registered with: that of the
+/// identity provider where the sign-in is one there.
+fn redirect_uri_to_register(identity: &Identity) -> Option<Frame> {
+    if let Some(provider) = identity.identity_provider() {
+        let uri = provider.assumed_redirect_uri()?;
+        return Some(notice(format!(
+            "The client of --identity-provider-client has to be registered with {uri}. If it is not, name its redirect_uris there or give its port."
+        )));
+    }
+    let uri = identity.assumed_redirect_uri()?;
+    Some(notice(format!(
+        "The client of --static-oauth-client-info has to be registered with {uri}. If it is not, name its redirect_uris there or give its port; the npm package uses port {} for this server.",
+        identity.npm_port()
+    )))
+}
+
 /// What the shim has been told of the sign-in under way.
 #[derive(Debug, Default)]
 struct Told {
@@ -220,12 +236,8 @@ impl Told {
                     "Or sign in by a code that you type in on any machine: {login}"
                 )));
             }
-            let redirects = begins && !by_code;
-            if let Some(uri) = identity.assumed_redirect_uri().filter(|_| redirects) {
-                frames.push(notice(format!(
-                    "The client of --static-oauth-client-info has to be registered with {uri}. If it is not, name its redirect_uris there or give its port; the npm package uses port {} for this server.",
-                    identity.npm_port()
-                )));
+            if begins && !by_code {
+                frames.extend(redirect_uri_to_register(identity));
             }
         }
         frames

@@ -129,13 +129,11 @@ pub(crate) trait Servers: Send + Sync {
         request: TokenRequest<'a>,
     ) -> BoxFuture<'a, Result<Vouched, TokenEndpointError>>;
 
-    /// Makes a refresh token worthless; false where that is not offered. `assertion`:
-    /// shows who the client is, in the place of a secret.
+    /// Makes a refresh token worthless; false where that is not offered.
     fn revoke_refresh_token<'a>(
         &'a self,
         server: &'a AuthorizationServer,
         client: &'a Client,
-        assertion: Option<&'a Secret<String>>,
         token: &'a Secret<String>,
     ) -> BoxFuture<'a, Result<bool, TokenEndpointError>>;
 
@@ -280,11 +278,9 @@ impl Servers for Connection {
         &'a self,
         server: &'a AuthorizationServer,
         client: &'a Client,
-        assertion: Option<&'a Secret<String>>,
         token: &'a Secret<String>,
     ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
-        let kind = TokenKind::Refresh;
-        token::revoke_as(&self.http, server, (client, assertion), token, kind).boxed()
+        token::revoke(&self.http, server, client, token, TokenKind::Refresh).boxed()
     }
 
     fn revoke<'a>(

@@ -61,6 +61,15 @@ pub(crate) struct IdentityProvider {
     pub(crate) subject: Subject,
 }
 
+/// How an identity provider vouches for those who sign in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vouches {
+    /// What tells it, and who we are there, from others.
+    pub(crate) line: String,
+    /// The key by which our client shows who it is, instead of a secret.
+    pub(crate) key: Option<ClientKey>,
+}
+
 /// What shows an identity provider who the user is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -142,7 +151,11 @@ impl IdentityProvider {
             success_url: of.success_url.clone(),
             use_id_token: true,
             allow_missing_pkce: of.allow_missing_pkce,
-            vouches: Some(self.line()),
+            by_code: of.by_code,
+            vouches: Some(Vouches {
+                line: self.line(),
+                key: self.key.clone(),
+            }),
             login: of.login.clone(),
             ..Identity::new(self.issuer.clone(), network)
         }
@@ -184,4 +197,52 @@ impl Identity {
 /// Says whether a token that stands for a person may be sent there.
 pub(crate) fn is_private(url: &Url) -> bool {
     url.scheme() == "https" || server_url::is_loopback(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::fake::identity;
+    use crate::oauth::grant_type::Audience;
+    use crate::oauth::jose::KeyFile;
+
+    #[test]
+    fn whoever_signs_in_at_a_provider_does_so_for_the_server() {
+        let key = ClientKey {
+            file: KeyFile::new("/key.pem".into()),
+            id: None,
+            audience: Audience::Issuer,
+        };
+        let provider = IdentityProvider {
+            issuer: ServerUrl::parse("https://idp", false).expect("valid"),
+            client_id: "app".into(),
+            client_secret: None,
+            auth_method: None,
+            key: Some(key.clone()),
+            redirect_uris: Vec::new(),
+            subject: Subject::SignIn,
+        };
+        let of = Identity {
+            by_code: true,
+            grant_type: GrantType::EnterpriseManaged(Box::new(Enterprise {
+                provider: provider.clone(),
+                account: ServiceAccount::default(),
+            })),
+            ..identity("https://h/mcp")
+        };
+        let there = of.identity_provider().expect("somebody signs in there");
+        assert_eq!(there.login_command(), of.login_command());
+        assert!(there.by_code, "as the server's user asks for it");
+        assert_eq!(there.client_key(), Some(&key));
+        // How a client shows who it is, and by which means somebody signs in, does not
+        // tell one grant from another.
+        let without = IdentityProvider {
+            key: None,
+            ..provider
+        };
+        assert_eq!(
+            there.hash(),
+            without.identity(&identity("https://other/")).hash()
+        );
+    }
 }

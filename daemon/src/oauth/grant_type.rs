@@ -140,7 +140,7 @@ impl Identity {
     pub(super) fn account_lines(&self) -> Vec<(&'static str, String)> {
         let grant = match &self.grant_type {
             GrantType::AuthorizationCode => match &self.vouches {
-                Some(line) => format!("identity_provider {line}"),
+                Some(vouches) => format!("identity_provider {}", vouches.line),
                 None => return Vec::new(),
             },
             GrantType::Workload(workload) => {

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::dpop;
-use super::grant_type::GrantType;
+use super::federation::Vouches;
+use super::grant_type::{ClientKey, GrantType};
 use super::loopback::DEFAULT_PORT;
 use super::scope::Scope;
 use crate::http::{NetworkOptions, ProxySettings};
@@ -140,8 +141,8 @@ pub(crate) struct Identity {
     /// Whether tokens are bound to a key.
     pub(crate) dpop: dpop::Choice,
     /// Where the server is no MCP server but an identity provider, which vouches elsewhere
-    /// for those who sign in there: what tells it from others.
-    pub(crate) vouches: Option<String>,
+    /// for those who sign in there: how.
+    pub(crate) vouches: Option<Vouches>,
     /// The command that signs in as it, without secrets; empty: nothing was given but
     /// the server.
     pub(crate) login: Arc<str>,
@@ -206,6 +207,12 @@ impl Identity {
             folder: self.folder.clone(),
             digits: hex(&Sha256::digest(text)).into(),
         }
+    }
+
+    /// Returns the key by which the client of its sign-ins shows who it is, instead of a
+    /// secret.
+    pub(crate) fn client_key(&self) -> Option<&ClientKey> {
+        self.vouches.as_ref()?.key.as_ref()
     }
 
     /// Stands for the MCP server in files: SHA-256 of its URL, which may be secret.

@@ -4,7 +4,6 @@
 //! What is obtained from a server is kept for the next daemon, and what another daemon
 //! of this user has obtained meanwhile is used.
 
-pub(crate) mod client_assertion;
 mod client_credentials;
 mod enterprise;
 mod files;
@@ -18,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::challenge::Challenge;
+use super::client_assertion;
 use super::discovery::DiscoveryError;
 use super::dpop;
 use super::grant::Grant;
@@ -87,7 +87,7 @@ pub(crate) enum ObtainError {
     #[error("{0}")]
     Unproven(String),
     /// Somebody has to sign in with whoever vouches for them.
-    #[error("somebody has to sign in{}", .why.as_deref().map(|why| format!(" {why}")).unwrap_or_default())]
+    #[error("somebody has to sign in{}", .why.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     SignIn {
         /// The sign-in under way; `None`: nothing is.
         sign_in: Option<Box<PendingSignIn>>,

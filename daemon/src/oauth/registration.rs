@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::discovery::{AuthorizationServer, Discovered, is_same_issuer};
 use super::dpop::{self, BINDS_ALWAYS};
+use super::grant_type::ClientKey;
 use super::http::{OAuthHttp, OAuthHttpError, Reply};
 use super::identity::Identity;
 use super::scope::Scope;
@@ -70,6 +71,9 @@ pub(crate) struct Client {
     pub(crate) client_secret: Option<Secret<String>>,
     /// How it says who it is.
     pub(crate) auth_method: AuthMethod,
+    /// The key by which it shows that where it signs people in, instead of a secret
+    /// (`private_key_jwt`). What is kept of a client is kept without it.
+    pub(crate) key: Option<ClientKey>,
     /// Where it may be redirected to; empty: not known.
     pub(crate) redirect_uris: Vec<String>,
     /// When its secret ends, in seconds since the epoch.
@@ -114,6 +118,7 @@ impl Client {
                 .filter(|_| auth_method != AuthMethod::None)
                 .map(|secret| Secret::new(secret.to_owned())),
             auth_method,
+            key: None,
             redirect_uris: uris.map(str::to_owned).collect(),
             // Zero says that it does not end.
             secret_expires_at: expires_at.and_then(Value::as_u64).filter(|at| *at > 0),
@@ -128,6 +133,7 @@ impl Client {
             client_id: String::new(),
             client_secret: None,
             auth_method: AuthMethod::None,
+            key: None,
             redirect_uris: Vec::new(),
             secret_expires_at: None,
             document: Map::new(),

@@ -278,6 +278,11 @@ async fn attempt(
     // A person waits: what is old by an hour may cost a second attempt.
     servers.forget(identity);
     let discovered = servers.discover(identity, &wish.known).await?;
+    if let Some(key) = identity.client_key() {
+        // Before anybody signs in for nothing.
+        let read = key.file.read().await;
+        read.map_err(|error| SignInError::Failed(error.to_string()))?;
+    }
     let already = wish.already.as_ref();
     let scope = scopes_to_ask(identity, &wish.challenge, &discovered, already);
     let binding = dpop::decide(identity, &wish.challenge, &discovered);

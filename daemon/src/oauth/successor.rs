@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::federation::{IdentityProvider, is_private};
 use super::identity::{Identity, IdentityHash};
-use super::obtain::client_assertion;
+use super::registration::Client;
 use super::sign_in::Tools;
 use super::store::{StoreError, Successor};
 use crate::http::NetworkOptions;
@@ -98,17 +98,11 @@ async fn revoke(
     {
         return Err("its revocation endpoint is not encrypted".into());
     }
-    let key = provider.and_then(|(_, provider)| provider.key.as_ref());
-    let assertion = match key {
-        Some(key) => {
-            let now = (tools.now)();
-            let signed = client_assertion::sign(key, &client.client_id, &server, now).await;
-            Some(signed.map_err(|error| error.to_string())?)
-        }
-        None => None,
+    let client = Client {
+        key: provider.and_then(|(_, provider)| provider.key.clone()),
+        ..client
     };
-    let token = &successor.refresh_token;
-    let revoked = servers.revoke_refresh_token(&server, &client, assertion.as_ref(), token);
+    let revoked = servers.revoke_refresh_token(&server, &client, &successor.refresh_token);
     match revoked.await {
         Ok(true) => Ok(()),
         Ok(false) => Err("it does not offer that".into()),

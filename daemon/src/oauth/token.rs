@@ -11,7 +11,7 @@ mod response;
 mod vouch;
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, header};
 use oauth2::basic::{
@@ -25,6 +25,7 @@ use oauth2::{
 use serde_json::Value;
 
 use super::authorization::{Code, Pending};
+use super::client_assertion;
 use super::discovery::AuthorizationServer;
 use super::dpop::{self, Binding};
 use super::endpoints::RefreshRequest;
@@ -106,6 +107,7 @@ pub(crate) async fn exchange(
         let uri = printable(&pending.redirect_uri);
         TokenEndpointError::Unusable(format!("{uri} is not a usable redirect URI"))
     })?;
+    let assertion = assertion(client, server).await?;
     let oauth = oauth(server, client).set_redirect_uri(redirect);
     let mut request = oauth
         .exchange_code(AuthorizationCode::new(code.0.reveal().clone()))
@@ -113,11 +115,15 @@ pub(crate) async fn exchange(
     if let Some(resource) = &pending.resource {
         request = request.add_extra_param("resource", resource);
     }
+    for (name, value) in assertion.iter().flat_map(client_assertion::fields) {
+        request = request.add_extra_param(name, value);
+    }
     let secrets = [&code.0, &pending.verifier];
     let endpoint = Endpoint {
         http,
         server,
         secrets: secrets.into_iter().chain(&client.client_secret).collect(),
+        client_assertion: assertion.as_ref(),
         binding: pending.binding.as_ref(),
     };
     let answer = request.request_async(&endpoint).await;
@@ -144,6 +150,7 @@ pub(crate) async fn refresh(
     } = request;
     same_issuer(server, issuer)?;
     same_issuer(server, &client.issuer)?;
+    let assertion = assertion(client, server).await?;
     let oauth = oauth(server, client);
     let token = RefreshToken::new(refresh_token.reveal().clone());
     let scopes = scope.into_iter().flat_map(Scope::tokens);
@@ -153,11 +160,15 @@ pub(crate) async fn refresh(
     if let Some(resource) = resource {
         request = request.add_extra_param("resource", resource);
     }
+    for (name, value) in assertion.iter().flat_map(client_assertion::fields) {
+        request = request.add_extra_param(name, value);
+    }
     let secrets = [refresh_token].into_iter();
     let endpoint = Endpoint {
         http,
         server,
         secrets: secrets.chain(&client.client_secret).collect(),
+        client_assertion: assertion.as_ref(),
         binding,
     };
     let answer = request.request_async(&endpoint).await;
@@ -195,22 +206,12 @@ pub(crate) async fn revoke(
     token: &Secret<String>,
     kind: TokenKind,
 ) -> Result<bool, TokenEndpointError> {
-    revoke_as(http, server, (client, None), token, kind).await
-}
-
-/// Does so as a client that may show with an assertion who it is.
-pub(crate) async fn revoke_as(
-    http: &OAuthHttp,
-    server: &AuthorizationServer,
-    (client, assertion): (&Client, Option<&Secret<String>>),
-    token: &Secret<String>,
-    kind: TokenKind,
-) -> Result<bool, TokenEndpointError> {
     same_issuer(server, &client.issuer)?;
     let Some(endpoint) = &server.revocation_endpoint else {
         return Ok(false);
     };
-    let request = revocation(client, assertion, token, kind);
+    let assertion = assertion(client, server).await?;
+    let request = revocation(client, assertion.as_ref(), token, kind);
     let reply = http.post(endpoint, request).await?;
     if reply.status.is_success() {
         return Ok(true);
@@ -240,21 +241,31 @@ fn revocation(
         TokenKind::Access => "access_token",
         TokenKind::Refresh => "refresh_token",
     };
-    let mut fields = vec![
+    let fields = [
         ("token", token.reveal().as_str()),
         ("token_type_hint", hint),
     ];
-    if let Some(assertion) = assertion {
-        fields.push(("client_assertion_type", request::JWT_BEARER));
-        fields.push(("client_assertion", assertion.reveal()));
-    }
-    authenticated(client, &fields)
+    authenticated(client, assertion, &fields)
+}
+
+/// Signs what shows who a client with a key is; `None`: it has none.
+async fn assertion(
+    client: &Client,
+    server: &AuthorizationServer,
+) -> Result<Option<Secret<String>>, TokenEndpointError> {
+    let signed = client_assertion::of(client, server).await;
+    signed.map_err(|error| TokenEndpointError::Unusable(error.to_string()))
 }
 
 /// Makes a form that says who the client is, as it was registered to.
-fn authenticated(client: &Client, fields: &[(&str, &str)]) -> http::Request<Vec<u8>> {
+fn authenticated(
+    client: &Client,
+    assertion: Option<&Secret<String>>,
+    fields: &[(&str, &str)],
+) -> http::Request<Vec<u8>> {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(fields);
+    form.extend_pairs(assertion.into_iter().flat_map(client_assertion::fields));
     let mut authorization = None;
     match (&client.client_secret, client.auth_method) {
         (Some(secret), AuthMethod::Basic) => authorization = Some(basic(client, secret)),
@@ -333,6 +344,8 @@ struct Endpoint<'a> {
     server: &'a AuthorizationServer,
     /// What it is asked with, and must not be shown when it comes back.
     secrets: Vec<&'a Secret<String>>,
+    /// What shows who we are, instead of a secret; no more to be shown than those.
+    client_assertion: Option<&'a Secret<String>>,
     /// What the tokens are to be bound to.
     binding: Option<&'a Binding>,
 }
@@ -364,8 +377,18 @@ impl Endpoint<'_> {
         }
     }
 
-    /// Tells whether an answer is a refusal. Some servers report errors with 200.
+    /// Tells whether an answer is a refusal, and of one whether our clock may be why.
     fn refusal(&self, reply: &Reply) -> Option<TokenEndpointError> {
+        let refusal = self.refusal_in(reply)?;
+        Some(match self.client_assertion {
+            // It is good for a short time only.
+            Some(_) => request::with_clock(refusal, reply.date, SystemTime::now()),
+            None => refusal,
+        })
+    }
+
+    /// Reads a refusal. Some servers report errors with 200.
+    fn refusal_in(&self, reply: &Reply) -> Option<TokenEndpointError> {
         let status = reply.status.as_u16();
         if matches!(status, 408 | 429 | 500..) {
             let issuer = printable(&self.server.issuer);
@@ -379,7 +402,11 @@ impl Endpoint<'_> {
         let document = reply.json().unwrap_or_default();
         let clean = |name: &str| {
             let text = document.get(name).and_then(Value::as_str)?;
-            Some(printable_without(text, self.secrets.iter().copied()))
+            let secrets = self.secrets.iter().copied();
+            Some(printable_without(
+                text,
+                secrets.chain(self.client_assertion),
+            ))
         };
         let error = clean("error").filter(|_| !document.contains_key("access_token"));
         let description = clean("error_description").unwrap_or_default();

@@ -25,17 +25,18 @@ export const AGENT = { client_id: "agent", client_secret: "the agent's secret" }
 export const atHome = (more = { client_secret: AT_HOME.client_secret, token_endpoint_auth_method: "client_secret_basic" }) =>
   client(AT_HOME.client_id, {
     application_type: "native",
-    grant_types: ["authorization_code", "refresh_token", NAMES.exchange],
+    grant_types: ["authorization_code", "refresh_token", NAMES.device, NAMES.exchange],
     redirect_uris: [REDIRECT, "http://localhost/oauth/callback"],
     response_types: ["code"],
     ...more,
   });
 
-export const agent = () =>
+export const agent = (more) =>
   client(AGENT.client_id, {
     client_secret: AGENT.client_secret,
     grant_types: [NAMES.jwtBearer],
     token_endpoint_auth_method: "client_secret_basic",
+    ...more,
   });
 
 /** The client that other programs get tokens with. */
@@ -139,6 +140,59 @@ const asserted = (entry) => ({
   kept: true,
 });
 
+/** A workload with the token of its platform; `more`: of its client. */
+const withPlatform = (more) => ({
+  clients: () => [client("workload", { grant_types: [NAMES.jwtBearer], token_endpoint_auth_method: "none", ...more })],
+  enter: async ({ authorization, home, platform }) => {
+    const file = path.join(home.folder, "platform-token");
+    await platform.mount(file, authorization.issuer);
+    return { flags: ["--workload-token-file", file, ...info({ client_id: "workload" })] };
+  },
+  granted: [NAMES.jwtBearer],
+  kept: true,
+});
+
+/** Somebody's ID token from a file, shown with the secret of the client at home. */
+const withIdToken = () =>
+  asserted(async (world) => {
+    const file = world.write("subject", (await signedInAtHome(world.provider)).id_token);
+    return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file]) };
+  });
+
+/** Somebody signs in at home; `more`: flags, `registered`: the client, `client`: as the flag has it. */
+function signingInAtHome({ client = AT_HOME, registered, more = () => [], person, granted = "authorization_code" }) {
+  const entry = async (world) => ({
+    // The usual port may be another test's.
+    flags: [String(await freePort()), ...provided(world, ["--identity-provider-client", JSON.stringify(client), ...more(world)])],
+    person: person(world),
+  });
+  return {
+    ...asserted(entry),
+    clientsAtHome: () => [atHome(registered)],
+    granted: [granted, NAMES.exchange, NAMES.jwtBearer],
+    renewed: [NAMES.exchange, NAMES.jwtBearer],
+  };
+}
+
+/** With a browser here. */
+const atPage = { person: (world) => here(new Desktop(world.home)) };
+
+/** With one elsewhere. */
+const byCode = { person: () => elsewhere(), granted: NAMES.device };
+
+/** As a client that has no secret. */
+const publicAtHome = { client: { client_id: AT_HOME.client_id }, registered: { token_endpoint_auth_method: "none" } };
+
+/** As one that has a key instead. */
+function keyAtHome() {
+  const key = new Key("ES256, PKCS#8");
+  return {
+    client: { client_id: AT_HOME.client_id },
+    registered: { token_endpoint_auth_method: "private_key_jwt", jwks: { keys: [key.publicJwk] } },
+    more: ({ home }) => ["--identity-provider-key", key.write(home.folder)],
+  };
+}
+
 /** Likewise, with a key instead of a secret. */
 function withKeyAtHome() {
   const key = new Key("ES256, PKCS#8");
@@ -207,34 +261,25 @@ export const GRANTS = {
     granted: ["client_credentials"],
     kept: true,
   },
-  "platform's token": {
-    clients: () => [client("workload", { grant_types: [NAMES.jwtBearer], token_endpoint_auth_method: "none" })],
-    enter: async ({ authorization, home, platform }) => {
-      const file = path.join(home.folder, "platform-token");
-      await platform.mount(file, authorization.issuer);
-      return { flags: ["--workload-token-file", file, ...info({ client_id: "workload" })] };
-    },
-    granted: [NAMES.jwtBearer],
-    kept: true,
+  "platform's token": withPlatform(),
+  "platform's token, DPoP": { ...withPlatform({ dpop_bound_access_tokens: true }), bound: true },
+  "identity provider, ID token": withIdToken(),
+  "identity provider, ID token, DPoP": {
+    ...withIdToken(),
+    clients: () => [agent({ dpop_bound_access_tokens: true })],
+    bound: true,
   },
-  "identity provider, ID token": asserted(async (world) => {
-    const file = world.write("subject", (await signedInAtHome(world.provider)).id_token);
-    return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file]) };
-  }),
   "identity provider, ID token and key": { ...withKeyAtHome(), alike: true },
   "identity provider, refresh token": asserted(async (world) => {
     const file = world.write("subject", (await signedInAtHome(world.provider)).refresh_token);
     return { flags: provided(world, [...withSecretAtHome, "--subject-token-file", file, "--subject-token-type", "refresh-token"]) };
   }),
-  "identity provider, browser": {
-    ...asserted(async (world) => ({
-      // The usual port may be another test's.
-      flags: [String(await freePort()), ...provided(world, withSecretAtHome)],
-      person: here(new Desktop(world.home)),
-    })),
-    granted: ["authorization_code", NAMES.exchange, NAMES.jwtBearer],
-    renewed: [NAMES.exchange, NAMES.jwtBearer],
-  },
+  "identity provider, browser": signingInAtHome(atPage),
+  "identity provider, browser, no secret": { ...signingInAtHome({ ...atPage, ...publicAtHome }), alike: true },
+  "identity provider, browser, key": { ...signingInAtHome({ ...atPage, ...keyAtHome() }), alike: true },
+  "identity provider, device code": signingInAtHome(byCode),
+  "identity provider, device code, no secret": { ...signingInAtHome({ ...byCode, ...publicAtHome }), alike: true },
+  "identity provider, device code, key": { ...signingInAtHome({ ...byCode, ...keyAtHome() }), alike: true },
   "browser, DPoP": {
     enter: ({ home }) => ({ person: here(new Desktop(home)) }),
     bound: true,

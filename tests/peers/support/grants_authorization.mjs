@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from "jose";
+import validateDpop, { checkDpopReplay } from "oidc-provider/lib/helpers/validate_dpop.js";
 
 import { AuthorizationServer, SCOPES, errors } from "./authorization_server.mjs";
 
@@ -84,6 +85,9 @@ function registerJwtBearer(provider, server, trusted) {
   const handler = async (context) => {
     const { client, params } = context.oidc;
     if (!params.assertion) throw new errors.InvalidRequest("no assertion");
+    // First, as for its own grants: who lacks the nonce comes again with the same assertion.
+    const proof = await validateDpop(provider, context);
+    if (client.dpopBoundAccessTokens && !proof) throw new errors.InvalidGrant("no proof of the key");
     const claims = await believed(params.assertion, client, server, trusted);
     const resource = claims.resource ?? params.resource;
     if (params.resource !== undefined && params.resource !== resource) throw new errors.InvalidTarget();
@@ -93,6 +97,10 @@ function registerJwtBearer(provider, server, trusted) {
     const token = new provider.AccessToken({ accountId: claims.sub, client, gty: "jwt-bearer", scope });
     const description = { audience: resource, scope, accessTokenFormat: "jwt", accessTokenTTL: server.tokenLife };
     token.resourceServer = new provider.ResourceServer(resource, description);
+    if (proof) {
+      await checkDpopReplay(provider, context, proof, client.clientId);
+      token.setThumbprint("jkt", proof.thumbprint);
+    }
     context.body = { access_token: await token.save(), expires_in: token.expiration, scope, token_type: token.tokenType };
   };
   provider.registerGrantType(GRANTS.jwtBearer, handler, ["assertion", "resource", "scope"]);

@@ -17,6 +17,9 @@ export const REDIRECT = "http://127.0.0.1/signed-in";
 /** Seconds that an assertion lives. */
 const LIFE = 120;
 
+/** Seconds between two looks at a device code. */
+const INTERVAL = 1;
+
 /** Who the subject token is about, if it is a good one of this client. */
 async function subjectOf({ client, params }, provider, server) {
   const token = params.subject_token;
@@ -75,6 +78,7 @@ export async function startIdentityProvider(clients) {
       server.isIdentityProvider = true;
       server.keys = async () => (await fetch(`${server.issuer}/jwks`)).json();
       registerExchange(provider, server);
+      provider.on("device_authorization.success", (_context, body) => (body.interval = INTERVAL));
     },
   });
 }

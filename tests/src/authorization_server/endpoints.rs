@@ -210,8 +210,8 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
     let form = form(request);
     // Who asks comes before what is asked for (RFC 6749, section 3.2.1).
     let asking = form.get("client_id").cloned();
-    if let Some(asking) = asking
-        && let Some(refusal) = authenticate(shared, &asking, request)
+    if let Some(asking) = &asking
+        && let Some(refusal) = authenticate(shared, asking, request)
     {
         return refusal;
     }
@@ -234,7 +234,10 @@ fn refresh(shared: &Shared, request: &Request) -> Reply {
     let Some((number, grant)) = grant else {
         return refused("invalid_grant");
     };
-    if let Some(refusal) = authenticate(shared, &grant.client, request) {
+    // An assertion is good once.
+    if asking.as_ref() != Some(&grant.client)
+        && let Some(refusal) = authenticate(shared, &grant.client, request)
+    {
         return refusal;
     }
     check_resource(shared, &grant.resource, form.get("resource"));
@@ -304,6 +307,18 @@ pub(super) fn authenticate(shared: &Shared, id: &str, request: &Request) -> Opti
         ));
     };
     let form = form(request);
+    let has_key = shared.state.look(|state| state.keys.contains_key(id));
+    let assertion = form.get("client_assertion");
+    if has_key || assertion.is_some() {
+        let assertion = assertion.map(String::as_str).unwrap_or_default();
+        let shown = service::signer(shared, &shared.origin, assertion, &form);
+        if shown.as_deref() == Ok(id) && !form.contains_key("client_secret") {
+            return None;
+        }
+        shared.complain(format!("{id} authenticated as {shown:?}"));
+        let document = json!({ "error": "invalid_client" });
+        return Some(Reply::json(401, document.to_string()));
+    }
     let basic = request.header("Authorization").and_then(|value| {
         let decoded = STANDARD.decode(value.strip_prefix("Basic ")?).ok()?;
         let text = String::from_utf8(decoded).ok()?;

@@ -37,6 +37,7 @@ fn client() -> Client {
         client_secret: None,
         auth_method: AuthMethod::None,
         redirect_uris: Vec::new(),
+        key: None,
         secret_expires_at: None,
         document: serde_json::Map::new(),
     }

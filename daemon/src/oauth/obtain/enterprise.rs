@@ -148,7 +148,7 @@ impl<'a> Counter<'a> {
         match error {
             TokenError::LoginRequired { sign_in, why } => ObtainError::SignIn {
                 sign_in: sign_in.map(Box::new),
-                why: why.map(|why| format!("at the identity provider {provider}: {why}")),
+                why: why.map(|why| format!("the identity provider {provider}: {why}")),
             },
             TokenError::NotOffered => ObtainError::Refused(format!(
                 "the identity provider {provider} offers no sign-in"

@@ -26,10 +26,14 @@ pub(crate) fn given(
             if let Some(issuer) = issuer.as_ref().filter(|issuer| !is_it(issuer)) {
                 return Some(Err(elsewhere(identity, issuer, server)));
             }
+            let key = identity.client_key().cloned();
+            // A key makes the secret superfluous, which is not shown then.
+            let client_secret = client_secret.as_ref().filter(|_| key.is_none());
             let auth_method = auth_method.as_deref();
-            let client = pre_registered(server, client_id, client_secret.as_ref(), auth_method);
+            let client = pre_registered(server, client_id, client_secret, auth_method);
             Some(client.map(|client| Client {
                 redirect_uris: redirect_uris.clone(),
+                key,
                 ..client
             }))
         }
@@ -39,6 +43,7 @@ pub(crate) fn given(
                 client_id: url.as_str().to_owned(),
                 client_secret: None,
                 auth_method: AuthMethod::None,
+                key: None,
                 redirect_uris: Vec::new(),
                 secret_expires_at: None,
                 document: Map::new(),
@@ -103,6 +108,7 @@ fn pre_registered(
             .cloned()
             .filter(|_| auth_method != AuthMethod::None),
         auth_method,
+        key: None,
         redirect_uris: Vec::new(),
         secret_expires_at: None,
         document: Map::new(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Answer, Endpoint, TokenEndpointError, TokenResponse, authenticated, same_issuer};
+use super::{
+    Answer, Endpoint, TokenEndpointError, TokenResponse, assertion, authenticated, same_issuer,
+};
 use crate::oauth::device::{self, DeviceAuthorization, GRANT_TYPE};
 use crate::oauth::discovery::AuthorizationServer;
 use crate::oauth::dpop::Binding;
@@ -58,8 +60,13 @@ pub(crate) async fn begin(
 ) -> Result<DeviceAuthorization, TokenEndpointError> {
     same_issuer(server, &client.issuer)?;
     let url = device::endpoint(server).map_err(TokenEndpointError::Unusable)?;
-    let reply = http.post(url, authenticated(client, parameters)).await?;
-    let endpoint = endpoint(http, server, client, None, None);
+    let assertion = assertion(client, server).await?;
+    let request = authenticated(client, assertion.as_ref(), parameters);
+    let reply = http.post(url, request).await?;
+    let endpoint = Endpoint {
+        client_assertion: assertion.as_ref(),
+        ..endpoint(http, server, client, None, None)
+    };
     if let Some(refusal) = endpoint.refusal(&reply) {
         return Err(refusal);
     }
@@ -91,8 +98,12 @@ pub(crate) async fn poll(
         ("device_code", device_code.reveal()),
     ];
     fields.extend(resource.map(|resource| ("resource", resource)));
-    let request = authenticated(client, &fields);
-    let endpoint = endpoint(http, server, client, Some(device_code), binding);
+    let assertion = assertion(client, server).await?;
+    let request = authenticated(client, assertion.as_ref(), &fields);
+    let endpoint = Endpoint {
+        client_assertion: assertion.as_ref(),
+        ..endpoint(http, server, client, Some(device_code), binding)
+    };
     let reply = endpoint.post(request).await;
     let reply = reply.map_err(TokenEndpointError::from)?;
     let document = reply.json().unwrap_or_default();
@@ -134,6 +145,7 @@ fn endpoint<'a>(
             .into_iter()
             .chain(&client.client_secret)
             .collect(),
+        client_assertion: None,
         binding,
     }
 }

@@ -8,15 +8,13 @@ use http::{HeaderValue, header};
 
 use super::response::{Answer, Unusable};
 use super::{Endpoint, TokenEndpointError, TokenResponse, basic, same_issuer};
+use crate::oauth::client_assertion;
 use crate::oauth::discovery::AuthorizationServer;
 use crate::oauth::dpop::Binding;
 use crate::oauth::http::{OAuthHttp, Reply};
 use crate::oauth::registration::{AuthMethod, Client};
 use crate::oauth::scope::Scope;
 use crate::secret::Secret;
-
-/// `client_assertion_type` (RFC 7523, section 2.2).
-pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Clocks that differ less do no harm.
 const WORTH_SAYING: Duration = Duration::from_secs(60);
@@ -78,11 +76,11 @@ fn endpoint<'a>(
         .client
         .and_then(|client| client.client_secret.as_ref());
     let fields = request.fields.iter().map(|(_, value)| *value);
-    let secrets = fields.chain(secret).chain(request.client_assertion);
     Ok(Endpoint {
         http,
         server,
-        secrets: secrets.collect(),
+        secrets: fields.chain(secret).collect(),
+        client_assertion: request.client_assertion,
         binding: request.binding,
     })
 }
@@ -93,31 +91,26 @@ async fn post(
     request: &TokenRequest<'_>,
 ) -> Result<Reply, TokenEndpointError> {
     let form = form(request);
-    // What works once is made anew for the next proof, if it is ours to make.
-    let works_once = request.client_assertion.is_some() || !request.fields.is_empty();
-    let reply = match request.binding.filter(|_| works_once) {
-        Some(binding) => {
+    let reply = match (request.binding, request.client_assertion) {
+        (Some(binding), Some(_)) => {
             let (http, url) = (endpoint.http, &endpoint.server.token_endpoint);
             let (reply, next_may_do) = binding.key.post_once(http, url, form).await?;
-            if let (true, Some(refusal)) = (next_may_do, endpoint.refusal(&reply)) {
-                return Err(TokenEndpointError::Unproven(refusal.to_string()));
+            if next_may_do {
+                let why = "the authorization server wants another proof of our key";
+                return Err(TokenEndpointError::Unproven(why.into()));
             }
             reply
         }
-        None => endpoint.post(form).await?,
+        _ => endpoint.post(form).await?,
     };
     match endpoint.refusal(&reply) {
-        // Assertions are good for a short time only.
-        Some(refusal) if request.client_assertion.is_some() => {
-            Err(with_clock(refusal, reply.date, SystemTime::now()))
-        }
         Some(refusal) => Err(refusal),
         None => Ok(reply),
     }
 }
 
 /// Says of a refusal that the clocks differ, which may be why.
-fn with_clock(
+pub(super) fn with_clock(
     mut refusal: TokenEndpointError,
     theirs: Option<SystemTime>,
     ours: SystemTime,
@@ -162,8 +155,7 @@ fn form(request: &TokenRequest<'_>) -> http::Request<Vec<u8>> {
     match (request.client, request.client_assertion) {
         // It names the client.
         (_, Some(assertion)) => {
-            form.append_pair("client_assertion_type", JWT_BEARER);
-            form.append_pair("client_assertion", assertion.reveal());
+            form.extend_pairs(client_assertion::fields(assertion));
         }
         (Some(client), None) => match (&client.client_secret, client.auth_method) {
             (Some(secret), AuthMethod::Basic) => authorization = Some(basic(client, secret)),

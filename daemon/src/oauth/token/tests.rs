@@ -35,6 +35,7 @@ pub(super) fn client(origin: &str, method: AuthMethod) -> Client {
         client_secret: secret,
         auth_method: method,
         redirect_uris: Vec::new(),
+        key: None,
         secret_expires_at: None,
         document: Map::new(),
     }

@@ -90,6 +90,7 @@ impl Actor {
 /// Says whether an authorization server is asked the same way, whatever else differs.
 fn asks_alike(one: &Identity, other: &Identity) -> bool {
     one.client == other.client
+        && one.client_key() == other.client_key()
         && one.client_metadata == other.client_metadata
         && one.scope == other.scope
         && one.resource == other.resource

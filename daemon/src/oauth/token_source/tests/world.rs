@@ -453,7 +453,6 @@ impl Servers for Reach {
         &'a self,
         _: &'a AuthorizationServer,
         _: &'a Client,
-        _: Option<&'a Secret<String>>,
         _: &'a Secret<String>,
     ) -> BoxFuture<'a, Result<bool, TokenEndpointError>> {
         std::future::ready(Ok(false)).boxed()

@@ -73,7 +73,10 @@ impl Unattended {
         let (sign_in, why) = match status.state {
             AuthState::SignedIn => return self.obtain(self.in_use.is_some()),
             AuthState::SigningIn => (status.sign_in.map(Box::new), None),
-            _ => (None, status.trouble),
+            _ => {
+                let said = |why| format!("the {}: {why}", self.account());
+                (None, status.trouble.map(said))
+            }
         };
         self.failure = Some(ObtainError::SignIn { sign_in, why });
     }

@@ -3,13 +3,38 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::oauth::discovery::AuthorizationServer;
-use crate::oauth::grant_type::{Audience, ClientKey};
-use crate::oauth::jose::{self, Claims, Header, KeyFileError};
+use super::discovery::AuthorizationServer;
+use super::grant_type::{Audience, ClientKey};
+use super::jose::{self, Claims, Header, KeyFileError};
+use super::registration::Client;
 use crate::secret::Secret;
+
+/// `client_assertion_type`.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// How long it is good: as long as a request may take, and clocks may differ.
 const LIFE: Duration = Duration::from_secs(120);
+
+/// Signs one for a client that has its key with it; `None`: it has none.
+pub(crate) async fn of(
+    client: &Client,
+    server: &AuthorizationServer,
+) -> Result<Option<Secret<String>>, KeyFileError> {
+    match &client.key {
+        Some(key) => sign(key, &client.client_id, server, SystemTime::now())
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Returns the fields of a form that show it.
+pub(crate) fn fields(assertion: &Secret<String>) -> [(&'static str, &str); 2] {
+    [
+        ("client_assertion_type", JWT_BEARER),
+        ("client_assertion", assertion.reveal()),
+    ]
+}
 
 /// Signs one for this authorization server.
 pub(crate) async fn sign(
