@@ -225,6 +225,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_is_wrong_is_refused_by_its_flag_and_not_repeated() {
         type Set = fn(&mut v1::AuthOptions);
         let cases: [(&str, Set); 13] = [

@@ -156,7 +156,7 @@ impl IdentityProvider {
                 line: self.line(),
                 key: self.key.clone(),
             }),
-            login: of.login.clone(),
+            login: of.login_command().into(),
             ..Identity::new(self.issuer.clone(), network)
         }
     }
