@@ -3,6 +3,7 @@
 
 use mcp_remote_tests::authorization_server::{Config, Dpop, FakeAuthorizationServer};
 use mcp_remote_tests::home::TestHome;
+use mcp_remote_tests::ports;
 use mcp_remote_tests::upstream::{FakeUpstream, Request};
 use serde_json::{Value, json};
 
@@ -96,11 +97,14 @@ fn a_bound_grant_of_a_client_without_a_secret_is_no_use_without_proofs() {
 #[test]
 fn a_client_with_a_secret_gets_others_for_its_bound_ones() {
     let (server, upstream, home, browser) = agreeing(indifferent());
-    let redirect = "http://localhost:5598/oauth/callback";
-    let secret = server.register("mine", redirect);
+    let port = ports::free().to_string();
+    let secret = server.register("mine", &format!("http://localhost:{port}/oauth/callback"));
     let info = json!({ "client_id": "mine", "client_secret": secret }).to_string();
     let url = upstream.url();
-    let with = |dpop| [&*url, "--static-oauth-client-info", &*info, "--dpop", dpop];
+    let with = |dpop| {
+        let flags = ["--static-oauth-client-info", &*info, "--dpop", dpop];
+        [&[&*url, &*port], &flags[..]].concat()
+    };
     sign_in(&home, &with("always"));
     all_are("DPoP", &upstream);
     one_shot(&home, &with("never"));

@@ -11,6 +11,7 @@ use mcp_remote_tests::authorization_server::{Config, Dpop, FakeAuthorizationServ
 use mcp_remote_tests::browser::{self, Browser, Page};
 use mcp_remote_tests::home::TestHome;
 use mcp_remote_tests::monitor::PATIENCE;
+use mcp_remote_tests::ports;
 use mcp_remote_tests::shim::{INITIALIZE, TestShim, conversation, text_of};
 use mcp_remote_tests::upstream::{FakeUpstream, Reply};
 use rustix::process::Signal;
@@ -39,14 +40,13 @@ impl Scene {
             true => Browser::agreeing(&mut home),
             false => Browser::idle(&mut home),
         };
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         Self {
             url: upstream.url(),
             server,
             upstream,
             home,
             browser,
-            port: free.expect("a free port").port().to_string(),
+            port: ports::free().to_string(),
         }
     }
 

@@ -368,10 +368,7 @@ fn a_token_endpoint_hears_for_which_server_the_token_is() {
 
 #[test]
 fn a_scope_that_a_server_asks_for_costs_a_second_token_only_once() {
-    let (server, upstream, home) = guarded(Config {
-        resource_metadata: ResourceMetadata::None,
-        ..Config::default()
-    });
+    let (server, upstream, home) = guarded(published());
     server.want_scope("write");
     let flags = flags(&server, "ci-bot");
     let (url, endpoint) = (upstream.url(), format!("{}/token", server.origin()));

@@ -10,6 +10,7 @@ use mcp_remote_tests::authorization_server::{
 };
 use mcp_remote_tests::browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
+use mcp_remote_tests::ports;
 use mcp_remote_tests::rpc::Rpc;
 use mcp_remote_tests::shim::{TestShim, conversation, text_of};
 use mcp_remote_tests::upstream::FakeUpstream;
@@ -312,8 +313,7 @@ fn a_client_registered_by_hand_serves_those_who_do_not_name_it() {
     let error = our_error(&messages(&without.stdout)[0], 0);
     let message = error["message"].as_str().expect("a message");
     assert!(message.contains("--static-oauth-client-info"), "{message}");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let port = free.expect("a free port").port().to_string();
+    let port = ports::free().to_string();
     let redirect_uri = format!("http://localhost:{port}/oauth/callback");
     let secret = server.register("by-hand", &redirect_uri);
     home.set("CLIENT_SECRET", secret.clone());

@@ -14,6 +14,7 @@ use url::form_urlencoded;
 use crate::authorization_server::{Config, Device, FakeAuthorizationServer};
 use crate::home::SECRET;
 use crate::monitor::Monitor;
+use crate::ports;
 use crate::upstream::{Reply, Request};
 
 /// The client that it knows.
@@ -48,12 +49,6 @@ pub struct FakeIdentityProvider {
     state: Arc<Monitor<State>>,
 }
 
-/// A port on which nobody listens at the moment.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
-
 impl Default for FakeIdentityProvider {
     fn default() -> Self {
         Self::start()
@@ -76,8 +71,7 @@ impl FakeIdentityProvider {
             device,
             ..Config::default()
         }));
-        // The usual port may be another test's.
-        let redirect_uri = format!("http://localhost:{}/oauth/callback", free_port());
+        let redirect_uri = format!("http://localhost:{}/oauth/callback", ports::free());
         let secret = server.register(CLIENT, &redirect_uri);
         let state = Arc::new(Monitor::new(State {
             secret,

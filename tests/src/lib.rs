@@ -15,6 +15,7 @@ pub mod identity_provider;
 pub mod lease;
 pub mod manager;
 pub mod monitor;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod rpc;

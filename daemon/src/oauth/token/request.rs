@@ -91,17 +91,18 @@ async fn post(
     request: &TokenRequest<'_>,
 ) -> Result<Reply, TokenEndpointError> {
     let form = form(request);
-    let reply = match (request.binding, request.client_assertion) {
-        (Some(binding), Some(_)) => {
+    // What works once is made anew for the next proof, if it is ours to make.
+    let works_once = request.client_assertion.is_some() || !request.fields.is_empty();
+    let reply = match request.binding.filter(|_| works_once) {
+        Some(binding) => {
             let (http, url) = (endpoint.http, &endpoint.server.token_endpoint);
             let (reply, next_may_do) = binding.key.post_once(http, url, form).await?;
-            if next_may_do {
-                let why = "the authorization server wants another proof of our key";
-                return Err(TokenEndpointError::Unproven(why.into()));
+            if let (true, Some(refusal)) = (next_may_do, endpoint.refusal(&reply)) {
+                return Err(TokenEndpointError::Unproven(refusal.to_string()));
             }
             reply
         }
-        _ => endpoint.post(form).await?,
+        None => endpoint.post(form).await?,
     };
     match endpoint.refusal(&reply) {
         Some(refusal) => Err(refusal),
