@@ -277,3 +277,29 @@ fn every_refusal_is_one_sentence_that_says_what_to_do() {
     }
     assert_eq!(upstream.count("POST tools/call"), 8);
 }
+
+#[test]
+fn what_opens_a_session_is_said_again_where_it_was_refused() {
+    let upstream = FakeUpstream::start();
+    let home = TestHome::new();
+    let initialized = "POST notifications/initialized";
+    let refused = || Reply::status(401).with("WWW-Authenticate", "Bearer");
+    busy(&upstream, initialized, 1, refused);
+    let header = "Authorization: Bearer expired";
+    let mut shim = attached(&home, &[&upstream.url(), "--header", header]);
+    // Refused too, if it has waited for that.
+    shim.call("echo", r#"{"message":"x"}"#);
+    shim.echo("now it is initialized");
+    let labels = upstream.labels();
+    let calls = labels.iter().filter(|label| **label != "GET");
+    let first: Vec<_> = calls.take(4).collect();
+    assert_eq!(
+        first,
+        [
+            "POST initialize",
+            initialized,
+            initialized,
+            "POST tools/call"
+        ]
+    );
+}

@@ -411,13 +411,28 @@ impl Session {
         let Phase::Initializing(open) = std::mem::replace(&mut self.phase, Phase::Lost) else {
             return;
         };
-        if let Some(error) = error {
+        match error {
+            Some(error) if is_unheard(&error) => {
+                return self.still_uninitialized(open, &error);
+            }
             // Servers exist that refuse it and work; what follows will tell.
-            tracing::debug!(%error, "the server refused notifications/initialized");
+            Some(error) => {
+                tracing::debug!(%error, "the server refused notifications/initialized");
+            }
+            None => {}
         }
         self.note_initialized();
         self.notifying = false;
         self.ready(open);
+    }
+
+    /// The next message is preceded by another try.
+    fn still_uninitialized(&mut self, open: Open, error: &UpstreamError) {
+        tracing::debug!(%error, "the server has not heard notifications/initialized");
+        self.phase = Phase::Uninitialized(open);
+        while let Some(outbound) = self.parked.pop_front() {
+            self.refuse(outbound, error.clone());
+        }
     }
 
     fn exchange_ended(
@@ -459,5 +474,17 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session")
             .field("key", &self.key)
             .finish_non_exhaustive()
+    }
+}
+
+/// Says whether the server has not taken note of a message, and may another time.
+fn is_unheard(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::Unauthorized(refusal) => refusal.status == 401,
+        UpstreamError::NotSignedIn { status, .. } => *status == 401,
+        UpstreamError::Unreachable(_) | UpstreamError::NoToken(_) | UpstreamError::Busy { .. } => {
+            true
+        }
+        _ => false,
     }
 }
