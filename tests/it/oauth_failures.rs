@@ -52,10 +52,14 @@ impl Scene {
     }
 
     fn with(config: Config) -> Self {
+        Self::at(TestHome::new(), config)
+    }
+
+    /// The same from this home, whatever runs there.
+    fn at(home: TestHome, config: Config) -> Self {
         let server = FakeAuthorizationServer::with(config);
         let upstream = FakeUpstream::start();
         server.protect(&upstream);
-        let home = TestHome::new();
         let other = FakeUpstream::start();
         let neighbour = attached(&home, &[&other.url()]);
         Self {
@@ -159,6 +163,25 @@ impl Scene {
             }
         }
     }
+}
+
+/// A platform's token with this end, in seconds since the epoch, that is refused.
+#[track_caller]
+fn fails_with_platform_token(end: u64, said: &str) {
+    let mut scene = Scene::new();
+    let (token, claims) = platform_token(&scene, end);
+    let path = scene.keep("platform", &token);
+    let file = path.to_str().expect("UTF-8");
+    scene
+        .server
+        .script(refusing("token assertion", "invalid_grant"));
+    let failure = Failure {
+        line: words(&[&scene.upstream.url(), "--workload-token-file", file]),
+        says: &[said, file],
+        secrets: vec![claims],
+        limit: SOON,
+    };
+    scene.fails(&failure, |_, _| ());
 }
 
 fn mode(path: &Path, mode: u32) {

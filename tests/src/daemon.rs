@@ -4,7 +4,7 @@
 //! shims start are reached through `TestHome` instead.
 
 use std::os::unix::net::UnixDatagram;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -25,10 +25,35 @@ impl TestDaemon {
     /// # Panics
     /// If it ends, or is silent.
     pub fn start(home: &TestHome, flags: &[&str]) -> Self {
+        Self::begin(home, home.command("mcp-remoted", flags))
+    }
+
+    /// Starts one that is held to the modes of files even where it runs as root
+    /// (`setpriv` is in util-linux).
+    ///
+    /// # Panics
+    /// If it ends, or is silent.
+    pub fn start_without_privileges(home: &TestHome) -> Self {
+        let plain = home.command("mcp-remoted", &[]);
+        if !rustix::process::geteuid().is_root() {
+            return Self::begin(home, plain);
+        }
+        let mut command = Command::new("setpriv");
+        let variables = plain.get_envs();
+        command
+            .args(["--bounding-set", "-dac_override,-dac_read_search"])
+            .arg(plain.get_program())
+            .env_clear()
+            .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(home.folder())
+            .stderr(Stdio::piped());
+        Self::begin(home, command)
+    }
+
+    fn begin(home: &TestHome, mut command: Command) -> Self {
         let path = home.folder().join("notify");
         drop(std::fs::remove_file(&path));
         let notify = UnixDatagram::bind(&path).expect("a socket can be bound");
-        let mut command = home.command("mcp-remoted", flags);
         command
             .env("NOTIFY_SOCKET", &path)
             .stdin(Stdio::null())

@@ -126,11 +126,11 @@ impl Client {
         })
     }
 
-    /// Returns what stands for no client at all.
-    pub(crate) fn without_id(issuer: &str) -> Self {
+    /// Returns one that is known to this issuer by its id alone.
+    pub(crate) fn public(issuer: &str, client_id: &str) -> Self {
         Self {
             issuer: issuer.to_owned(),
-            client_id: String::new(),
+            client_id: client_id.to_owned(),
             client_secret: None,
             auth_method: AuthMethod::None,
             key: None,

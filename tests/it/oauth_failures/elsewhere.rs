@@ -91,20 +91,7 @@ fn a_service_accounts_assertion_that_is_refused() {
 
 #[test]
 fn a_platforms_token_that_is_refused() {
-    let mut scene = Scene::new();
-    let (token, claims) = platform_token(&scene, 99_999_999_999);
-    let path = scene.keep("platform", &token);
-    let file = path.to_str().expect("UTF-8");
-    scene
-        .server
-        .script(refusing("token assertion", "invalid_grant"));
-    let failure = Failure {
-        line: words(&[&scene.upstream.url(), "--workload-token-file", file]),
-        says: &["does not accept", file],
-        secrets: vec![claims],
-        limit: SOON,
-    };
-    scene.fails(&failure, |_, _| ());
+    fails_with_platform_token(99_999_999_999, "does not accept");
 }
 
 #[test]

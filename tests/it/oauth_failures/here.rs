@@ -1,5 +1,7 @@
 //! What is wrong on this machine: keys, token files, programs, and its clock.
 
+use mcp_remote_tests::daemon::TestDaemon;
+
 use super::*;
 
 /// A way to spoil a key, and what is said of it.
@@ -64,14 +66,11 @@ fn keys_that_cannot_be_used() {
 
 #[test]
 fn a_key_that_its_reader_may_not_read() {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut scene = Scene::new();
+    let home = TestHome::new();
+    let _daemon = TestDaemon::start_without_privileges(&home);
+    let mut scene = Scene::at(home, Config::default());
     let path = scene.keep("key.pem", &key().0);
     mode(&path, 0o000);
-    if std::fs::metadata(&path).expect("it is there").uid() == 0 {
-        // Whoever is root may read everything.
-        return;
-    }
     let file = path.display().to_string();
     let failure = Failure {
         line: service_account(&scene, &path),
@@ -84,20 +83,7 @@ fn a_key_that_its_reader_may_not_read() {
 
 #[test]
 fn a_platforms_token_that_has_ended_by_this_machines_clock() {
-    let mut scene = Scene::new();
-    let (token, claims) = platform_token(&scene, 1_000_000);
-    let path = scene.keep("platform", &token);
-    let file = path.to_str().expect("UTF-8");
-    scene
-        .server
-        .script(refusing("token assertion", "invalid_grant"));
-    let failure = Failure {
-        line: words(&[&scene.upstream.url(), "--workload-token-file", file]),
-        says: &["by this machine's clock it ended", file],
-        secrets: vec![claims],
-        limit: SOON,
-    };
-    scene.fails(&failure, |_, _| ());
+    fails_with_platform_token(1_000_000, "by this machine's clock it ended");
 }
 
 /// A server of the configuration whose token this script prints.

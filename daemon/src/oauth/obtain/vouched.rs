@@ -147,7 +147,8 @@ impl<'a> Hearing<'a> {
     fn grant(self, response: TokenResponse) -> Grant {
         let issuer = self.server().issuer.clone();
         let resource = self.party.discovered.resource;
-        let client = self.client.unwrap_or_else(|| Client::without_id(&issuer));
+        // Nobody: the assertion said it all.
+        let client = self.client.unwrap_or_else(|| Client::public(&issuer, ""));
         let now = (self.errand.tools.now)();
         let before = self.errand.before.as_ref();
         let mut grant = Grant::new(response, None, client, resource, self.scope, false, now)

@@ -1,8 +1,6 @@
 //! Clients that the user gives, and which client tokens belong to. One that is known to a
 //! certain issuer is shown to no other.
 
-use serde_json::Map;
-
 use super::{AuthMethod, Client, RegistrationError};
 use crate::oauth::discovery::{AuthorizationServer, is_same_issuer};
 use crate::oauth::identity::{ClientChoice, Identity};
@@ -38,16 +36,7 @@ pub(crate) fn given(
             }))
         }
         ClientChoice::MetadataUrl(url) if server.client_id_metadata_document_supported => {
-            Some(Ok(Client {
-                issuer: server.issuer.clone(),
-                client_id: url.as_str().to_owned(),
-                client_secret: None,
-                auth_method: AuthMethod::None,
-                key: None,
-                redirect_uris: Vec::new(),
-                secret_expires_at: None,
-                document: Map::new(),
-            }))
+            Some(Ok(Client::public(&server.issuer, url.as_str())))
         }
         ClientChoice::MetadataUrl(_) | ClientChoice::Dynamic => None,
     }
@@ -102,16 +91,11 @@ fn pre_registered(
         })?,
     };
     Ok(Client {
-        issuer: server.issuer.clone(),
-        client_id: client_id.to_owned(),
         client_secret: client_secret
             .cloned()
             .filter(|_| auth_method != AuthMethod::None),
         auth_method,
-        key: None,
-        redirect_uris: Vec::new(),
-        secret_expires_at: None,
-        document: Map::new(),
+        ..Client::public(&server.issuer, client_id)
     })
 }
 
