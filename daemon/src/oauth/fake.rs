@@ -7,12 +7,39 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use url::Url;
 
+use super::discovery::AuthorizationServer;
 use super::http::OAuthHttp;
 use super::identity::Identity;
 use super::names::Names;
 use crate::http::{HttpClients, NetworkOptions};
 use crate::server_url::ServerUrl;
+
+/// Metadata that have a page, a token endpoint, and nothing else to say.
+pub(super) fn authorization_server(origin: &str) -> AuthorizationServer {
+    AuthorizationServer {
+        issuer: origin.to_owned(),
+        authorization_endpoint: Ok(endpoint(origin, "/authorize")),
+        token_endpoint: endpoint(origin, "/token"),
+        registration_endpoint: None,
+        revocation_endpoint: None,
+        device_authorization_endpoint: None,
+        scopes_supported: None,
+        token_endpoint_auth_methods: Vec::new(),
+        grant_types: Vec::new(),
+        client_id_metadata_document_supported: false,
+        iss_parameter_supported: false,
+        takes_proofs: None,
+        takes_id_jags: None,
+        is_assumed: false,
+    }
+}
+
+/// A URL of that server.
+pub(super) fn endpoint(origin: &str, path: &str) -> Url {
+    Url::parse(&format!("{origin}{path}")).expect("valid")
+}
 
 /// A request as it came.
 #[derive(Debug, Clone)]

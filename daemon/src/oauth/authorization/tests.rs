@@ -1,31 +1,18 @@
 use super::*;
 use crate::oauth::discovery::AuthorizationServer;
-use crate::oauth::fake::identity;
+use crate::oauth::fake::{authorization_server, identity};
 use crate::oauth::registration::AuthMethod;
 
 const REDIRECT: &str = "http://localhost:5598/oauth/callback";
 
-fn discovered(endpoint: &str) -> Discovered {
-    let url = |text: &str| Url::parse(text).expect("valid");
+fn discovered(page: &str) -> Discovered {
     Discovered {
         resource: Some("https://H/mcp/".into()),
         scopes_supported: None,
         bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
-            issuer: "https://as".into(),
-            authorization_endpoint: Ok(url(endpoint)),
-            token_endpoint: url("https://as/token"),
-            registration_endpoint: None,
-            revocation_endpoint: None,
-            device_authorization_endpoint: None,
-            scopes_supported: None,
-            token_endpoint_auth_methods: Vec::new(),
-            grant_types: Vec::new(),
-            client_id_metadata_document_supported: false,
-            iss_parameter_supported: false,
-            takes_proofs: None,
-            takes_id_jags: None,
-            is_assumed: false,
+            authorization_endpoint: Ok(Url::parse(page).expect("valid")),
+            ..authorization_server("https://as")
         },
     }
 }

@@ -1,7 +1,7 @@
 mod asked;
 
 use super::*;
-use crate::oauth::fake::{Answer, Fake, http_of, identity};
+use crate::oauth::fake::{Answer, Fake, authorization_server, http_of, identity};
 use crate::oauth::identity::ResourceChoice;
 use serde_json::json;
 
@@ -408,7 +408,7 @@ fn scopes_follow_the_selection_rule() {
             bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
             server: AuthorizationServer {
                 scopes_supported: scope(offline),
-                ..server_without_anything()
+                ..authorization_server("https://as")
             },
         };
         let already = scope(already);
@@ -435,24 +435,4 @@ fn scopes_follow_the_selection_rule() {
     check("", "b", "b r", "r w", "", "r b");
     check("w", "b", "b w", "r", "", "r w");
     check("w", "b", "offline_access", "r", "pinned", "pinned");
-}
-
-fn server_without_anything() -> AuthorizationServer {
-    let url = Url::parse("https://as/").expect("valid");
-    AuthorizationServer {
-        issuer: "https://as".into(),
-        authorization_endpoint: Ok(url.clone()),
-        token_endpoint: url,
-        registration_endpoint: None,
-        revocation_endpoint: None,
-        device_authorization_endpoint: None,
-        scopes_supported: None,
-        token_endpoint_auth_methods: Vec::new(),
-        grant_types: Vec::new(),
-        client_id_metadata_document_supported: false,
-        iss_parameter_supported: false,
-        takes_proofs: None,
-        takes_id_jags: None,
-        is_assumed: true,
-    }
 }

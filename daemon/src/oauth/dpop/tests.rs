@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::oauth::discovery::{AuthorizationServer, Discovered};
 use crate::oauth::endpoints::RefreshRequest;
-use crate::oauth::fake::{Answer, Fake, identity};
+use crate::oauth::fake::{Answer, Fake, authorization_server, endpoint, identity};
 use crate::oauth::identity::Identity;
 use crate::oauth::kept_sign_in::tests::client;
 use crate::oauth::registration::Client;
@@ -128,22 +128,10 @@ fn a_refusal_at_the_server_says_with_what_another_proof_may_do() {
 }
 
 fn server(origin: &str) -> AuthorizationServer {
-    let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("a URL");
     AuthorizationServer {
         issuer: "https://as.example".into(),
-        authorization_endpoint: Ok(at("/authorize")),
-        token_endpoint: at("/token?tenant=1"),
-        registration_endpoint: None,
-        revocation_endpoint: None,
-        device_authorization_endpoint: None,
-        scopes_supported: None,
-        token_endpoint_auth_methods: Vec::new(),
-        grant_types: Vec::new(),
-        client_id_metadata_document_supported: false,
-        iss_parameter_supported: false,
-        takes_proofs: None,
-        takes_id_jags: None,
-        is_assumed: false,
+        token_endpoint: endpoint(origin, "/token?tenant=1"),
+        ..authorization_server(origin)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::oauth::fake::{Answer, Asked, Fake, identity};
+use crate::oauth::fake::{Answer, Asked, Fake, authorization_server, endpoint, identity};
 use crate::oauth::identity::ClientChoice;
 use url::Url;
 
@@ -7,26 +7,13 @@ const REDIRECT: &str = "http://localhost:5598/oauth/callback";
 const OTHER: &str = "http://127.0.0.1:5598/oauth/callback";
 
 fn discovered(origin: &str) -> Discovered {
-    let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("valid");
     Discovered {
         resource: None,
         scopes_supported: None,
         bound_tokens: crate::oauth::dpop::Wanted::Unsaid,
         server: AuthorizationServer {
-            issuer: origin.to_owned(),
-            authorization_endpoint: Ok(at("/authorize")),
-            token_endpoint: at("/token"),
-            registration_endpoint: Some(at("/register")),
-            revocation_endpoint: None,
-            device_authorization_endpoint: None,
-            scopes_supported: None,
-            token_endpoint_auth_methods: Vec::new(),
-            grant_types: Vec::new(),
-            client_id_metadata_document_supported: false,
-            iss_parameter_supported: false,
-            takes_proofs: None,
-            takes_id_jags: None,
-            is_assumed: false,
+            registration_endpoint: Some(endpoint(origin, "/register")),
+            ..authorization_server(origin)
         },
     }
 }

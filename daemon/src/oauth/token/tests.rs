@@ -3,27 +3,15 @@ mod requests;
 use std::time::Duration;
 
 use super::*;
-use crate::oauth::fake::{Answer, Asked, Fake};
+use crate::oauth::fake::{Answer, Asked, Fake, authorization_server, endpoint};
 use serde_json::{Map, json};
 use url::Url;
 
 pub(super) fn server(origin: &str) -> AuthorizationServer {
-    let at = |path: &str| Url::parse(&format!("{origin}{path}")).expect("valid");
     AuthorizationServer {
-        issuer: origin.to_owned(),
-        authorization_endpoint: Ok(at("/authorize")),
-        token_endpoint: at("/token?tenant=1"),
-        registration_endpoint: None,
-        revocation_endpoint: Some(at("/revoke")),
-        device_authorization_endpoint: None,
-        scopes_supported: None,
-        token_endpoint_auth_methods: Vec::new(),
-        grant_types: Vec::new(),
-        client_id_metadata_document_supported: false,
-        iss_parameter_supported: false,
-        takes_proofs: None,
-        takes_id_jags: None,
-        is_assumed: false,
+        token_endpoint: endpoint(origin, "/token?tenant=1"),
+        revocation_endpoint: Some(endpoint(origin, "/revoke")),
+        ..authorization_server(origin)
     }
 }
 

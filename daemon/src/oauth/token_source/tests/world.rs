@@ -15,7 +15,6 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use url::Url;
 
 use super::*;
 use crate::http::HttpError;
@@ -23,6 +22,7 @@ use crate::oauth::authorization::{Code, Pending};
 use crate::oauth::device::DeviceAuthorization;
 use crate::oauth::discovery::{AuthorizationServer, Discovered, DiscoveryError, Known};
 use crate::oauth::endpoints::{Endpoints, RefreshRequest, Servers};
+use crate::oauth::fake::{authorization_server, endpoint};
 use crate::oauth::kept_device::KeptDevice;
 use crate::oauth::registration::{self, Client, RegistrationError};
 use crate::oauth::token::device::PollError;
@@ -190,26 +190,14 @@ impl World {
 
     fn server(&self) -> AuthorizationServer {
         let issuer = self.facts().issuer.clone();
-        let endpoint = |path: &str| Url::parse(&format!("{issuer}/{path}")).expect("a URL");
+        let gives_codes = self.facts().device.is_some();
+        let device = gives_codes.then(|| endpoint(&issuer, "/device"));
         AuthorizationServer {
-            authorization_endpoint: Ok(endpoint("authorize")),
-            token_endpoint: endpoint("token"),
-            registration_endpoint: Some(endpoint("register")),
-            revocation_endpoint: Some(endpoint("revoke")),
-            device_authorization_endpoint: self
-                .facts()
-                .device
-                .is_some()
-                .then(|| endpoint("device")),
-            scopes_supported: None,
+            registration_endpoint: Some(endpoint(&issuer, "/register")),
+            revocation_endpoint: Some(endpoint(&issuer, "/revoke")),
+            device_authorization_endpoint: device,
             token_endpoint_auth_methods: vec!["none".into()],
-            grant_types: Vec::new(),
-            client_id_metadata_document_supported: false,
-            iss_parameter_supported: false,
-            takes_proofs: None,
-            takes_id_jags: None,
-            is_assumed: false,
-            issuer,
+            ..authorization_server(&issuer)
         }
     }
 
