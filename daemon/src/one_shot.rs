@@ -92,7 +92,7 @@ pub(crate) enum Exit {
     Failed,
     /// What was typed makes no sense.
     Usage,
-    /// Somebody has to sign in.
+    /// Somebody has to sign in, or to see to a token.
     NeedsLogin,
 }
 
@@ -303,10 +303,10 @@ fn failed(server: &str, error: &serde_json::Value) -> Finished {
         let sentence = format!("{server} answered with an error: {message} ({code})");
         return Finished::new(Exit::Failed, sentence);
     };
-    let status = error["data"]["httpStatus"].as_u64();
-    let exit = match status {
-        Some(401 | 403) => Exit::NeedsLogin,
-        _ => Exit::Failed,
+    let wants_credentials = matches!(error["data"]["httpStatus"].as_u64(), Some(401 | 403));
+    let exit = match wants_credentials || error["data"]["noToken"] == true {
+        true => Exit::NeedsLogin,
+        false => Exit::Failed,
     };
     Finished::new(exit, sentence)
 }

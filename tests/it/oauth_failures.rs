@@ -127,7 +127,11 @@ impl Scene {
         assert!([1, 10, 11].contains(&login.code), "{login:?}");
         let lines = login.stderr.lines().count();
         assert_eq!((lines, &*login.stdout), (1, ""), "{login:?}");
-        vec![login.stderr]
+        // Who only calls has to do the same about it.
+        let call = [&["call", "--non-interactive"], line, &["echo"]].concat();
+        let call = self.home.run(&call);
+        assert_eq!((call.code, &*call.stdout), (login.code, ""), "{call:?}");
+        vec![login.stderr, call.stderr]
     }
 
     /// Another server's session answers as if nothing were the matter.

@@ -84,6 +84,9 @@ pub(crate) fn response(
     if let Some(status) = error.http_status() {
         data["httpStatus"] = status.into();
     }
+    if let UpstreamError::NoToken(_) = error {
+        data["noToken"] = true.into();
+    }
     if let UpstreamError::NotSignedIn { url: Some(url), .. } = error {
         data["authorizationUrl"] = url.as_str().into();
         if let Some(code) = url.code() {
