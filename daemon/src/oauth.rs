@@ -250,6 +250,7 @@ impl Authority {
         while let Some(ended) = ending.next().await {
             done.push(ended);
         }
+        done.extend(unused::unpinned(tools.store.unpin_all(None).await));
         done
     }
 
@@ -269,6 +270,7 @@ impl Authority {
                 done.push(unused::log_out(tools.clone(), hash).await);
             }
         }
+        done.extend(unused::unpinned(tools.store.unpin_all(Some(&server)).await));
         done
     }
 

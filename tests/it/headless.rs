@@ -195,3 +195,25 @@ fn the_configuration_says_it_for_all_but_login() {
     assert_eq!(login.wait(), 0, "{}", login.stderr());
     one_shot(&home, &["quiet"]);
 }
+
+#[test]
+fn a_bridge_whose_own_token_is_missing_or_refused_ends_too() {
+    let (_server, upstream, home) = guarded();
+    let url = upstream.url();
+    let missing = home.home().join("missing").display().to_string();
+    for given in [
+        ["--bearer-token-file", &missing],
+        ["--header", "Authorization: Bearer refused"],
+    ] {
+        let line = [&[&*url, "--non-interactive"], &given[..]].concat();
+        let mut shim = home.shim(&line);
+        let error = our_error(&shim.handshake(), 0);
+        assert!(error["message"].is_string(), "{error}");
+        assert_eq!(shim.wait_for(AT_ONCE), Some(11), "{}", shim.stderr());
+        one_sentence(&shim.stderr());
+        // Whoever may wait does, since somebody may put it there.
+        let mut patient = home.shim(&[&[&*url], &given[..]].concat());
+        our_error(&patient.handshake(), 0);
+        assert_eq!(patient.finish(), 0);
+    }
+}

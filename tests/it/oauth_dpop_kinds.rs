@@ -211,3 +211,15 @@ fn a_service_account_whose_token_has_to_be_bound_gets_such_a_one_at_once() {
     let why = error["message"].as_str().expect("a sentence");
     assert!(why.contains("--dpop never"), "{why}");
 }
+
+#[test]
+fn a_logout_ends_the_sessions_of_every_kind() {
+    let (_server, upstream, home, line) = service(indifferent());
+    let line = line.each_ref().map(String::as_str);
+    let with = |dpop| [&line[..], &["--dpop", dpop]].concat();
+    one_shot(&home, &with("never"));
+    one_shot(&home, &with("always"));
+    let finished = home.run(&[&["logout"], &line[..]].concat());
+    assert_eq!(finished.code, 0, "{finished:?}");
+    upstream.wait_for_sessions(0);
+}

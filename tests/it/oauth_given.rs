@@ -434,3 +434,19 @@ fn what_the_command_line_says_of_whose_token_it_is_wins_over_the_entry() {
     let header = format!("Authorization: Bearer {}", server.issue());
     one_shot(&home, &["given", "--header", &header]);
 }
+
+#[test]
+fn a_program_whose_token_is_sent_has_nobody_elses_sign_in_in_status() {
+    let (server, upstream, home) = guarded();
+    let program = program(&home, &format!("echo {}", server.issue()));
+    let url = upstream.url();
+    configure(&home, &url, &[&program]);
+    one_shot(&home, &["given"]);
+    // Somebody would have to sign in for the plain URL.
+    assert_eq!(home.run(&["tools", "--non-interactive", &url]).code, 11);
+    let status = home.run(&["status", "--json", "given"]);
+    let parsed: serde_json::Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let auth = parsed["servers"][0]["auth"].as_array().expect("a list");
+    assert_eq!((status.code, auth.len()), (0, 1), "{status:?}");
+    assert_eq!(auth[0]["account"], "token command program", "{status:?}");
+}

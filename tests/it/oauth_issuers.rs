@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_remote_tests::authorization_server::{Config, FakeAuthorizationServer, ResourceMetadata};
 use mcp_remote_tests::browser::Browser;
 use mcp_remote_tests::home::{SECRET, TestHome};
+use mcp_remote_tests::ports;
 use mcp_remote_tests::upstream::FakeUpstream;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _};
 use serde_json::{Value, json};
@@ -202,4 +203,140 @@ fn another_scope_leads_the_secret_nowhere_else() {
     assert_eq!(evil.count("token client"), 1);
     let mut shim = attached(&home, &line);
     shim.echo("with the new one");
+}
+
+/// An account that has got a token with one scope, and how it asks for another; the
+/// second server would like to see its secret.
+struct Account {
+    home: TestHome,
+    upstream: FakeUpstream,
+    evil: FakeAuthorizationServer,
+    mine: FakeAuthorizationServer,
+    info: String,
+}
+
+impl Account {
+    fn new() -> Self {
+        let (mine, evil) = (published(), published());
+        let upstream = FakeUpstream::start();
+        mine.protect(&upstream);
+        let secret = mine.service_account("ci-bot");
+        let account = Self {
+            home: TestHome::new(),
+            info: json!({ "client_id": "ci-bot", "client_secret": secret }).to_string(),
+            upstream,
+            evil,
+            mine,
+        };
+        account.with_scope("wide", |line| one_shot(&account.home, line));
+        assert_eq!(account.home.run(&["stop"]).code, 0);
+        account
+    }
+
+    fn with_scope<T>(&self, scope: &str, act: impl FnOnce(&[&str]) -> T) -> T {
+        let (url, scope) = (self.upstream.url(), json!({ "scope": scope }).to_string());
+        let mut line = service(&url, &self.info);
+        line.extend(["--static-oauth-client-metadata", &scope]);
+        act(&line)
+    }
+
+    fn pins(&self) -> Vec<std::path::PathBuf> {
+        let mut files = token_files(&self.home);
+        files.retain(|path| path.to_string_lossy().ends_with("_issuer.json"));
+        files
+    }
+}
+
+#[test]
+fn a_damaged_note_of_who_may_see_a_secret_shows_it_to_nobody() {
+    let account = Account::new();
+    account.evil.protect(&account.upstream);
+    account.evil.service_account("ci-bot");
+    let [pin] = &account.pins()[..] else {
+        panic!("there is one");
+    };
+    std::fs::write(pin, "").expect("ours");
+    let why = account.with_scope("other", |line| refused(&account.home, line));
+    assert!(
+        why.contains("mcp-remote logout with the same flags"),
+        "{why}"
+    );
+    was_shown_nothing(&account.evil);
+    let logout = account.with_scope("other", |line| {
+        account.home.run(&[&["logout"], line].concat())
+    });
+    assert_eq!(logout.code, 0, "{logout:?}");
+    assert_eq!(account.pins(), [""; 0].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn of_several_the_one_that_gave_the_first_token_is_asked_for_other_scopes() {
+    let account = Account::new();
+    let both = json!([account.evil.origin(), account.mine.origin()]);
+    let guard = FakeAuthorizationServer::with(Config {
+        resource_metadata: ResourceMetadata::Path,
+        resource_patch: [("authorization_servers".to_owned(), both)]
+            .into_iter()
+            .collect(),
+        ..Config::default()
+    });
+    guard.protect(&account.upstream);
+    // Its tokens are not accepted there, but it is asked for them.
+    account.with_scope("other", |line| refused(&account.home, line));
+    was_shown_nothing(&account.evil);
+    assert!(account.mine.count("token client") >= 2);
+}
+
+#[test]
+fn who_signs_out_of_everything_may_begin_anew_elsewhere() {
+    let account = Account::new();
+    assert_eq!(account.pins().len(), 1);
+    let logout = account.home.run(&["logout", "--all"]);
+    assert_eq!(logout.code, 0, "{logout:?}");
+    assert_eq!(account.pins().len(), 0);
+    account.evil.protect(&account.upstream);
+    account.evil.service_account("ci-bot");
+    account.with_scope("other", |line| one_shot(&account.home, line));
+}
+
+#[test]
+fn a_persons_client_is_shown_to_nobody_but_who_gave_the_tokens() {
+    let (mine, evil) = (
+        FakeAuthorizationServer::start(),
+        FakeAuthorizationServer::start(),
+    );
+    let upstream = FakeUpstream::start();
+    mine.protect(&upstream);
+    let mut home = TestHome::new();
+    let browser = Browser::agreeing(&mut home);
+    let port = ports::free().to_string();
+    let redirect_uri = format!("http://localhost:{port}/oauth/callback");
+    let secret = mine.register("people", &redirect_uri);
+    evil.register("people", &redirect_uri);
+    let (url, info) = (
+        upstream.url(),
+        json!({ "client_id": "people", "client_secret": secret }).to_string(),
+    );
+    let line = [&*url, &*port, "--static-oauth-client-info", &*info];
+    sign_in(&home, &line);
+    evil.protect(&upstream);
+    for restarted in [false, true] {
+        if restarted {
+            assert_eq!(home.run(&["stop"]).code, 0);
+        }
+        let login = home.run(&[&["login"], &line[..]].concat());
+        let why = login.stderr;
+        assert_eq!(login.code, 11, "{why}");
+        assert!(
+            why.contains(&evil.origin()) && why.contains(&mine.origin()),
+            "{why}"
+        );
+        was_shown_nothing(&evil);
+    }
+    assert_eq!(browser.visited().len(), 1);
+    // Whoever means it says so.
+    assert_eq!(home.run(&[&["logout"], &line[..]].concat()).code, 0);
+    let login = home.run(&[&["login"], &line[..]].concat());
+    assert_eq!(login.code, 0, "{login:?}");
+    assert_eq!(browser.visited().len(), 2);
 }

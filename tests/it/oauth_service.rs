@@ -468,16 +468,27 @@ fn a_scope_that_is_missing_is_asked_for_and_not_for_ever() {
     assert!(server.count("token client") <= 4, "{:?}", server.labels());
 }
 
+#[track_caller]
+fn logout_revokes((server, _, home): &Guarded, line: &[&str]) {
+    one_shot(home, line);
+    let finished = home.run(&[&["logout"], line].concat());
+    assert_eq!((finished.code, &*finished.stderr), (0, ""), "{finished:?}");
+    assert_eq!(server.count("revoke"), 1);
+    one_shot(home, line);
+    assert_eq!(server.count("token client"), 2);
+}
+
 #[test]
 fn a_logout_revokes_the_token() {
-    let (server, upstream, home) = guarded(published());
-    let flags = flags(&server, "ci-bot");
-    let url = upstream.url();
-    one_shot(&home, &line(&url, &flags));
-    let logout = [&["logout"], &line(&url, &flags)[..]].concat();
-    let finished = home.run(&logout);
-    assert_eq!(finished.code, 0, "{finished:?}");
-    assert_eq!(server.count("revoke"), 1);
-    one_shot(&home, &line(&url, &flags));
-    assert_eq!(server.count("token client"), 2);
+    let guarded = guarded(published());
+    let flags = flags(&guarded.0, "ci-bot");
+    let url = guarded.1.url();
+    logout_revokes(&guarded, &line(&url, &flags));
+}
+
+#[test]
+fn a_logout_revokes_what_a_key_got() {
+    let (guarded, path) = with_key();
+    let url = guarded.1.url();
+    logout_revokes(&guarded, &key_line(&url, path.to_str().expect("UTF-8")));
 }

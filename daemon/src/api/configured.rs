@@ -69,7 +69,8 @@ impl Api {
     pub(super) fn identity_of(&self, entry: &Entry) -> Option<IdentityHash> {
         let mut open = v1::Open::default();
         fill(&mut open, entry);
-        let opening = convert::opening(open, &self.config).ok()?;
+        let mut opening = convert::opening(open, &self.config).ok()?;
+        token_command(&mut opening, entry).ok()?;
         (!opening.spec.headers.authorize()).then(|| opening.identity.hash())
     }
 }

@@ -113,13 +113,27 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
             (Finding::ok(Check::Tokens, found), Ready::There(source))
         }
         Err(error) => {
-            let finding = Finding::failed(Check::Tokens, format!("the {account}: {error}"))
-                .advise("check what is said of it in the command or in config.toml");
+            let sentence = format!("the {account}: {error}");
+            let (found, advice) = found_and_advice(&sentence);
+            let finding = Finding::failed(Check::Tokens, found).advise(advice);
             (finding, Ready::Needed)
         }
     };
     report.say(finding).await;
     ready
+}
+
+/// Takes a sentence apart: most say at their end what to do.
+fn found_and_advice(sentence: &str) -> (&str, &str) {
+    let begins = ["run ", "run: ", "put ", "name ", "ask "].map(|verb| format!(": {verb}"));
+    let at = begins.iter().filter_map(|begin| sentence.find(begin)).min();
+    match at.map(|at| sentence.split_at(at)) {
+        Some((found, advice)) => (found, advice.trim_start_matches(": ")),
+        None => (
+            sentence,
+            "check what is said of it in the command or in config.toml",
+        ),
+    }
 }
 
 /// Obtains a token, with what the server has said if it has refused.
@@ -143,5 +157,33 @@ async fn obtain(source: &TokenSource, asked: &Asked) -> Result<(), TokenError> {
             "there is no token after {} s",
             PATIENCE.as_secs()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_is_told_from_what_was_found() {
+        for (sentence, found, advice) in [
+            (
+                "the x: k is open to other users (mode 644): run: chmod 600 k",
+                "the x: k is open to other users (mode 644)",
+                "run: chmod 600 k",
+            ),
+            (
+                "the x: nobody is named: name the place with --token-endpoint",
+                "the x: nobody is named",
+                "name the place with --token-endpoint",
+            ),
+            (
+                "the x: client authentication failed",
+                "the x: client authentication failed",
+                "check what is said of it in the command or in config.toml",
+            ),
+        ] {
+            assert_eq!(found_and_advice(sentence), (found, advice));
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::grant_type::{ClientKey, GrantType, ServiceAccount};
+use super::grant_type::{ClientKey, GrantType, ServiceAccount, one_word};
 use super::identity::{ClientChoice, Identity, IdentityHash, ResourceChoice};
 use super::text::printable;
 use crate::secret::Secret;
@@ -29,7 +29,7 @@ pub(crate) struct Workload {
 impl Workload {
     /// Returns what tells it from others.
     pub(crate) fn line(&self) -> String {
-        format!("workload {}", self.file.display())
+        format!("workload {}", one_word(&self.file.to_string_lossy()))
     }
 }
 
@@ -165,9 +165,12 @@ impl IdentityProvider {
     pub(crate) fn line(&self) -> String {
         let subject = match &self.subject {
             Subject::SignIn => "sign_in".to_owned(),
-            Subject::File(path, kind) => format!("{} {}", kind.as_urn(), path.display()),
+            Subject::File(path, kind) => {
+                format!("{} {}", kind.as_urn(), one_word(&path.to_string_lossy()))
+            }
         };
-        format!("enterprise {} {} {subject}", self.name(), self.client_id)
+        let client_id = one_word(&self.client_id);
+        format!("enterprise {} {client_id} {subject}", self.name())
     }
 }
 

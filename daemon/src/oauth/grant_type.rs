@@ -169,9 +169,14 @@ impl Identity {
         }
         let mut grant = grant.to_owned();
         let scope = self.scope.as_ref().map(ToString::to_string);
-        for word in self.client_id().into_iter().chain(scope.as_deref()) {
+        if let Some(client_id) = self.client_id() {
             grant.push(' ');
-            grant.push_str(word);
+            // Else part of it could pass for scopes.
+            grant.push_str(&one_word(client_id));
+        }
+        if let Some(scope) = &scope {
+            grant.push(' ');
+            grant.push_str(scope);
         }
         lines.push(("grant", grant));
         lines
@@ -184,6 +189,11 @@ impl Identity {
             ClientChoice::Dynamic | ClientChoice::MetadataUrl(_) => None,
         }
     }
+}
+
+/// Writes a part of a line so that it cannot pass for several.
+pub(super) fn one_word(part: &str) -> String {
+    part.replace('%', "%25").replace(' ', "%20")
 }
 
 #[cfg(test)]
@@ -232,6 +242,8 @@ mod tests {
                 scope: Scope::parse("read"),
                 ..service("a")
             },
+            service("a read"),
+            service("a%20read"),
             Identity {
                 grant_type: elsewhere,
                 ..service("a")

@@ -102,7 +102,10 @@ pub(crate) enum ObtainError {
 impl ObtainError {
     /// Says whether it stays until somebody has changed something.
     pub(crate) fn stays(&self) -> bool {
-        matches!(self, Self::Here(_) | Self::Refused(_))
+        matches!(
+            self,
+            Self::Here(_) | Self::Refused(_) | Self::RefusedFile(..)
+        )
     }
 }
 

@@ -247,7 +247,7 @@ pub(crate) enum RegistrationError {
     },
     /// The one that the user gives is known to another.
     #[error(
-        "the authorization server is {found}, and the client of {flag} is for {issuer} alone (its issuer), so that nothing was shown there: ask who runs the server, or correct that issuer"
+        "the authorization server is {found}, and the client of {flag} is for {issuer} alone, which is named with it or gave the tokens before, so that nothing was shown there: ask who runs the server; if that is right, correct that issuer, or run mcp-remote logout with the same flags"
     )]
     Elsewhere {
         /// Where it is given.

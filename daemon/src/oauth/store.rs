@@ -325,11 +325,8 @@ impl Store {
             let marked = Zeroizing::new(b"signed out\n".to_vec());
             self.put(hash, IMPORTED, marked).await?;
         }
-        self.remove(
-            hash,
-            &[TOKENS, CLIENT, SIGN_IN, VERIFIER, DEVICE, pinned::ISSUER],
-        )
-        .await
+        self.remove(hash, &[TOKENS, CLIENT, SIGN_IN, VERIFIER, DEVICE])
+            .await
     }
 
     /// Returns the identities that have tokens.

@@ -4,7 +4,7 @@
 use super::grant::Grant;
 use super::identity::{Identity, IdentityHash};
 use super::sign_in::Tools;
-use super::store::Stored;
+use super::store::{StoreError, Stored};
 use super::successor;
 use super::token_source::LoggedOut;
 use crate::http::NetworkOptions;
@@ -48,6 +48,15 @@ pub(super) async fn end_successor(tools: Tools, provider: IdentityHash) -> Logge
         was_signed_in: false,
         notes: ended.into_iter().collect(),
     }
+}
+
+/// Says what went wrong when it was forgotten who gave tokens, if anything did.
+pub(super) fn unpinned(done: Result<(), StoreError>) -> Option<LoggedOut> {
+    let error = done.err()?;
+    Some(LoggedOut {
+        was_signed_in: false,
+        notes: vec![error.to_string()],
+    })
 }
 
 async fn revoke(tools: &Tools, grant: &Grant) -> Result<(), String> {

@@ -67,6 +67,7 @@ impl Relay {
         minted: Option<u64>,
         maybe_executed: bool,
     ) -> Result<(), Gone> {
+        self.note_refused(error);
         let whom = self.deps.whom();
         let notice = fault::said(whom, error, maybe_executed);
         let answer = fault::response(id, whom, error, maybe_executed);

@@ -1,5 +1,5 @@
-//! Shims for which nobody is asked to sign in: where somebody would have to, they are
-//! told to end. Knows no shim and no sign-in.
+//! Shims for which nobody is asked to sign in: where somebody would have to, or to see to
+//! a token, they are told to end. Knows no shim and no sign-in.
 //!
 //! Invariant: no relay ends while it owes an answer, or for want of access to one thing.
 
@@ -36,10 +36,35 @@ impl Relay {
         }
     }
 
+    /// Notes that there is no token, or none that is good, before anything was reached
+    /// with one: somebody has to see to it, and nobody is asked to.
+    pub(super) fn note_refused(&mut self, error: &UpstreamError) {
+        let wants_token = match error {
+            UpstreamError::NoToken(_) => true,
+            UpstreamError::NotSignedIn { status, .. } => *status == 401,
+            UpstreamError::Unauthorized(refusal) => refusal.status == 401,
+            _ => false,
+        };
+        let may_wait = !self.deps.non_interactive || self.lease.is_some();
+        if !wants_token || may_wait || self.sign_in.unasked.is_some() {
+            return;
+        }
+        let unasked = Unasked {
+            token: self.token_in_use(),
+            lacks_scope: false,
+        };
+        let sentence = fault::sentence(self.deps.whom(), error);
+        self.sign_in.unasked = Some((unasked, sentence));
+    }
+
+    fn token_in_use(&self) -> Option<AccessToken> {
+        self.deps.spec.tokens.as_ref()?.current()
+    }
+
     /// Says what to tell the shim if it cannot go on; only once nothing is owed to it.
     pub(super) fn needs_person(&mut self) -> Option<String> {
         let (unasked, sentence) = self.sign_in.unasked.take()?;
-        let now = self.deps.spec.tokens.as_ref()?.current();
+        let now = self.token_in_use();
         // Somebody may have signed in meanwhile, for another command.
         (now.is_none() || now == unasked.token).then_some(sentence)
     }

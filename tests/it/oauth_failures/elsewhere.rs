@@ -87,6 +87,8 @@ fn a_service_accounts_assertion_that_is_refused() {
         limit: SOON,
     };
     scene.fails(&failure, |_, _| ());
+    // Somebody has to do something about it.
+    assert_eq!(scene.home.run(&["status"]).code, 11);
 }
 
 #[test]

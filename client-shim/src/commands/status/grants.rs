@@ -70,6 +70,9 @@ fn line(server: &str, grant: &AuthStatus, now: u64) -> String {
         AuthState::Failed => {
             format!("{server} has no token from {}", plain(&grant.account))
         }
+        AuthState::SigningIn if grant.sign_in_url.is_empty() => {
+            format!("{server} is about to wait for a sign-in")
+        }
         AuthState::SigningIn => {
             let url = plain(&grant.sign_in_url);
             let mut line = format!("{server} waits for a sign-in at {url}");

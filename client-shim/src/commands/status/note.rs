@@ -105,9 +105,10 @@ pub(super) fn of(server: &ServerStatus, now: u64) -> Note {
         | ServerState::Connecting
         | ServerState::Idle => (Action::None, String::new()),
     };
-    let action = match server.to_be_mended {
-        true => Action::Mend,
-        false => action,
+    let (action, text) = match (server.to_be_mended, server.last_error.is_empty()) {
+        (false, _) => (action, text),
+        (true, false) => (Action::Mend, plain(&server.last_error)),
+        (true, true) => (Action::Mend, "see below".to_owned()),
     };
     Note {
         action,

@@ -33,7 +33,7 @@ pub(super) async fn obtain(
     errand: &Errand,
     account: &ServiceAccount,
 ) -> Result<Grant, ObtainError> {
-    let known = Known::of(&errand.challenge, errand.before.as_ref());
+    let known = pin::known(errand, account).await?;
     let party = find(&errand.tools, &errand.identity, account, &known).await?;
     let discovered = &party.discovered;
     let server = &discovered.server;
@@ -154,11 +154,13 @@ pub(super) async fn revoke(
     if !refresh::is_of(grant, server) {
         return Err("its authorization server is another one now".into());
     }
+    let client = registration::given(identity, server);
+    let client = client.ok_or("its client is not known")?;
+    let mut client = client.map_err(|error| error.to_string())?;
     if account.key.is_some() {
-        // It ends soon enough by itself.
-        return Ok(());
+        client = by_key(client);
+        client.key.clone_from(&account.key);
     }
-    let client = client(identity, account, server).map_err(|error| error.to_string())?;
     match servers.revoke(server, &client, grant).await {
         Ok(true) => Ok(()),
         Ok(false) => Err("its authorization server does not offer that".into()),
@@ -222,6 +224,15 @@ fn at(identity: &Identity, endpoint: &Url) -> Identity {
     there
 }
 
+/// A key makes the secret superfluous, which is not shown then.
+fn by_key(client: Client) -> Client {
+    Client {
+        client_secret: None,
+        auth_method: AuthMethod::None,
+        ..client
+    }
+}
+
 fn client(
     identity: &Identity,
     account: &ServiceAccount,
@@ -231,12 +242,7 @@ fn client(
     let client = registration::given(identity, server);
     let client = client.ok_or_else(|| missing("--static-oauth-client-info"))??;
     match account.key {
-        // A key makes the secret superfluous, which is not shown then.
-        Some(_) => Ok(Client {
-            client_secret: None,
-            auth_method: AuthMethod::None,
-            ..client
-        }),
+        Some(_) => Ok(by_key(client)),
         None if client.client_secret.is_none() => Err(missing(
             "a client_secret in --static-oauth-client-info, or --client-key",
         )),

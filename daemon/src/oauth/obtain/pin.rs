@@ -3,7 +3,7 @@
 //! are asked for since. A server's metadata alone never lead to another.
 
 use super::{Errand, ObtainError};
-use crate::oauth::discovery::{AuthorizationServer, is_same_issuer};
+use crate::oauth::discovery::{Asked, AuthorizationServer, Known, is_same_issuer};
 use crate::oauth::grant::Grant;
 use crate::oauth::grant_type::ServiceAccount;
 use crate::oauth::identity::Identity;
@@ -22,13 +22,9 @@ pub(super) async fn check(
         // The user has said where. A client for another one is refused elsewhere.
         return Ok(());
     }
-    let hash = errand.identity.of_any_scope().hash();
-    let pinned = errand.tools.store.pinned(&hash).await;
-    let pinned = pinned.map_err(|error| ObtainError::Here(error.to_string()))?;
-    let before = errand.before.as_ref();
-    let before = before.and_then(|before| before.issuer.clone());
+    let before = before(errand).await?;
     let is_other = |issuer: &String| !is_same_issuer(issuer, &server.issuer);
-    match pinned.or(before).filter(is_other) {
+    match before.filter(is_other) {
         None => Ok(()),
         Some(issuer) => Err(ObtainError::Refused(format!(
             "its authorization server is now {}, not {}, which gave the tokens before, and {what} to another: if that is right, run mcp-remote logout with the same flags",
@@ -38,13 +34,42 @@ pub(super) async fn check(
     }
 }
 
+/// Returns what is known before anybody is asked: the authorization server that gave
+/// tokens before is the one, if it still is among several.
+pub(super) async fn known(errand: &Errand, account: &ServiceAccount) -> Result<Known, ObtainError> {
+    let mut known = Known::of(&errand.challenge, errand.before.as_ref());
+    if known.asked.is_none() && account.token_endpoint.is_none() {
+        let asked = |issuer| Asked {
+            issuer,
+            resource: None,
+        };
+        known.asked = before(errand).await?.map(asked);
+    }
+    Ok(known)
+}
+
+/// Returns who gave tokens before: these, or others of the same account.
+async fn before(errand: &Errand) -> Result<Option<String>, ObtainError> {
+    let before = errand.before.as_ref();
+    if let Some(issuer) = before.and_then(|before| before.issuer.clone()) {
+        return Ok(Some(issuer));
+    }
+    let hash = errand.identity.of_any_scope().hash();
+    let pinned = errand.tools.store.pinned(&hash).await;
+    pinned.map_err(|error| ObtainError::Here(error.to_string()))
+}
+
 /// Notes who has given a token.
 pub(super) async fn keep(tools: &Tools, identity: &Identity, grant: &Grant) {
     let hash = identity.of_any_scope().hash();
     let Some(issuer) = &grant.issuer else {
         return;
     };
-    if let Err(error) = tools.store.pin(&hash, issuer).await {
+    if let Err(error) = tools
+        .store
+        .pin(&hash, issuer, identity.server_digits())
+        .await
+    {
         tracing::warn!(%error, "it could not be kept who gives these tokens");
     }
 }

@@ -6,7 +6,7 @@
 
 use super::client_credentials::{self, Party};
 use super::{Errand, ObtainError, client_assertion, pin};
-use crate::oauth::discovery::{AuthorizationServer, Known, scopes_to_ask};
+use crate::oauth::discovery::{AuthorizationServer, scopes_to_ask};
 use crate::oauth::dpop::Binding;
 use crate::oauth::federation;
 use crate::oauth::grant::Grant;
@@ -50,7 +50,7 @@ impl<'a> Hearing<'a> {
         errand: &'a Errand,
         account: &'a ServiceAccount,
     ) -> Result<Self, ObtainError> {
-        let known = Known::of(&errand.challenge, errand.before.as_ref());
+        let known = pin::known(errand, account).await?;
         let identity = &errand.identity;
         let party = client_credentials::find(&errand.tools, identity, account, &known).await?;
         let server = &party.discovered.server;

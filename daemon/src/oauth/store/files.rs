@@ -39,6 +39,9 @@ pub(crate) enum FileError {
         .0.display(), .1, quoted(&.0.to_string_lossy())
     )]
     Open(PathBuf, u32),
+    /// It is not what we have written.
+    #[error("{} is damaged: mcp-remote logout with the same flags removes it", .0.display())]
+    Damaged(PathBuf),
     /// It is longer than any of ours.
     #[error("{} is too long to be ours: move it away", .0.display())]
     TooLong(PathBuf),

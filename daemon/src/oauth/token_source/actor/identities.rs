@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Actor, Work};
 use crate::oauth::dpop;
-use crate::oauth::identity::Identity;
+use crate::oauth::identity::{ClientChoice, Identity};
 use crate::oauth::token_source::Request;
 
 /// Of which kind a token is, bound to a key or not.
@@ -46,6 +46,30 @@ impl Actor {
             };
             self.use_identity(Arc::new(identity));
         }
+    }
+
+    /// Returns as whom somebody is asked to sign in: a client of the user's is known to
+    /// the authorization server that gave it tokens, and is shown to no other.
+    pub(super) fn signing_in_as(&self) -> Arc<Identity> {
+        let mut identity = self.identity.clone();
+        let ClientChoice::PreRegistered {
+            client_id,
+            issuer: None,
+            ..
+        } = &identity.client
+        else {
+            return identity;
+        };
+        let kept = self.grant.as_ref().and_then(|grant| grant.client.as_ref());
+        let Some(kept) = kept.filter(|kept| kept.client_id == *client_id) else {
+            return identity;
+        };
+        let known_to = kept.issuer.clone();
+        if let ClientChoice::PreRegistered { issuer, .. } = &mut Arc::make_mut(&mut identity).client
+        {
+            *issuer = Some(known_to);
+        }
+        identity
     }
 
     /// Says of which kind the token in use is to a request.

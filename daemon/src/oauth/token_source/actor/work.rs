@@ -85,7 +85,7 @@ impl Actor {
             tab,
             signed_in_at: more_access.map(|grant| grant.signed_in_at.unwrap_or_default()),
         };
-        let (tools, identity) = (self.tools.clone(), self.identity.clone());
+        let (tools, identity) = (self.tools.clone(), self.signing_in_as());
         let running = sign_in::run(tools, identity, wish, say);
         let abort = self
             .tasks
