@@ -450,3 +450,26 @@ fn a_program_whose_token_is_sent_has_nobody_elses_sign_in_in_status() {
     assert_eq!((status.code, auth.len()), (0, 1), "{status:?}");
     assert_eq!(auth[0]["account"], "token command program", "{status:?}");
 }
+
+#[test]
+fn a_token_file_that_is_mended_counts_at_once_however_often_it_was_refused() {
+    let (server, upstream, home) = guarded();
+    let (path, shown) = token_file(&home, "bad-0");
+    let url = upstream.url();
+    let line = [&*url, "--bearer-token-file", &shown];
+    let begun = Instant::now();
+    for round in 1..=8 {
+        let answers = messages(&home.run_with(&line, &conversation("x")).stdout);
+        our_error(&answers[1], 1);
+        replace(&path, server.issue());
+        one_shot(&home, &line);
+        replace(&path, format!("bad-{round}"));
+        server.revoke_all();
+    }
+    // Else the pauses were over, and nothing was shown.
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -114,7 +114,10 @@ pub(super) async fn look(way: &Way, tools: &Tools, asked: &Asked, report: &Repor
         }
         Err(error) => {
             let sentence = format!("the {account}: {error}");
-            let (found, advice) = found_and_advice(&sentence);
+            let (found, advice) = match error {
+                TokenError::Transient(_) => (&*sentence, "see that it runs, then try again"),
+                _ => found_and_advice(&sentence),
+            };
             let finding = Finding::failed(Check::Tokens, found).advise(advice);
             (finding, Ready::Needed)
         }

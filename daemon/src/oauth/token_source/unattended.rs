@@ -290,6 +290,8 @@ impl Unattended {
                 }
             }
             Some(in_use) if in_use.is_new && self.may_doubt() => return self.doubt(request),
+            // A look costs nobody anything, and it may hold another by now.
+            Some(_) if self.reads_a_file() => None,
             Some(in_use) => {
                 let is_vain = in_use.is_second && self.refusals.until().is_some();
                 match is_vain {
