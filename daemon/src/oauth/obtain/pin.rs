@@ -39,9 +39,11 @@ pub(super) async fn check(
 pub(super) async fn known(errand: &Errand, account: &ServiceAccount) -> Result<Known, ObtainError> {
     let mut known = Known::of(&errand.challenge, errand.before.as_ref());
     if known.asked.is_none() && account.token_endpoint.is_none() {
+        // What the server calls itself is asked again; where it cannot say, its URL will do.
+        let resource = errand.identity.server.as_resource().to_owned();
         let asked = |issuer| Asked {
             issuer,
-            resource: None,
+            resource: Some(resource),
         };
         known.asked = before(errand).await?.map(asked);
     }
